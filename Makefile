@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Two commands for people, each doing all its own set-up: make quickstart, make test.
+# Containers and their networks take root: without it the commands start over through sudo.
+
+PYTHON ?= python3
+BIN := $(CURDIR)/build/venv/bin
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
+export ANSIBLE_HOME := $(CURDIR)/build/ansible
+export PATH := $(BIN):$(CURDIR)/build/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH,ANSIBLE_HOME,PYTHON)
+SCENARIOS := redis nats conversion_engine conversion_api
+PACKAGES := -p ansible_collections.boring.fleet.plugins.module_utils -p localcloud -p conversion
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart quickstart-down test lint unit contract integration molecule sanity \
+        collection requirements clean
+
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+setup: ## Install or build what everything below needs (once)
+	@$(AS_ROOT) $(PYTHON) bin/setup
+
+quickstart: setup ## Build images, deploy, convert, roll under load: on this machine, no cloud account
+	@$(AS_ROOT) $(BIN)/python bin/quickstart
+
+quickstart-down: ## Take away all that quickstart started
+	@$(AS_ROOT) $(BIN)/python bin/quickstart --down
+
+test: setup ## Every check that CI runs
+	@$(AS_ROOT) $(BIN)/python bin/check
+
+lint unit contract integration molecule sanity: setup ## One part of the checks
+	@$(AS_ROOT) $(BIN)/python bin/check $@
+
+collection: setup ## Build the tarball that ansible-galaxy installs
+	@mkdir -p build/dist && $(BIN)/ansible-galaxy collection build --force --output-path build/dist
+
+requirements: ## Refresh the locks in requirements/ (needs the network and uv from PyPI)
+	@$(PYTHON) bin/lock-requirements
+
+clean: quickstart-down ## Take away the toolchain below build/ too
+	rm -rf build
