@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""AWS's own words: the refusals of Auto Scaling and the texts of its activities, in one place."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from localcloud.errors import ApiError
+
+
+def stamp(now: float) -> str:
+    """A time as activities write it: 2026-01-01T00:00:00Z."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def invalid(message: str) -> ApiError:
+    return ApiError("ValidationError", message)
+
+
+def no_group(name: str) -> ApiError:
+    return invalid(f"AutoScalingGroup name not found - AutoScalingGroup '{name}' not found")
+
+
+def group_exists(name: str) -> ApiError:
+    return ApiError(
+        "AlreadyExists", f"AutoScalingGroup by this name already exists - A group with the name {name} already exists"
+    )
+
+
+def no_instance(instance_id: str) -> ApiError:
+    return invalid(f"Instance Id not found - No managed instance found for instance ID: {instance_id}")
+
+
+def not_in_group(instance_id: str, group: str) -> ApiError:
+    return invalid(f"The instance {instance_id} is not part of Auto Scaling group {group}.")
+
+
+def not_in_state(instance_id: str, states: str) -> ApiError:
+    return invalid(f"The instance {instance_id} is not in {states}.")
+
+
+def at_min_size(min_size: int) -> ApiError:
+    return invalid(
+        f"Currently, desiredSize equals minSize ({min_size}). Terminating instance without replacement will violate "
+        "group's min size constraint. Either set shouldDecrementDesiredCapacity flag to false or lower group's min size."
+    )
+
+
+def sizes_do_not_fit(name: str, low: int, high: int, desired: int, verb: str, count: int) -> ApiError:
+    return invalid(
+        f"AutoScalingGroup {name} has min-size={low}, max-size={high}, and desired-size={desired}. To {verb} {count} "
+        f"instance{'' if count == 1 else 's'}, please update the AutoScalingGroup sizes appropriately."
+    )
+
+
+def desired_above_max(value: int, high: int) -> ApiError:
+    return invalid(f"New SetDesiredCapacity value {value} is above max value {high} for the AutoScalingGroup.")
+
+
+def desired_below_min(value: int, low: int) -> ApiError:
+    return invalid(f"New SetDesiredCapacity value {value} is below min value {low} for the AutoScalingGroup.")
+
+
+def desired_out_of_bounds(value: int, low: int, high: int) -> ApiError:
+    return invalid(f"Desired capacity:{value} must be between the specified min size:{low} and max size:{high}")
+
+
+def min_above_max(low: int, high: int) -> ApiError:
+    return invalid(f"Max bound, {high}, must be greater than or equal to min bound, {low}")
+
+
+def activity_blocks(activity_id: str) -> ApiError:
+    return ApiError(
+        "ScalingActivityInProgress", f"Scaling activity {activity_id} is in progress and blocks this action"
+    )
+
+
+def delete_with_instances() -> ApiError:
+    return ApiError(
+        "ResourceInUse",
+        "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance request(s) "
+        "still in the group.",
+    )
+
+
+def delete_with_activities() -> ApiError:
+    return ApiError(
+        "ScalingActivityInProgress",
+        "You cannot delete an AutoScalingGroup while there are scaling activities in progress for that group.",
+    )
+
+
+def pending_delete(name: str) -> ApiError:
+    return invalid(f"AutoScalingGroup '{name}' is pending delete.")
+
+
+def no_lifecycle_action(instance_id: str | None, token: str | None) -> ApiError:
+    key = f"instance ID {instance_id}" if instance_id else f"token {token}"
+    return invalid(f"No active Lifecycle Action found with {key}")
+
+
+def bad_template(why: str) -> ApiError:
+    return invalid(f"You must use a valid fully-formed launch template. {why}")
+
+
+def abandoned(token: str, why: str) -> str:
+    return (
+        f"Instance failed to complete user's Lifecycle Action: Lifecycle Action with token {token} was abandoned: {why}"
+    )
