@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Names come from the fingerprint, never from the clock: the same inputs make the same name.
+
+locals {
+  identity   = var.fingerprint == "" ? "by-hand" : substr(var.fingerprint, 0, 12)
+  image_name = join("-", compact(["boring", var.family, local.identity, var.revision]))
+
+  image_tags = merge(var.image_tags, {
+    Name                 = local.image_name
+    "boring:family"      = var.family
+    "boring:fingerprint" = var.fingerprint
+    "boring:source"      = var.source_image
+  })
+
+  run_tags = merge(var.run_tags, {
+    Name            = "build ${local.image_name}"
+    "boring:family" = var.family
+  })
+
+  role_variables = merge(var.role_variables, {
+    image_roles      = var.roles
+    image_lock       = var.lock
+    image_wheelhouse = var.wheelhouse == "" ? "" : abspath("${path.root}/../${var.wheelhouse}")
+  })
+}

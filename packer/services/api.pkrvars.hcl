@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The conversion API: takes requests, hands the work to NATS.
+
+family     = "api"
+roles      = ["boring.fleet.base", "boring.fleet.conversion_api"]
+wheelhouse = "build/wheelhouse/api"

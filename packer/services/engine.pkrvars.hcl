@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The conversion engine: takes work from NATS, converts, caches in Redis.
+
+family     = "engine"
+roles      = ["boring.fleet.base", "boring.fleet.conversion_engine"]
+wheelhouse = "build/wheelhouse/engine"

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# What an image is made of. images/*.pkrvars.hcl choose the machine, services/*.pkrvars.hcl what runs on it.
+
+# --- The image ---------------------------------------------------------------------------------------------------
+
+variable "family" {
+  type        = string
+  description = "What the image is for; part of its name and its tag boring:family."
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,30}$", var.family))
+    error_message = "The family is 1 to 31 lower-case letters, digits and dashes, and begins with a letter."
+  }
+}
+
+variable "roles" {
+  type        = list(string)
+  description = "Roles whose `install` entry point makes the image, in this order, by their full names."
+
+  validation {
+    condition     = length(var.roles) > 0 && alltrue([for role in var.roles : can(regex("^[a-z0-9_]+\\.[a-z0-9_]+\\.[a-z0-9_]+$", role))])
+    error_message = "Name at least one role, each in full: boring.fleet.base."
+  }
+}
+
+variable "role_variables" {
+  type        = map(string)
+  description = "Variables for the roles. Not for secrets: an image holds none."
+  default     = {}
+}
+
+variable "wheelhouse" {
+  type        = string
+  description = "Directory of Python wheels for the image, relative to the directory above this one. Empty: from PyPI."
+  default     = ""
+}
+
+variable "lock" {
+  type        = string
+  description = "Lock file of packages, given by image_build. Empty: the newest that the archive has."
+  default     = ""
+}
+
+# --- Identity: given by image_build, never typed -----------------------------------------------------------------
+
+variable "fingerprint" {
+  type        = string
+  description = "SHA-256 of everything the image is made of. Empty in a build by hand: its name says so."
+  default     = ""
+
+  validation {
+    condition     = can(regex("^([0-9a-f]{64})?$", var.fingerprint))
+    error_message = "The fingerprint is 64 hexadecimal digits."
+  }
+}
+
+variable "revision" {
+  type        = string
+  description = "Told apart by this: images of the same fingerprint, when one was built although another existed."
+  default     = ""
+
+  validation {
+    condition     = can(regex("^([1-9][0-9]{0,5})?$", var.revision))
+    error_message = "The revision is a number from 1 up."
+  }
+}
+
+variable "image_tags" {
+  type        = map(string)
+  description = "Tags for the image and its snapshots."
+  default     = {}
+}
+
+variable "run_tags" {
+  type        = map(string)
+  description = "Tags for everything temporary: the instance that is built on, its volumes, key pair and security group."
+  default     = {}
+}
+
+variable "manifest" {
+  type        = string
+  description = "File that Packer writes its manifest to."
+  default     = "packer-manifest.json"
+}
+
+# --- The machine it is built on ----------------------------------------------------------------------------------
+
+variable "region" {
+  type        = string
+  description = "AWS region to build in."
+  default     = "eu-central-1"
+}
+
+variable "source_image" {
+  type        = string
+  description = "Image to start from. image_build gives the newest that the owner and name below find."
+  default     = ""
+
+  validation {
+    condition     = can(regex("^(ami-[0-9a-f]{8,17})?$", var.source_image))
+    error_message = "The source image is an id such as ami-0123456789abcdef0."
+  }
+}
+
+variable "source_image_owner" {
+  type        = string
+  description = "AWS account that publishes the source image."
+
+  validation {
+    condition     = can(regex("^([0-9]{12}|self|amazon)$", var.source_image_owner))
+    error_message = "The owner of the source image is an account of 12 digits, self or amazon."
+  }
+}
+
+variable "source_image_name" {
+  type        = string
+  description = "Name of the source image, with * for what differs from one release to the next."
+}
+
+variable "ssh_username" {
+  type        = string
+  description = "The user that the source image lets in."
+  default     = "admin"
+}
+
+variable "ssh_interface" {
+  type        = string
+  description = "Address to reach the builder by."
+  default     = "public_ip"
+
+  validation {
+    condition     = contains(["public_ip", "private_ip", "public_dns", "private_dns"], var.ssh_interface)
+    error_message = "The interface is public_ip, private_ip, public_dns or private_dns."
+  }
+}
+
+variable "ssh_cidrs" {
+  type        = list(string)
+  description = "Who may reach the builder's SSH port while it lives."
+  default     = ["0.0.0.0/0"]
+}
+
+variable "subnet_id" {
+  type        = string
+  description = "Subnet to build in. Empty: a default subnet of the region."
+  default     = ""
+}
+
+variable "instance_type" {
+  type        = string
+  description = "Size of the machine to build on."
+  default     = "c7i.large"
+}
+
+variable "volume_size" {
+  type        = number
+  description = "Root volume of the image, in GiB."
+  default     = 8
+
+  validation {
+    condition     = var.volume_size >= 2 && var.volume_size <= 16384
+    error_message = "The root volume has 2 to 16384 GiB."
+  }
+}
+
+variable "encrypted" {
+  type        = bool
+  description = "Encrypt the image's snapshots."
+  default     = true
+}
+
+variable "kms_key_id" {
+  type        = string
+  description = "Key to encrypt with. Empty: the account's default key for volumes."
+  default     = ""
+}
