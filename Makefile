@@ -8,7 +8,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export ANSIBLE_HOME := $(CURDIR)/build/ansible
 export PATH := $(BIN):$(CURDIR)/build/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH,ANSIBLE_HOME,PYTHON)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH,ANSIBLE_HOME,PYTHON,QUICKSTART_BEGAN,ENGINE_VERSION,CI)
 SCENARIOS := redis nats conversion_engine conversion_api
 PACKAGES := -p ansible_collections.boring.fleet.plugins.module_utils -p localcloud -p conversion
 
@@ -22,6 +22,7 @@ help: ## Say what there is
 setup: ## Install or build what everything below needs (once)
 	@$(AS_ROOT) $(PYTHON) bin/setup
 
+quickstart: export QUICKSTART_BEGAN := $(shell date +%s)
 quickstart: setup ## Build images, deploy, convert, roll under load: on this machine, no cloud account
 	@$(AS_ROOT) $(BIN)/python bin/quickstart
 
