@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A local cloud of its own for the integration tests, and the playbooks as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME, PORT, SUBNET = "integration", 4599, "172.29.0.0/16"
+
+
+@dataclass
+class Fleet:
+    """One deployed fleet: its endpoint, its state directory, and the playbooks over it."""
+
+    endpoint: str
+    state: Path
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            "fleet_name": NAME,
+            "fleet_state_dir": str(self.state),
+            "fleet_region": "eu-central-1",
+            "fleet_reach_hosts": True,
+            "fleet_deregistration_delay": 5,
+        }
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_ACCESS_KEY_ID": "localcloud",
+            "AWS_SECRET_ACCESS_KEY": "localcloud",
+            "PYTHONPATH": str(ROOT / "engine" / "src"),
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
+            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+        }
+
+    def play(self, playbook: str, *arguments: str, seconds: int = 900, **settings: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                str(Path(sys.executable).parent / "ansible-playbook"), f"boring.fleet.{playbook}",
+                "-e", json.dumps(self.settings | settings), *arguments,
+            ],
+            cwd=ROOT, env=self.environment, timeout=seconds, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def must_play(self, playbook: str, *arguments: str, **settings: Any) -> str:
+        done = self.play(playbook, *arguments, **settings)
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        return done.stdout
+
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service, endpoint_url=self.endpoint, region_name="eu-central-1",
+            aws_access_key_id="localcloud", aws_secret_access_key="localcloud",
+        )  # fmt: skip
+
+    def group(self, service: str) -> dict[str, Any]:
+        found = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[f"{NAME}-{service}"])
+        return dict(found["AutoScalingGroups"][0])
+
+    @property
+    def deployed(self) -> dict[str, Any]:
+        return dict(json.loads((self.state / "deployed.json").read_text()))
+
+
+@dataclass
+class Load:
+    """The client that converts without pause; it ends by itself when nobody ends it."""
+
+    fleet: Fleet
+    samples: Path
+    summary: Path
+
+    def __enter__(self) -> Load:
+        self.stop = self.summary.with_suffix(".stop")
+        self.process = subprocess.Popen(
+            [
+                sys.executable, "-m", "conversion.client", "load", "--url", self.fleet.deployed["address"],
+                "--until", str(self.stop), "--seconds", "900", "--concurrency", "2",
+                "--out", str(self.samples), "--summary", str(self.summary),
+            ],
+            env=self.fleet.environment, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.touch()
+        try:
+            self.process.wait(timeout=60)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return dict(json.loads(self.summary.read_text()))
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    place = ["--name", NAME, "--port", str(PORT), "--subnet", SUBNET]
+    command = [sys.executable, "-m", "localcloud"]
+    subprocess.run([*command, "up", *place, "--base", "debian-13"], cwd=ROOT, timeout=600, check=True)
+    try:
+        yield Fleet(f"http://127.0.0.1:{PORT}", tmp_path_factory.mktemp("fleet"))
+    finally:
+        subprocess.run([*command, "down", "--name", NAME], cwd=ROOT, timeout=300, check=True)

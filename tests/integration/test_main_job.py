@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The main job on real hosts: build, skip, deploy, a bad version that must stop the roll, a good one that must not."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import NAME, ROOT, Fleet, Load
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1500)]
+
+
+def images(fleet: Fleet) -> dict[str, dict[str, object]]:
+    return dict(json.loads((fleet.state / "images.json").read_text()))
+
+
+def instances(fleet: Fleet, service: str) -> set[str]:
+    return {instance["InstanceId"] for instance in fleet.group(service)["Instances"]}
+
+
+def sizes(fleet: Fleet, service: str) -> tuple[int, int, int]:
+    group = fleet.group(service)
+    return group["MinSize"], group["DesiredCapacity"], group["MaxSize"]
+
+
+def test_images_are_built_once(fleet: Fleet) -> None:
+    fleet.must_play("build_images")
+    first = images(fleet)
+    assert {name: image["skipped"] for name, image in first.items()} == {"api": False, "data": False, "engine": False}
+    again = fleet.must_play("build_images")
+    second = images(fleet)
+    assert all(image["skipped"] for image in second.values())
+    assert {name: image["id"] for name, image in first.items()} == {name: image["id"] for name, image in second.items()}
+    assert all(float(str(image["seconds"])) < 1 for image in second.values()), second
+    assert re.search(r"changed=0\b", again), again[-500:]
+
+
+def test_deploy_brings_up_hosts_and_a_second_one_changes_nothing(fleet: Fleet) -> None:
+    fleet.must_play("deploy")
+    assert (len(instances(fleet, "api")), len(instances(fleet, "engine"))) == (3, 2)
+    before = instances(fleet, "api") | instances(fleet, "engine")
+    again = fleet.must_play("deploy")
+    assert instances(fleet, "api") | instances(fleet, "engine") == before
+    assert re.search(r"changed=0\b", again), again[-500:]
+
+
+def test_converts_through_the_load_balancer(fleet: Fleet, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "conversion.client", "convert", str(ROOT / "engine/samples/bracket.step"),
+            "--to", "stl", "--url", fleet.deployed["address"], "--out", str(tmp_path),
+        ],
+        env=fleet.environment, timeout=120, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("*.stl"))
+
+
+def test_secrets_stay_where_they_belong(fleet: Fleet) -> None:
+    for name in ("nats", "redis"):
+        path = fleet.state / "secrets" / name
+        assert path.stat().st_mode & 0o777 == 0o600
+        secret = path.read_text().strip()
+        out = fleet.play("deploy", "-vvv").stdout
+        assert secret not in out
+        hosts = subprocess.run(["podman", "ps", "-q", "--filter", f"name=lc-{NAME}-"], capture_output=True, text=True, timeout=60)
+        for host in hosts.stdout.split():
+            probe = f"ps -ewwo args | grep -v grep | grep -F -- {secret} || journalctl -q --no-pager | grep -F -- {secret} || systemctl cat '*' 2>/dev/null | grep -F -- {secret}"
+            seen = subprocess.run(
+                ["podman", "exec", "-i", host, "sh", "-c", probe], capture_output=True, text=True, timeout=60
+            )
+            assert secret not in seen.stdout.replace(probe, ""), f"{name}'s password is visible on {host}"
+
+
+def test_a_bad_version_stops_the_roll_with_the_old_one_serving(fleet: Fleet, tmp_path: Path) -> None:
+    """An API that cannot reach NATS never becomes ready: one is tried, none of the old is touched, no request fails."""
+    before, was = instances(fleet, "api"), sizes(fleet, "api")
+    ec2 = fleet.client("ec2")
+    bad = ec2.create_launch_template_version(
+        LaunchTemplateName=f"{NAME}-api", SourceVersion="$Latest", LaunchTemplateData={"UserData": ""}
+    )["LaunchTemplateVersion"]["VersionNumber"]
+    with Load(fleet, tmp_path / "samples.jsonl", tmp_path / "load.json") as load:
+        done = fleet.play(
+            "roll",
+            rollout_groups=[
+                {
+                    "group": f"{NAME}-api",
+                    "launch_template": {"name": f"{NAME}-api", "version": str(bad)},
+                    "batch_timeout": 45,
+                    "max_failures": 0,
+                    "poll_interval": 2,
+                }
+            ],
+        )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    assert before <= instances(fleet, "api"), "an old instance was touched for a version that never worked"
+    assert sizes(fleet, "api") == was
+    assert load.result["requests"] > 0
+    assert load.result["failed"] == 0
+    tags = {tag["Key"] for tag in fleet.group("api")["Tags"]}
+    assert not {tag for tag in tags if "lock" in tag}, tags
