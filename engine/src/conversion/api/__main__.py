@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""conversion-api: serves the API until SIGTERM. With --standalone it is API, queue, cache and engine in one process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import sys
+
+from .. import backends, service
+from ..cache import Cache
+from ..errors import SettingsError, Unavailable
+from ..jobs import Jobs
+from ..jobs.memory import MemoryJobs
+from ..settings import Settings, load
+from .app import Api, application
+
+log = logging.getLogger(__name__)
+
+
+async def api(settings: Settings, stop: asyncio.Event, *, standalone: bool) -> None:
+    """Run until `stop`; then stay unready for the lame-duck time, finish the requests in hand, and end."""
+    metrics = service.Metrics("conversion-api", settings.version)
+    jobs: Jobs
+    if standalone:
+        jobs = MemoryJobs(max_queued=settings.max_queued)
+    elif settings.nats_url:
+        jobs = backends.nats_jobs(settings, f"conversion-api/{settings.version}")
+    else:
+        raise SettingsError(
+            "CONVERSION_NATS_URL is not set: write where NATS is, as in nats://10.0.0.5:4222, or use --standalone."
+        )
+    cache = backends.cache(settings, standalone=standalone)
+    handlers = Api(jobs, cache, settings, metrics)
+
+    def on_drain() -> None:
+        handlers.draining = True
+
+    life = service.Lifecycle(jobs.problem, lambda: handlers.active, lame_duck=settings.lame_duck, on_drain=on_drain)
+
+    async def refresh(into: service.Metrics) -> None:
+        into.cache_up.set(cache.available)
+        waiting = await jobs.waiting()
+        if waiting is not None:
+            into.waiting.set(waiting)
+
+    probes = service.probes("conversion-api", settings, life, metrics, refresh)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(cache.close)
+        await jobs.start()
+        stack.push_async_callback(jobs.close)
+        if standalone:
+            await _embed_engine(stack, jobs, cache, settings, metrics)
+        runner, port = await service.serve(application(handlers, life, probes), settings)
+        stack.push_async_callback(runner.cleanup)
+        log.info("conversion-api %s on http://%s:%d", settings.version, settings.listen_host, port)
+        await stop.wait()
+        life.drain()
+        log.info("draining: %d requests in hand", handlers.active)
+        await service.until(lambda: life.drained, settings.lame_duck + settings.drain)
+        for site in list(runner.sites):
+            await site.stop()
+        if not await service.until(lambda: handlers.active == 0, 1):
+            log.warning("%d requests are cut off: their conversions go on", handlers.active)
+    log.info("ended")
+
+
+async def _embed_engine(
+    stack: contextlib.AsyncExitStack, jobs: Jobs, cache: Cache, settings: Settings, metrics: service.Metrics
+) -> None:
+    """An engine in this process, for --standalone; it needs the dependencies of the engine."""
+    try:
+        import OCP  # type: ignore[import-not-found,unused-ignore]  # noqa: F401, PLC0415
+        import trimesh  # noqa: F401, PLC0415
+    except ImportError as exc:
+        raise Unavailable(
+            f"--standalone needs the engine's packages ({exc.name} is missing): "
+            "pip install -r requirements/engine.txt."
+        ) from exc
+    from ..worker.engine import Engine  # noqa: PLC0415
+    from ..worker.pool import Limits, Pool  # noqa: PLC0415
+
+    pool = Pool(Limits(settings.job_seconds, settings.job_memory, settings.job_output))
+    await pool.start()
+    stack.push_async_callback(pool.close)
+    working = asyncio.create_task(Engine(jobs, cache, pool, settings, metrics).run())
+
+    async def end() -> None:
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+
+    stack.push_async_callback(end)
+
+
+def main() -> int:
+    """Entry point; every setting is in the environment."""
+    parser = argparse.ArgumentParser(prog="conversion-api", description=__doc__)
+    parser.add_argument("--standalone", action="store_true", help="no NATS, no Redis, engine included: for a laptop")
+    parser.add_argument("--check", action="store_true", help="check the settings and end")
+    arguments = parser.parse_args()
+
+    async def body(stop: asyncio.Event) -> None:
+        settings = load(port=8080)
+        if not arguments.check:
+            await api(settings, stop, standalone=arguments.standalone)
+
+    backends.hide_environment()
+    return service.run(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Chooses the real or the in-process queue and cache, as the settings say."""
+
+from __future__ import annotations
+
+import ctypes
+
+from .cache import Cache, MemoryCache, NoCache
+from .cache.redis import RedisCache
+from .jobs.nats import NatsJobs
+from .settings import MIB, Settings
+
+_PR_SET_DUMPABLE = 4
+
+
+def nats_jobs(settings: Settings, name: str) -> NatsJobs:
+    """The queue on NATS."""
+    return NatsJobs(
+        settings.nats_url,
+        user=settings.nats_user,
+        password=settings.nats_password,
+        name=name,
+        retention=settings.retention,
+        max_queued=settings.max_queued,
+        replicas=settings.nats_replicas,
+        ack_wait=settings.ack_wait,
+        accept_timeout=settings.accept_timeout,
+    )
+
+
+def cache(settings: Settings, *, standalone: bool = False) -> Cache:
+    """The cache in Redis; without an address none, or the process's own memory."""
+    if settings.redis_url:
+        return RedisCache(
+            settings.redis_url,
+            user=settings.redis_user,
+            password=settings.redis_password,
+            ttl=settings.cache_ttl,
+            max_bytes=settings.cache_max,
+        )
+    return MemoryCache(64 * MIB) if standalone else NoCache()
+
+
+def hide_environment() -> None:
+    """Keep /proc/PID/environ, which holds the passwords, from other processes of the same user: from the jobs."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

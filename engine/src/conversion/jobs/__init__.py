@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The work queue as both sides see it. `nats` is the real one, `memory` lives in one process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from ..operation import Operation
+
+
+class Job(Protocol):
+    """A job in an engine's hands. It comes back to some engine unless finished: completed, failed or returned."""
+
+    operation: Operation
+    attempt: int  # 1 for the first delivery
+
+    async def start(self, engine: str) -> bool:
+        """Mark the operation as taken up; False when it was finished before, and the job is then done with."""
+
+    async def fetch(self, target: Path) -> None:
+        """Write the source file to `target`. InputError when it is no longer kept."""
+
+    async def touch(self) -> None:
+        """Say that the job is still being worked on, so that no other engine gets it."""
+
+    async def complete(self, result: Path, *, cached: bool = False) -> None:
+        """Store the result, then close the operation, then the job."""
+
+    async def fail(self, error: str) -> None:
+        """Close the operation with a sentence for the user, then the job."""
+
+    async def crashed(self) -> int:
+        """Count a crash of the converter on this operation; how many there were, this one included."""
+
+    async def give_back(self) -> None:
+        """Let another engine have the job now."""
+
+
+class Jobs(Protocol):
+    """Operations, their files and their queue. Every method raises Unavailable when the backend cannot serve."""
+
+    async def start(self) -> None:
+        """Connect in the background; returns at once."""
+
+    async def close(self) -> None:
+        """Let go of the backend."""
+
+    async def problem(self) -> str | None:
+        """Why the backend cannot serve now, or None."""
+
+    async def submit(self, operation: Operation, source: BinaryIO) -> None:
+        """Accept a job. Once this returns the job is stored, and is worked on whatever dies."""
+
+    async def store(self, operation: Operation, result: bytes) -> None:
+        """Keep an operation that was completed without the queue."""
+
+    async def operation(self, operation_id: str) -> Operation | None:
+        """The record, or None when there is none (any more)."""
+
+    async def wait(self, operation_id: str, timeout: float) -> Operation | None:
+        """The record as soon as it is final, or as it is after `timeout` seconds."""
+
+    def output(self, operation: Operation) -> AsyncIterator[bytes]:
+        """The result in pieces."""
+
+    async def take(self, timeout: float) -> Job | None:
+        """The next job, or None when there was none for `timeout` seconds."""
+
+    async def waiting(self) -> int | None:
+        """Jobs that no engine has taken yet; None when unknown."""

@@ -1,0 +1,516 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The work queue on NATS JetStream, all of it in file storage:
+
+- stream CONVERSION_JOBS, a work queue: one message a job, gone when acknowledged, redelivered when its engine
+  falls silent;
+- stream CONVERSION_BLOBS: source and result files in numbered pieces;
+- key-value bucket conversion_operations: the record of every operation.
+
+A job is stored in the order file, record, message, and closed in the order result, record, source file, message:
+whatever dies in between, the message is still there and some engine takes it up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import (
+    APIError,
+    KeyNotFoundError,
+    KeyWrongLastSequenceError,
+    NotFoundError,
+    NoStreamResponseError,
+    ServiceUnavailableError,
+)
+from nats.js.kv import KeyValue
+
+from ..errors import InputError, Unavailable
+from ..operation import Operation
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+JOBS = "CONVERSION_JOBS"
+JOBS_SUBJECT = "conversion.jobs"
+BLOBS = "CONVERSION_BLOBS"
+BLOBS_SUBJECT = "conversion.blobs"
+ENGINES = "engines"
+OPERATIONS = "conversion_operations"
+PIECE = 512 * 1024  # NATS takes messages of up to 1 MiB by default
+SOURCE = "source"
+
+#: NATS is away for now: the same call may work in a moment.
+_AWAY = (
+    nats.errors.TimeoutError,
+    nats.errors.NoRespondersError,
+    nats.errors.ConnectionClosedError,
+    nats.errors.ConnectionReconnectingError,
+    nats.errors.NoServersError,
+    nats.errors.OutboundBufferLimitError,
+    nats.errors.StaleConnectionError,
+    nats.errors.UnexpectedEOF,
+    NoStreamResponseError,
+    ServiceUnavailableError,
+    OSError,
+)
+_STREAM_DIFFERS = 10058
+
+
+class NatsJobs:
+    """Jobs on JetStream. Connects and reconnects by itself; `start` never waits for NATS to be there."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        user: str = "",
+        password: str = "",
+        name: str = "conversion",
+        retention: float = 6 * 3600,
+        max_queued: int = 10_000,
+        replicas: int = 1,
+        ack_wait: float = 15,
+        accept_timeout: float = 10,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._url = url
+        self._user = user
+        self._password = password
+        self._name = name
+        self._retention = retention
+        self._max_queued = max_queued
+        self._replicas = replicas
+        self._ack_wait = ack_wait
+        self._patience = accept_timeout
+        self.clock = clock
+        self._client: Client | None = None
+        self._listening: Client | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._prepared = False
+        self._reason = "not connected yet"
+        self._waiters: dict[str, set[asyncio.Future[Operation]]] = {}
+
+    # connection
+
+    async def start(self) -> None:
+        """Begin to connect."""
+        self._supervisor = asyncio.create_task(self._supervise(), name="nats")
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._supervisor:
+            self._supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervisor
+        if self._client:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(2):
+                    await self._client.close()
+
+    async def problem(self) -> str | None:
+        """Why NATS cannot serve, or None."""
+        if self._client is None or not self._client.is_connected or not self._prepared:
+            return f"NATS at {self._url} cannot be used: {self._reason}."
+        return None
+
+    async def _supervise(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(15):
+                    if self._client is None or self._client.is_closed:
+                        self._prepared = False
+                        self._client = await self._connect()
+                    if self._client.is_connected and not self._prepared:
+                        await self._prepare()
+                        log.info("connected to %s", self._url)
+            except Exception as exc:
+                reason = _words(exc)
+                if reason != self._reason:
+                    log.warning("NATS at %s cannot be used: %s", self._url, reason)
+                self._reason = reason
+            await asyncio.sleep(0.5)
+
+    async def _connect(self) -> Client:
+        async def on_error(exc: Exception) -> None:
+            self._reason = _words(exc)
+
+        async def on_disconnect() -> None:
+            self._prepared, self._reason = False, "the connection was lost"
+            log.warning("NATS at %s: %s, reconnecting", self._url, self._reason)
+
+        client = Client()
+        await client.connect(
+            self._url,
+            user=self._user or None,
+            password=self._password or None,
+            name=self._name,
+            connect_timeout=2,
+            allow_reconnect=False,  # for the first connection only: its refusal is to be seen, not retried silently
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.5,
+            ping_interval=10,
+            max_outstanding_pings=2,
+            error_cb=on_error,
+            disconnected_cb=on_disconnect,
+        )
+        client.options["allow_reconnect"] = True
+        return client
+
+    async def _prepare(self) -> None:
+        """Make or adjust what we need in JetStream. Every process does it: whoever comes first."""
+        assert self._client is not None
+        common: dict[str, Any] = {
+            "storage": StorageType.FILE,
+            "max_age": self._retention,
+            "num_replicas": self._replicas,
+            "duplicate_window": 60,
+        }
+        await self._ensure_stream(
+            StreamConfig(
+                name=JOBS,
+                subjects=[JOBS_SUBJECT],
+                retention=RetentionPolicy.WORK_QUEUE,
+                max_msgs=self._max_queued,
+                discard=DiscardPolicy.NEW,
+                **common,
+            )
+        )
+        await self._ensure_stream(
+            StreamConfig(
+                name=BLOBS,
+                subjects=[f"{BLOBS_SUBJECT}.>"],
+                max_msgs_per_subject=1,
+                discard=DiscardPolicy.NEW,
+                allow_direct=True,
+                **common,
+            )
+        )
+        await self._ensure_stream(
+            StreamConfig(
+                name=f"KV_{OPERATIONS}",
+                subjects=[f"$KV.{OPERATIONS}.>"],
+                max_msgs_per_subject=1,
+                discard=DiscardPolicy.NEW,
+                allow_direct=True,
+                allow_rollup_hdrs=True,
+                deny_delete=True,
+                **common,
+            )
+        )
+        await self._js.add_consumer(
+            JOBS,
+            ConsumerConfig(
+                durable_name=ENGINES,
+                ack_policy=AckPolicy.EXPLICIT,
+                ack_wait=self._ack_wait,
+                max_deliver=-1,  # engines count attempts themselves, so that a job never just stays lying
+                max_ack_pending=self._max_queued,
+            ),
+        )
+        if self._listening is not self._client:  # once a connection: the client itself renews it when it reconnects
+            await self._client.subscribe(f"$KV.{OPERATIONS}.*", cb=self._on_record)
+            self._listening = self._client
+        self._prepared = True
+
+    async def _ensure_stream(self, config: StreamConfig) -> None:
+        try:
+            await self._js.add_stream(config)
+        except APIError as exc:
+            if exc.err_code != _STREAM_DIFFERS:
+                raise
+            await self._js.update_stream(config)
+
+    @property
+    def _js(self) -> JetStreamContext:
+        if self._client is None:
+            raise nats.errors.ConnectionClosedError
+        return self._client.jetstream(timeout=3)
+
+    def _bucket(self) -> KeyValue:
+        return KeyValue(
+            name=OPERATIONS,
+            stream=f"KV_{OPERATIONS}",
+            pre=f"$KV.{OPERATIONS}.",
+            js=self._js,
+            direct=True,
+        )
+
+    async def patiently(self, what: str, call: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
+        """Result of `call`, repeated while NATS is away; Unavailable when it stays away or refuses."""
+        until = time.monotonic() + (self._patience if patience is None else patience)
+        while True:
+            try:
+                return await call()
+            except _AWAY as exc:
+                if time.monotonic() >= until:
+                    raise Unavailable(f"NATS did not {what}: {_words(exc)}; try again in a minute.") from exc
+            except NotFoundError:
+                raise
+            except APIError as exc:
+                if exc.code != 503 or time.monotonic() >= until:
+                    raise Unavailable(f"NATS did not {what}: {exc.description}; try again later.") from exc
+            await asyncio.sleep(0.2)
+
+    # records
+
+    async def _on_record(self, msg: Msg) -> None:
+        operation_id = msg.subject.rpartition(".")[2]
+        if operation_id in self._waiters and msg.data:
+            operation = Operation.from_json(msg.data)
+            if operation.final:
+                for waiter in self._waiters[operation_id]:
+                    if not waiter.done():
+                        waiter.set_result(operation)
+
+    async def operation(self, operation_id: str) -> Operation | None:
+        """The record, or None."""
+        return await self.patiently("give the record", lambda: self._read(operation_id))
+
+    async def _read(self, operation_id: str) -> Operation | None:
+        try:
+            entry = await self._bucket().get(operation_id)
+        except (KeyNotFoundError, NotFoundError):
+            return None
+        return Operation.from_json(entry.value) if entry.value else None
+
+    async def wait(self, operation_id: str, timeout: float) -> Operation | None:
+        """The record once it is final or the time is up. Told by NATS; also asks, as messages may be missed."""
+        until = time.monotonic() + timeout
+        waiter: asyncio.Future[Operation] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(operation_id, set()).add(waiter)
+        try:
+            while True:
+                with contextlib.suppress(*_AWAY, APIError):
+                    record = await self._read(operation_id)
+                    if record is None or record.final:
+                        return record
+                left = until - time.monotonic()
+                if left <= 0:
+                    return await self.operation(operation_id)
+                with contextlib.suppress(TimeoutError):
+                    return await asyncio.wait_for(asyncio.shield(waiter), min(left, 2.0))
+        finally:
+            self._waiters[operation_id].discard(waiter)
+            if not self._waiters[operation_id]:
+                del self._waiters[operation_id]
+
+    async def change(self, operation_id: str, to: Callable[[Operation], Operation]) -> Operation | None:
+        """Change a record that is not final yet and return it; None when it is final or gone."""
+
+        async def once() -> Operation | None:
+            bucket = self._bucket()
+            while True:
+                try:
+                    entry = await bucket.get(operation_id)
+                except (KeyNotFoundError, NotFoundError):
+                    return None
+                old = Operation.from_json(entry.value or b"{}")
+                if old.final:
+                    return None
+                new = to(old)
+                try:
+                    await bucket.update(operation_id, new.to_json(), last=entry.revision)
+                except KeyWrongLastSequenceError:
+                    continue  # somebody else changed it, or our first try did and its answer was lost
+                return new
+
+        return await self.patiently("keep the record", once, patience=60)
+
+    async def _create(self, operation: Operation) -> None:
+        async def once() -> None:
+            with contextlib.suppress(KeyWrongLastSequenceError):  # ids are unique: an earlier try of ours
+                await self._bucket().create(operation.id, operation.to_json())
+
+        await self.patiently("keep the record", once)
+
+    # files
+
+    async def put_file(self, operation_id: str, key: str, stream: BinaryIO, patience: float | None = None) -> None:
+        """Store a file in numbered pieces."""
+        number = 0
+        while piece := await asyncio.to_thread(stream.read, PIECE):
+            await self._put_piece(f"{BLOBS_SUBJECT}.{operation_id}.{key}.{number}", piece, patience)
+            number += 1
+
+    async def _put_piece(self, subject: str, piece: bytes, patience: float | None) -> None:
+        await self.patiently("store the file", lambda: self._js.publish(subject, piece, timeout=3), patience)
+
+    async def pieces(self, operation_id: str, key: str, size: int) -> AsyncIterator[bytes]:
+        """A stored file of `size` bytes; InputError when it is not kept any more."""
+        number = read = 0
+        while read < size:
+            piece = await self._piece(f"{BLOBS_SUBJECT}.{operation_id}.{key}.{number}")
+            read += len(piece)
+            number += 1
+            yield piece
+
+    async def _piece(self, subject: str) -> bytes:
+        try:
+            message = await self.patiently("give the file", lambda: self._js.get_last_msg(BLOBS, subject, direct=True))
+        except NotFoundError as exc:
+            raise InputError("The file is no longer kept: send the source file again.", 404) from exc
+        return message.data or b""
+
+    async def drop_file(self, operation_id: str, key: str) -> None:
+        """Delete a stored file; what cannot be deleted now expires by itself."""
+        with contextlib.suppress(*_AWAY, APIError):
+            await self._js.purge_stream(BLOBS, subject=f"{BLOBS_SUBJECT}.{operation_id}.{key}.*")
+
+    # the API's side
+
+    async def submit(self, operation: Operation, source: BinaryIO) -> None:
+        """File, record, message: in this order, each acknowledged by NATS."""
+        try:
+            await self.put_file(operation.id, SOURCE, source)
+            await self._create(operation)
+            await self.patiently(
+                "take the job",
+                lambda: self._js.publish(
+                    JOBS_SUBJECT, operation.to_json(), timeout=3, headers={"Nats-Msg-Id": operation.id}
+                ),
+            )
+        except BaseException:
+            await asyncio.shield(self._withdraw(operation.id))
+            raise
+
+    async def _withdraw(self, operation_id: str) -> None:
+        """Not accepted: without its record an engine drops the job, should its message have arrived after all."""
+        with contextlib.suppress(*_AWAY, APIError, Unavailable):
+            await self._bucket().delete(operation_id)
+        await self.drop_file(operation_id, SOURCE)
+
+    async def store(self, operation: Operation, result: bytes) -> None:
+        """Keep a finished operation."""
+        for number, start in enumerate(range(0, len(result), PIECE)):
+            subject = f"{BLOBS_SUBJECT}.{operation.id}.{operation.output_key}.{number}"
+            await self._put_piece(subject, result[start : start + PIECE], None)
+        await self._create(operation)
+
+    def output(self, operation: Operation) -> AsyncIterator[bytes]:
+        """The result in pieces."""
+        return self.pieces(operation.id, operation.output_key, operation.output_bytes)
+
+    # the engine's side
+
+    async def take(self, timeout: float) -> NatsJob | None:
+        """The next job. Raises Unavailable when NATS is away."""
+        if problem := await self.problem():
+            raise Unavailable(problem)
+        assert self._client is not None
+        ask = json.dumps({"batch": 1, "expires": int(timeout * 1e9)}).encode()
+        try:
+            msg = await self._client.request(
+                f"$JS.API.CONSUMER.MSG.NEXT.{JOBS}.{ENGINES}",
+                ask,
+                timeout=timeout + 2,
+                old_style=True,  # an inbox of its own: a job arrives under its stream's subject, not the inbox's
+            )
+        except nats.errors.NoRespondersError as exc:
+            self._prepared, self._reason = False, "its queue is gone"  # a new or emptied server: make it again
+            raise Unavailable("NATS has no queue.") from exc
+        except nats.errors.TimeoutError:
+            return None
+        except _AWAY as exc:
+            raise Unavailable(f"NATS is away: {_words(exc)}.") from exc
+        if msg.headers and "Status" in msg.headers:  # 404 and 408: nothing to do; 409: the consumer changed
+            return None
+        return NatsJob(self, msg, Operation.from_json(msg.data))
+
+    async def waiting(self) -> int | None:
+        """Jobs not yet delivered."""
+        try:
+            return int((await self._js.consumer_info(JOBS, ENGINES)).num_pending or 0)
+        except (*_AWAY, APIError):
+            return None
+
+
+class NatsJob:
+    """A delivered message of the work queue and the operation it names."""
+
+    def __init__(self, jobs: NatsJobs, msg: Msg, operation: Operation) -> None:
+        self._jobs = jobs
+        self._msg = msg
+        self.operation = operation
+        self.attempt = int(msg.metadata.num_delivered)
+
+    async def start(self, engine: str) -> bool:
+        """Mark as in progress; False, and acknowledged, when there is nothing left to do."""
+        changed = await self._jobs.change(self.operation.id, lambda old: old.started(self._jobs.clock(), engine))
+        if changed is None:
+            await self._acknowledge()
+            return False
+        self.operation = changed
+        return True
+
+    async def fetch(self, target: Path) -> None:
+        """Download the source file."""
+        with target.open("wb") as stream:
+            async for piece in self._jobs.pieces(self.operation.id, SOURCE, self.operation.source_bytes):
+                await asyncio.to_thread(stream.write, piece)
+
+    async def touch(self) -> None:
+        """Restart the acknowledgement's clock."""
+        with contextlib.suppress(*_AWAY):
+            await self._msg.in_progress()
+
+    async def complete(self, result: Path, *, cached: bool = False) -> None:
+        """Result, record, source, message."""
+        key, size = f"result-{self.attempt}", result.stat().st_size
+        with result.open("rb") as stream:
+            await self._jobs.put_file(self.operation.id, key, stream, patience=60)
+        await self._jobs.change(
+            self.operation.id, lambda old: old.completed(self._jobs.clock(), size, output_key=key, cached=cached)
+        )
+        await self._close()
+
+    async def fail(self, error: str) -> None:
+        """Record, source, message."""
+        await self._jobs.change(self.operation.id, lambda old: old.failed(self._jobs.clock(), error))
+        await self._close()
+
+    async def crashed(self) -> int:
+        """Count a crash in the record."""
+        changed = await self._jobs.change(self.operation.id, lambda old: replace(old, crashes=old.crashes + 1))
+        return changed.crashes if changed else self.operation.crashes + 1
+
+    async def give_back(self) -> None:
+        """Negative acknowledgement: redelivered at once."""
+        with contextlib.suppress(*_AWAY):
+            await self._msg.nak()
+
+    async def _close(self) -> None:
+        await self._jobs.drop_file(self.operation.id, SOURCE)
+        await self._acknowledge()
+
+    async def _acknowledge(self) -> None:
+        # If this fails the message comes again, and `start` finds the record final
+        with contextlib.suppress(*_AWAY, nats.errors.Error):
+            await self._msg.ack_sync(timeout=3)
+
+
+def _words(exc: BaseException) -> str:
+    """The reason in an exception, without its class's prefix."""
+    text = str(exc).strip().removeprefix("nats: ").strip("'\" ")
+    if isinstance(exc, TimeoutError) or not text:
+        return "no answer in time"
+    return text

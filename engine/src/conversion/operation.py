@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The record of one conversion, from acceptance to result."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """Where an operation is. COMPLETED and FAILED are final."""
+
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One conversion. Times are unix seconds; sizes are bytes; `error` is a sentence for the user.
+
+    `output_key` names the stored result: each attempt stores under its own, so two engines never mix theirs.
+    """
+
+    id: str
+    src_format: str
+    output_format: str
+    created_at: float
+    cache_key: str
+    source_bytes: int
+    options: dict[str, float] = field(default_factory=dict)
+    status: Status = Status.QUEUED
+    started_at: float | None = None
+    completed_at: float | None = None
+    output_bytes: int = 0
+    output_key: str = ""
+    error: str | None = None
+    crashes: int = 0
+    engine: str | None = None
+    cached: bool = False
+
+    @property
+    def final(self) -> bool:
+        """True once the status cannot change any more."""
+        return self.status in (Status.COMPLETED, Status.FAILED)
+
+    @property
+    def output_name(self) -> str:
+        """File name of the result."""
+        return f"output.{self.output_format}"
+
+    def started(self, now: float, engine: str) -> Operation:
+        """This operation, taken up by `engine`."""
+        return replace(self, status=Status.IN_PROGRESS, started_at=self.started_at or now, engine=engine)
+
+    def completed(self, now: float, output_bytes: int, *, output_key: str = "", cached: bool = False) -> Operation:
+        """This operation with its result stored."""
+        return replace(
+            self,
+            status=Status.COMPLETED,
+            started_at=self.started_at or now,
+            completed_at=now,
+            output_bytes=output_bytes,
+            output_key=output_key,
+            cached=cached,
+        )
+
+    def failed(self, now: float, error: str) -> Operation:
+        """This operation, given up for the reason `error`."""
+        return replace(self, status=Status.FAILED, completed_at=now, error=error)
+
+    def to_json(self) -> bytes:
+        """The record as stored."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Operation:
+        """Read a record. Fields of a newer version are ignored: old and new engines run side by side in a roll."""
+        raw: dict[str, Any] = json.loads(data)
+        names = {f.name for f in fields(cls)}
+        values = {name: value for name, value in raw.items() if name in names}
+        values["status"] = Status(values.get("status", Status.QUEUED))
+        return cls(**values)
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds, as in answers of the API."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

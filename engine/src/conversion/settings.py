@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings of both processes, all from the environment (CONVERSION_*), so that no secret is on a command line."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from . import __version__
+from .errors import SettingsError
+
+MIB = 1024 * 1024
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked settings. Times in seconds, sizes in bytes. Passwords stay out of repr()."""
+
+    nats_url: str
+    nats_user: str
+    nats_password: str = field(repr=False)
+    nats_replicas: int
+    redis_url: str
+    redis_user: str
+    redis_password: str = field(repr=False)
+    listen_host: str
+    listen_port: int
+    version: str
+    work_dir: Path
+    max_body: int
+    inline_max: int
+    wait: float
+    accept_timeout: float
+    max_uploads: int
+    retention: float
+    max_queued: int
+    cache_ttl: float
+    cache_max: int
+    workers: int
+    job_seconds: float
+    job_memory: int
+    job_output: int
+    ack_wait: float
+    attempts: int
+    lame_duck: float
+    drain: float
+    drain_allow: tuple[Network, ...]
+
+
+class _Reader:
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.env = env
+
+    def text(self, name: str, default: str = "") -> str:
+        return self.env.get(f"CONVERSION_{name}", "") or default
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        raw = self.text(name, str(default))
+        try:
+            value = float(raw)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise SettingsError(f"CONVERSION_{name} is '{raw}': set it to a number from {low:g} to {high:g}.")
+        return value
+
+    def whole(self, name: str, default: int, low: int, high: int) -> int:
+        return int(self.number(name, default, low, high))
+
+    def url(self, name: str, schemes: tuple[str, ...]) -> str:
+        raw = self.text(name)
+        if not raw:
+            return ""
+        try:
+            parts = urlsplit(raw)
+            good = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            good, parts = False, urlsplit("")
+        if not good:
+            raise SettingsError(f"CONVERSION_{name} is not an address: write it as {schemes[0]}://host:port.")
+        if parts.password or parts.username:
+            raise SettingsError(
+                f"CONVERSION_{name} holds a user or password, which would show in logs: "
+                f"set CONVERSION_{name.removesuffix('_URL')}_USER and _PASSWORD instead."
+            )
+        return raw
+
+    def networks(self, name: str, default: str) -> tuple[Network, ...]:
+        raw = self.text(name, default)
+        try:
+            return tuple(ipaddress.ip_network(item.strip()) for item in raw.split(",") if item.strip())
+        except ValueError as exc:
+            raise SettingsError(
+                f"CONVERSION_{name} is '{raw}': write networks as in 10.0.0.0/8,127.0.0.0/8."
+            ) from exc
+
+
+def load(env: Mapping[str, str] | None = None, *, port: int) -> Settings:
+    """Settings from `env` (the process's own by default); SettingsError names the variable at fault."""
+    read = _Reader(os.environ if env is None else env)
+    work_dir = Path(read.text("WORK_DIR", tempfile.gettempdir()))
+    if not (work_dir.is_dir() and os.access(work_dir, os.W_OK)):
+        raise SettingsError(f"CONVERSION_WORK_DIR {work_dir} is not a writable directory: create it or name another.")
+    return Settings(
+        nats_url=read.url("NATS_URL", ("nats", "tls")),
+        nats_user=read.text("NATS_USER"),
+        nats_password=read.text("NATS_PASSWORD"),
+        nats_replicas=read.whole("NATS_REPLICAS", 1, 1, 5),
+        redis_url=read.url("REDIS_URL", ("redis", "rediss")),
+        redis_user=read.text("REDIS_USER"),
+        redis_password=read.text("REDIS_PASSWORD"),
+        listen_host=read.text("LISTEN_HOST", "127.0.0.1"),
+        listen_port=read.whole("LISTEN_PORT", port, 0, 65535),
+        version=_version(read.text("RELEASE_FILE")),
+        work_dir=work_dir,
+        max_body=read.whole("MAX_BODY", 100 * MIB, 1, 10_000 * MIB),
+        inline_max=read.whole("INLINE_MAX", 2 * MIB, 0, 64 * MIB),
+        wait=read.number("WAIT", 20, 0, 300),
+        accept_timeout=read.number("ACCEPT_TIMEOUT", 10, 0.1, 120),
+        max_uploads=read.whole("MAX_UPLOADS", 64, 1, 10_000),
+        retention=read.number("RETENTION", 6 * 3600, 60, 30 * 86400),
+        max_queued=read.whole("MAX_QUEUED", 10_000, 1, 10_000_000),
+        cache_ttl=read.number("CACHE_TTL", 86400, 1, 30 * 86400),
+        cache_max=read.whole("CACHE_MAX", 8 * MIB, 0, 256 * MIB),
+        workers=read.whole("WORKERS", min(4, os.cpu_count() or 1), 1, 256),
+        job_seconds=read.number("JOB_SECONDS", 60, 0.1, 3600),
+        job_memory=read.whole("JOB_MEMORY", 1024 * MIB, 64 * MIB, 1024 * 1024 * MIB),
+        job_output=read.whole("JOB_OUTPUT", 512 * MIB, 1 * MIB, 10_000 * MIB),
+        ack_wait=read.number("ACK_WAIT", 15, 1, 600),
+        attempts=read.whole("ATTEMPTS", 5, 1, 100),
+        lame_duck=read.number("LAME_DUCK", 5, 0, 300),
+        drain=read.number("DRAIN", 30, 1, 3600),
+        drain_allow=read.networks("DRAIN_ALLOW", "127.0.0.0/8,::1/128"),
+    )
+
+
+def _version(release_file: str) -> str:
+    """The version that an image gave itself, else the package's own."""
+    if release_file:
+        try:
+            text = Path(release_file).read_text(encoding="utf-8").strip()
+        except OSError as exc:
+            raise SettingsError(f"CONVERSION_RELEASE_FILE {release_file} cannot be read: {exc.strerror}.") from exc
+        if text:
+            return text[:64]
+    return __version__

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""conversion-engine: takes jobs from NATS and converts them until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import shutil
+import sys
+import time
+
+from aiohttp import web
+
+from .. import backends, service
+from ..errors import SettingsError
+from ..settings import Settings, load
+from .engine import JOB_PREFIX, Engine
+from .pool import Limits, Pool
+
+log = logging.getLogger(__name__)
+
+
+async def engine(settings: Settings, stop: asyncio.Event) -> None:
+    """Run until `stop`; then take no more jobs, finish those in hand within the drain deadline, return the rest."""
+    if not settings.nats_url:
+        raise SettingsError("CONVERSION_NATS_URL is not set: write where NATS is, as in nats://10.0.0.5:4222.")
+    for left in settings.work_dir.glob(f"{JOB_PREFIX}*"):  # of an engine that was killed; not of one beside us
+        if left.stat().st_mtime < time.time() - 3600:
+            shutil.rmtree(left, ignore_errors=True)
+    metrics = service.Metrics("conversion-engine", settings.version)
+    jobs = backends.nats_jobs(settings, f"conversion-engine/{settings.version}")
+    cache = backends.cache(settings)
+    pool = Pool(Limits(settings.job_seconds, settings.job_memory, settings.job_output))
+    worker = Engine(jobs, cache, pool, settings, metrics)
+    life = service.Lifecycle(jobs.problem, lambda: worker.active, on_drain=worker.drain)
+
+    async def refresh(into: service.Metrics) -> None:
+        into.cache_up.set(cache.available)
+        waiting = await jobs.waiting()
+        if waiting is not None:
+            into.waiting.set(waiting)
+
+    app = web.Application(middlewares=[service.errors])
+    app.add_routes(service.probes("conversion-engine", settings, life, metrics, refresh))
+    runner, port = await service.serve(app, settings)
+    try:
+        await pool.start()
+        await jobs.start()
+        log.info("conversion-engine %s on port %d, %d workers", settings.version, port, settings.workers)
+        working = asyncio.create_task(worker.run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set() and life.draining:  # drained over HTTP: stay until told to end, so that it can be seen
+            await stop.wait()
+        life.drain()
+        log.info("draining: %d jobs in hand", worker.active)
+        await asyncio.wait({working}, timeout=settings.drain)
+        if not working.done():
+            log.warning("giving %d jobs back", worker.active)
+            working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+        stopping.cancel()
+    finally:
+        await runner.cleanup()
+        await pool.close()
+        await jobs.close()
+        await cache.close()
+    log.info("ended")
+
+
+def main() -> int:
+    """Entry point; every setting is in the environment."""
+    parser = argparse.ArgumentParser(prog="conversion-engine", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="check the settings and end")
+    arguments = parser.parse_args()
+
+    async def body(stop: asyncio.Event) -> None:
+        settings = load(port=8081)
+        if not arguments.check:
+            await engine(settings, stop)
+
+    backends.hide_environment()
+    return service.run(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

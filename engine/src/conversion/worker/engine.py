@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The loop of the engine: take a job, convert it, close it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+from ..cache import Cache
+from ..errors import ConversionError, InputError, Unavailable
+from ..jobs import Job, Jobs
+from ..service import Metrics
+from ..settings import Settings
+from .pool import Pool
+
+log = logging.getLogger(__name__)
+CRASHES = 2
+JOB_PREFIX = "conversion-job-"
+
+
+class Engine:
+    """Works on `settings.workers` jobs at a time until told to drain."""
+
+    def __init__(self, jobs: Jobs, cache: Cache, pool: Pool, settings: Settings, metrics: Metrics) -> None:
+        self._jobs = jobs
+        self._cache = cache
+        self._pool = pool
+        self._settings = settings
+        self._metrics = metrics
+        self._name = f"{socket.gethostname()}/{settings.version}"
+        self._draining = asyncio.Event()
+        self.active = 0
+
+    async def run(self) -> None:
+        """Returns when drained; cancel it to give all jobs in hand back."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._settings.workers):
+                group.create_task(self._slot())
+
+    def drain(self) -> None:
+        """Take no more jobs."""
+        self._draining.set()
+
+    async def _slot(self) -> None:
+        while not self._draining.is_set():
+            try:
+                job = await self._take()
+            except Unavailable:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._draining.wait(), 1)
+                continue
+            if job is None:
+                continue
+            self.active += 1
+            try:
+                await self._work(job)
+            finally:
+                self.active -= 1
+
+    async def _take(self) -> Job | None:
+        """The next job. A request that is under way is not broken off when draining begins: a job could be on its
+        way to us, and would be missing until its acknowledgement is overdue."""
+        return await self._jobs.take(1.0)
+
+    async def _work(self, job: Job) -> None:
+        began = time.monotonic()
+        heart = asyncio.create_task(self._heartbeat(job))
+        end = "returned"
+        try:
+            end = await self._finish(job)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(2):
+                    await job.give_back()
+            raise
+        except ConversionError as exc:
+            # The queue is away or our disk is full. Nothing is lost: the job comes again, here or elsewhere
+            log.warning("job %s is left for another try: %s", job.operation.id, exc)
+            await job.give_back()
+        except Exception:
+            log.exception("job %s is left for another try", job.operation.id)
+            await job.give_back()
+        finally:
+            heart.cancel()
+            operation = job.operation
+            self._metrics.conversions.labels(operation.src_format, operation.output_format, end).inc()
+            self._metrics.seconds.observe(time.monotonic() - began)
+            log.info(
+                "job %s %s to %s: %s in %.0f ms, attempt %d",
+                operation.id,
+                operation.src_format,
+                operation.output_format,
+                end,
+                (time.monotonic() - began) * 1000,
+                job.attempt,
+            )
+
+    async def _finish(self, job: Job) -> str:
+        """Take the job to its end; the word for the metrics."""
+        if not await job.start(self._name):
+            return "done before"
+        operation = job.operation
+        if job.attempt > self._settings.attempts:
+            await job.fail(f"The conversion was begun {self._settings.attempts} times and never came to an end.")
+            return "failed"
+        with tempfile.TemporaryDirectory(prefix=JOB_PREFIX, dir=self._settings.work_dir) as name:
+            directory = Path(name)
+            found = await self._cache.get(operation.cache_key)
+            if found is not None:
+                result = directory / operation.output_name
+                result.write_bytes(found)
+                await job.complete(result, cached=True)
+                return "cached"
+            source = directory / f"source.{operation.src_format}"
+            try:
+                await job.fetch(source)
+            except InputError as exc:
+                await job.fail(str(exc))
+                return "failed"
+            outcome = await self._pool.convert(operation, directory, source)
+            if outcome.error is not None:
+                await job.fail(outcome.error)
+                return "failed"
+            if outcome.result is None:
+                return await self._crashed(job, outcome.crash or "")
+            await job.complete(outcome.result)
+            if outcome.result.stat().st_size <= self._settings.cache_max:
+                await self._cache.put(operation.cache_key, outcome.result.read_bytes())
+            return "completed"
+
+    async def _crashed(self, job: Job, why: str) -> str:
+        crashes = await job.crashed()
+        log.warning("job %s crashed the converter (%d): %s", job.operation.id, crashes, why)
+        if crashes < CRASHES:
+            await job.give_back()
+        else:
+            await job.fail(f"The file made the converter crash {crashes} times: repair it and send it again.")
+        return "crashed"
+
+    async def _heartbeat(self, job: Job) -> None:
+        while True:
+            await asyncio.sleep(self._settings.ack_wait / 3)
+            await job.touch()
