@@ -25,6 +25,7 @@ from localcloud.autoscaling.state import (
     PENDING_PROCEED,
     PENDING_STATES,
     PENDING_WAIT,
+    RESTING_STATES,
     STANDBY,
     TERMINATING,
     TERMINATING_PROCEED,
@@ -74,6 +75,7 @@ class Model:
 
     def __init__(
         self,
+        *,
         hosts: Hosts,
         targets: Targets,
         templates: Templates,
@@ -95,7 +97,7 @@ class Model:
     def tick(self, group: Group) -> None:
         """Do everything that is due now."""
         now = self.clock.now()
-        moving = [i for i in group.instances.values() if i.state != IN_SERVICE and i.state != STANDBY]
+        moving = [i for i in group.instances.values() if i.state not in RESTING_STATES]
         if moving:
             statuses = self.hosts.statuses([i.id for i in moving])
             for instance in moving:
@@ -116,7 +118,7 @@ class Model:
         now = self.clock.now()
         due = group.health_due
         for instance in group.instances.values():
-            if instance.state == IN_SERVICE or instance.state == STANDBY:
+            if instance.state in RESTING_STATES:
                 continue
             if instance.state in (PENDING_WAIT, TERMINATING_WAIT):
                 due = min(due, *(wait.deadline for wait in instance.waits if wait.result is None))
@@ -470,7 +472,8 @@ class Model:
     def offer(self, group: Group) -> Offer:
         """What a launch would start now. Raises ApiError where a template cannot be resolved."""
         if group.mixed is None:
-            assert group.template is not None
+            if group.template is None:
+                raise words.bad_template(f"AutoScalingGroup {group.name} has none.")
             return Offer(self.resolve(group.template), None, None, 1, False)
         spec = group.mixed["LaunchTemplate"]["LaunchTemplateSpecification"]
         choices = placement.overrides(group.mixed)
@@ -546,7 +549,7 @@ class Model:
             return
         if group.extra or now < group.next_launch or refresh.running(group) is not None:
             return
-        if any(i.state != IN_SERVICE and i.state != STANDBY for i in group.instances.values()):
+        if any(i.state not in RESTING_STATES for i in group.instances.values()):
             return  # not while anything moves
         uneven = placement.uneven_zones(group, now)
         if uneven is None:
@@ -665,9 +668,7 @@ class Model:
         now = self.clock.now()
         counted = sum(i.weight for i in instances if i.counted)
         if decrement and group.desired - counted < group.min_size:
-            raise words.sizes_do_not_fit(
-                group.name, group.min_size, group.max_size, group.desired, verb, len(instances)
-            )
+            raise words.sizes_do_not_fit(group.name, _sizes(group), verb, len(instances))
         activities = []
         capacity = group.capacity()
         if decrement:
@@ -705,9 +706,7 @@ class Model:
                 raise words.not_in_state(instance.id, "Standby")
         added = sum(i.weight for i in instances)
         if group.desired + added > group.max_size:
-            raise words.sizes_do_not_fit(
-                group.name, group.min_size, group.max_size, group.desired, "take out of standby", len(instances)
-            )
+            raise words.sizes_do_not_fit(group.name, _sizes(group), "take out of standby", len(instances))
         return [
             self._move_in(group, instance, "Moving EC2 instance out of Standby", "moved out of standby", now)
             for instance in instances
@@ -717,7 +716,7 @@ class Model:
         """AttachInstances: running hosts of nobody join; desired grows by as many."""
         now = self.clock.now()
         if group.desired + len(ids) > group.max_size:
-            raise words.sizes_do_not_fit(group.name, group.min_size, group.max_size, group.desired, "attach", len(ids))
+            raise words.sizes_do_not_fit(group.name, _sizes(group), "attach", len(ids))
         for instance_id in ids:
             zone = group.zones[0]
             instance = Instance(
@@ -843,6 +842,10 @@ def traffic_places(group: Group) -> list[str]:
 def counted(state: str) -> bool:
     """Whether an instance in this state counts towards the desired capacity."""
     return state in COUNTED_STATES
+
+
+def _sizes(group: Group) -> tuple[int, int, int]:
+    return group.min_size, group.max_size, group.desired
 
 
 def _details(subnet: str | None, zone: str) -> str:

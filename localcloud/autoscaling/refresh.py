@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from localcloud.autoscaling import words
-from localcloud.autoscaling.state import IN_SERVICE, STANDBY, Group, Instance, Refresh
+from localcloud.autoscaling.state import IN_SERVICE, STANDBY, Group, Instance, Refresh, TemplateRef
 
 if TYPE_CHECKING:
     from localcloud.autoscaling.model import Model
@@ -50,10 +50,14 @@ def next_due(group: Group, now: float) -> float:
     return min((t for t in times if t > now), default=NEVER)
 
 
-def begin(model: Model, group: Group, refresh: Refresh) -> None:
-    """Put a refresh to work: note what is due and what a rollback would go back to."""
+def begin(
+    model: Model, group: Group, refresh: Refresh, template: TemplateRef | None, mixed: dict[str, Any] | None
+) -> None:
+    """Put a refresh to work: move the group to what it wants, note what is due and what a rollback goes back to."""
     refresh.rollback_template = group.template
     refresh.rollback_mixed = group.mixed
+    if template is not None or mixed is not None:
+        group.template, group.mixed = template, mixed
     group.refreshes.insert(0, refresh)
     _note_due(model, group, refresh, skip_matching=bool(refresh.preferences.get("SkipMatching", False)))
 
@@ -82,6 +86,9 @@ def cancel(model: Model, group: Group, refresh: Refresh) -> None:
 
 def roll_back(model: Model, group: Group, refresh: Refresh, reason: str) -> None:
     """Put the former template back and replace what has left it."""
+    refresh.percentage_on_rollback = percentage_complete(refresh)
+    refresh.left_on_rollback = instances_to_update(refresh)
+    refresh.rolled_back_at = model.clock.now()
     group.template = refresh.rollback_template
     group.mixed = refresh.rollback_mixed
     refresh.rolling_back = True
@@ -138,11 +145,9 @@ def _ready(group: Group, refresh: Refresh) -> list[Instance]:
 
 def _follow(group: Group, refresh: Refresh, now: float) -> None:
     """See what became of the instances that were taken out and launched."""
-    known = set(refresh.replacing.values())
     for instance in group.instances.values():  # a launch after a victim went is its replacement
-        if instance.counted and instance.launched >= refresh.start and instance.id not in refresh.fresh:
-            if instance.id not in known and instance.in_service_since is None:
-                refresh.fresh[instance.id] = NEVER
+        if instance.counted and instance.launched >= refresh.start and instance.in_service_since is None:
+            refresh.fresh.setdefault(instance.id, NEVER)
     for instance_id in list(refresh.fresh):
         fresh = group.instances.get(instance_id)
         if fresh is None or not fresh.counted:
@@ -156,7 +161,7 @@ def _follow(group: Group, refresh: Refresh, now: float) -> None:
     refresh.due = [
         i for i in refresh.due if i in group.instances and (group.instances[i].counted or _standby(group, i))
     ]
-    refresh.replacing = {old: "" for old in refresh.replacing if old in group.instances}
+    refresh.replacing = [old for old in refresh.replacing if old in group.instances]
     refresh.surge = max(0, min(refresh.surge, group.capacity() - group.desired))
     _pause_at_checkpoint(refresh, now)
 
@@ -179,7 +184,7 @@ def _batch_room(refresh: Refresh) -> int:
     checkpoints = refresh.preferences.get("CheckpointPercentages") or []
     if refresh.checkpoints_done >= len(checkpoints):
         return len(refresh.due)
-    goal = math.ceil(refresh.total * checkpoints[refresh.checkpoints_done] / 100)
+    goal: int = math.ceil(refresh.total * checkpoints[refresh.checkpoints_done] / 100)
     return max(0, goal - (refresh.total - len(refresh.due)))
 
 
@@ -238,7 +243,7 @@ def _take_surplus_out(model: Model, group: Group, refresh: Refresh, low: int, no
 
 def _replace(model: Model, group: Group, refresh: Refresh, victim: Instance, now: float) -> None:
     refresh.due.remove(victim.id)
-    refresh.replacing[victim.id] = ""
+    refresh.replacing.append(victim.id)
     refresh.progressed = now
     cause = f"At {words.stamp(now)} an instance was taken out of service in response to an instance refresh."
     model.take(group, victim, cause)
@@ -272,14 +277,3 @@ def _fail(model: Model, group: Group, refresh: Refresh, now: float) -> None:
     refresh.status = "RollbackFailed" if refresh.rolling_back else "Failed"
     refresh.reason = reason
     refresh.end = now
-
-
-def shape(refresh: Refresh) -> dict[str, Any]:
-    """As DescribeInstanceRefreshes tells it, without the group's name and the timestamps."""
-    return {
-        "InstanceRefreshId": refresh.id,
-        "Status": refresh.status,
-        "PercentageComplete": percentage_complete(refresh),
-        "InstancesToUpdate": instances_to_update(refresh),
-        "Preferences": refresh.preferences,
-    }

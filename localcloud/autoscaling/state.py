@@ -7,7 +7,6 @@ Times are unix seconds; states, processes and status codes are AWS's own words.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 import typing
 from dataclasses import dataclass, field
@@ -31,6 +30,8 @@ PENDING_STATES = frozenset({PENDING, PENDING_WAIT, PENDING_PROCEED})
 TERMINATING_STATES = frozenset({TERMINATING, TERMINATING_WAIT, TERMINATING_PROCEED})
 # What counts towards the desired capacity: a launch under way does, so nothing is launched twice.
 COUNTED_STATES = PENDING_STATES | {IN_SERVICE}
+# Nothing moves these but a command or bad health.
+RESTING_STATES = frozenset({IN_SERVICE, STANDBY})
 
 LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
 TERMINATION = "autoscaling:EC2_INSTANCE_TERMINATING"
@@ -166,7 +167,7 @@ class Refresh:
     desired_configuration: dict[str, Any] | None = None
     due: list[str] = field(default_factory=list)  # instances still to be replaced
     total: int = 0
-    replacing: dict[str, str] = field(default_factory=dict)  # victim -> its replacement, once that is known
+    replacing: list[str] = field(default_factory=list)  # victims on their way out
     fresh: dict[str, float] = field(default_factory=dict)  # new instance -> when its warm-up is over
     progressed: float = 0.0  # the last time something was replaced
     paused_until: float = 0.0  # a checkpoint's wait
@@ -175,8 +176,10 @@ class Refresh:
     rollback_template: TemplateRef | None = None
     rollback_mixed: dict[str, Any] | None = None
     rolling_back: bool = False
+    rolled_back_at: float | None = None
+    percentage_on_rollback: int | None = None
+    left_on_rollback: int | None = None
     surge: int = 0  # how many instances above desired it holds
-    desired_template: TemplateRef | None = None
 
 
 @dataclass
@@ -228,6 +231,7 @@ class Group:
     shunned_zones: dict[str, float] = field(default_factory=dict)  # zone without capacity -> until
     # Instances launched beyond desired, to the one that goes when they are in service ("": AZ balance chooses it).
     extra: dict[str, str] = field(default_factory=dict)
+    cooldown_until: float = 0.0
     health_due: float = 0.0  # when instances in service are looked at next
 
     def capacity(self) -> int:
@@ -250,14 +254,14 @@ def encode(state: Any) -> dict[str, Any]:
     return dataclasses.asdict(state)
 
 
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+_HINTS: dict[type, dict[str, Any]] = {}
 
 
 def decode(cls: type[T], data: dict[str, Any]) -> T:
     """The dataclass that ``encode`` was given. Fields that the data lacks keep their defaults."""
-    hints = _hints(cls)
+    hints = _HINTS.get(cls)
+    if hints is None:
+        hints = _HINTS[cls] = typing.get_type_hints(cls)
     return cls(**{key: _decode(hints[key], value) for key, value in data.items() if key in hints})
 
 

@@ -46,7 +46,8 @@ def at_min_size(min_size: int) -> ApiError:
     )
 
 
-def sizes_do_not_fit(name: str, low: int, high: int, desired: int, verb: str, count: int) -> ApiError:
+def sizes_do_not_fit(name: str, sizes: tuple[int, int, int], verb: str, count: int) -> ApiError:
+    low, high, desired = sizes
     return invalid(
         f"AutoScalingGroup {name} has min-size={low}, max-size={high}, and desired-size={desired}. To {verb} {count} "
         f"instance{'' if count == 1 else 's'}, please update the AutoScalingGroup sizes appropriately."
