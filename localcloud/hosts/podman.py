@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts as podman containers with systemd inside.
+
+What a host is given is the least under which Debian 12's and 13's own units run to zero failures:
+
+* ``SYS_ADMIN`` for the mounts of systemd's sandbox (ProtectSystem, PrivateTmp, DynamicUser),
+* ``SYS_PTRACE`` for PrivateUsers beside ProtectProc=invisible (redis-server has both),
+* ``NET_ADMIN`` for PrivateNetwork, which systemd leaves out in silence without it,
+* ``AUDIT_WRITE`` for the sessions of sshd and sudo.
+
+Podman's seccomp filter and its masks on /proc stay in force: a host cannot change a sysctl of the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CAPABILITIES = ("SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "AUDIT_WRITE")
+STOP_SECONDS = 90
+"""How long a host's services may take to stop before they are killed, as systemd's own default."""
+
+# Podman lowers its own hard limits to these, and without SYS_RESOURCE no container may have more.
+_FILES = 1_048_576
+_PROCESSES = 32_768
+
+
+class HostError(Exception):
+    """Something that a host needs is missing or failed; one sentence with the way out."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What matters of the machine that the hosts run on."""
+
+    unified_cgroups: bool
+    files: int  # the hard limit of open files, which a container may not exceed
+    processes: int
+
+    @classmethod
+    def detect(cls) -> Machine:
+        return cls(
+            unified_cgroups=Path("/sys/fs/cgroup/cgroup.controllers").exists(),
+            files=_limit(resource.RLIMIT_NOFILE, _FILES),
+            processes=_limit(resource.RLIMIT_NPROC, _PROCESSES),
+        )
+
+    def options(self) -> list[str]:
+        """Podman's options that depend on the machine, not on the host."""
+        options = [
+            f"--ulimit=nofile={self.files}:{self.files}",
+            f"--ulimit=nproc={self.processes}:{self.processes}",
+        ]
+        if not self.unified_cgroups:
+            options.append("--runtime=runc")  # crun refuses systemd on a hybrid hierarchy
+        return options
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """One host to be created."""
+
+    name: str  # the container's
+    image: str  # a podman image
+    hostname: str = ""
+    network: str = ""  # podman's default network when empty
+    address: str = ""  # an address of ``network``; podman chooses when empty
+    seed: Path | None = None  # a NoCloud seed directory; cloud-init stays off without one
+    labels: Mapping[str, str] | None = None
+
+    def options(self) -> list[str]:
+        """Podman's options for this host on any machine."""
+        options = ["--name", self.name, "--systemd=always", f"--stop-timeout={STOP_SECONDS}"]
+        options.append("--cap-add=" + ",".join(CAPABILITIES))
+        if self.hostname:
+            options.append(f"--hostname={self.hostname}")
+        if self.network:
+            options.append(f"--network={self.network}")
+        if self.address:
+            options.append(f"--ip={self.address}")
+        if self.seed is not None:
+            options.append(f"--volume={self.seed}:/var/lib/cloud/seed/nocloud:ro")
+        options += [f"--label={key}={value}" for key, value in (self.labels or {}).items()]
+        return options
+
+
+@dataclass(frozen=True)
+class Container:
+    """What podman says of a container."""
+
+    name: str
+    state: str  # created, running, exited, ...
+    pid: int  # of its systemd; 0 unless it runs
+    image: str
+    labels: dict[str, str]
+
+
+class Podman:
+    """The podman command line, with a deadline on every call. Needs root: only then do hosts have routable addresses."""
+
+    def __init__(self, machine: Machine | None = None) -> None:
+        self._machine = machine
+
+    @property
+    def machine(self) -> Machine:
+        if self._machine is None:
+            self._machine = Machine.detect()
+        return self._machine
+
+    def require(self) -> None:
+        """Raise HostError unless hosts can run here."""
+        if os.geteuid() != 0:
+            raise HostError("Hosts need root, for their addresses and their systemd: run this with sudo.")
+        if shutil.which("podman") is None:
+            raise HostError("podman is missing, and hosts are podman containers: install it (apt-get install podman).")
+        if not self.machine.unified_cgroups and shutil.which("runc") is None:
+            raise HostError(
+                "runc is missing, and this machine's hybrid cgroups need it to run systemd in a container: "
+                "install it (apt-get install runc)."
+            )
+
+    def __call__(self, *args: str, seconds: float = 60) -> str:
+        """Run ``podman ARGS`` and return what it printed. Raises HostError with podman's own last words."""
+        try:
+            done = subprocess.run(
+                ["podman", *args], capture_output=True, text=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
+            )
+        except FileNotFoundError:
+            raise HostError("podman is missing: install it (apt-get install podman).") from None
+        except subprocess.TimeoutExpired:
+            raise HostError(f"podman {args[0]} was not done after {seconds:.0f} s: look at `podman ps -a`.") from None
+        if done.returncode:
+            raise HostError(_explain(args[0], done.stderr))
+        return done.stdout
+
+    # -- hosts ---------------------------------------------------------------------------------------------------
+
+    def run(self, spec: HostSpec) -> None:
+        """Create the host and start its systemd; returns when that runs, long before the host is up."""
+        self("create", "--pull=never", *self.machine.options(), *spec.options(), spec.image, "/sbin/init")
+        try:
+            self.start(spec.name)
+        except HostError:
+            self.remove(spec.name)
+            raise
+
+    def start(self, name: str) -> None:
+        self("start", name)
+
+    def stop(self, name: str, *, seconds: int = STOP_SECONDS) -> None:
+        """Stop gracefully: systemd is asked to, its services drain; what is left after ``seconds`` is killed."""
+        self("stop", "--ignore", f"--time={seconds}", name, seconds=seconds + 30)
+
+    def remove(self, *names: str) -> None:
+        """Remove containers, running or not. Those that are gone already are no error."""
+        if names:
+            self("rm", "--force", "--ignore", "--time=0", "--volumes", *names, seconds=60 + 10 * len(names))
+
+    def containers(self, **labels: str) -> list[Container]:
+        """Every container that carries all the labels."""
+        filters = [f"--filter=label={key}={value}" for key, value in labels.items()]
+        found: Any = json.loads(self("ps", "--all", "--format=json", *filters))
+        return [
+            Container(
+                name=item["Names"][0],
+                state=item["State"],
+                pid=int(item.get("Pid") or 0),
+                image=item["Image"],
+                labels=dict(item.get("Labels") or {}),
+            )
+            for item in found
+        ]
+
+    def pid(self, name: str) -> int:
+        """The process id of the host's systemd, 0 unless it runs."""
+        return int(self("inspect", "--type=container", "--format={{.State.Pid}}", name))
+
+    def address(self, name: str) -> str:
+        """The host's first IPv4 address; empty if it has none."""
+        text = self(
+            "inspect", "--type=container", "--format={{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", name
+        )
+        return (text.split() or [""])[0]
+
+    # -- images --------------------------------------------------------------------------------------------------
+
+    def commit(self, name: str, tag: str) -> None:
+        """Make an image of a host's disk."""
+        self("commit", "--quiet", name, tag, seconds=900)
+
+    def images(self, prefix: str) -> list[str]:
+        """The tags of the images whose tag begins so."""
+        lines = self("images", "--format={{.Repository}}:{{.Tag}}").split()
+        return sorted({line for line in lines if line.startswith(prefix)})
+
+    def has_image(self, tag: str) -> bool:
+        with contextlib.suppress(HostError):
+            self("image", "exists", tag)
+            return True
+        return False
+
+    def image_label(self, tag: str, label: str) -> str:
+        """A label of an image; empty if there is no such image or label."""
+        with contextlib.suppress(HostError):
+            labels = json.loads(self("image", "inspect", "--format={{json .Labels}}", tag))
+            return str((labels or {}).get(label, ""))
+        return ""
+
+    def tag(self, image: str, *tags: str) -> None:
+        self("tag", image, *tags)
+
+    def untag(self, tags: Iterable[str]) -> None:
+        """Remove images by tag; one that a container still uses stays."""
+        for tag in tags:
+            with contextlib.suppress(HostError):
+                self("rmi", tag)
+
+    # -- networks ------------------------------------------------------------------------------------------------
+
+    def networks(self) -> list[str]:
+        return self("network", "ls", "--format={{.Name}}").split()
+
+    def create_network(self, name: str, subnet: str) -> None:
+        self("network", "create", f"--subnet={subnet}", name)
+
+    def remove_network(self, name: str) -> None:
+        if name in self.networks():
+            self("network", "rm", "--force", name)
+
+
+def boot_state(pid: int) -> str:
+    """What ``systemctl is-system-running`` says in the host whose systemd is ``pid``: running, degraded, starting, ...
+
+    ``running`` and ``degraded`` mean that the boot is over: nothing is queued any more, so cloud-init is done too.
+    ``gone`` means that the host does not run, ``unknown`` that its systemd does not answer yet.
+    """
+    if pid <= 0 or not alive(pid):
+        return "gone"
+    answer = inside(pid, "systemctl", "is-system-running", seconds=10)
+    return answer.strip() or "unknown"
+
+
+def inside(pid: int, *command: str, seconds: float) -> str:
+    """What a command prints inside the host, empty if it cannot run; ten times faster than ``podman exec``."""
+    try:
+        done = subprocess.run(
+            ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", *command],
+            capture_output=True, text=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise HostError("nsenter is missing: install it (apt-get install util-linux).") from None
+    except subprocess.TimeoutExpired:
+        return ""
+    return done.stdout
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs (a zombie does not)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+def _limit(which: int, most: int) -> int:
+    hard = resource.getrlimit(which)[1]
+    return most if hard == resource.RLIM_INFINITY else min(hard, most)
+
+
+def _explain(verb: str, stderr: str) -> str:
+    """Podman's last words as one sentence with a way out where we know one."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    last = lines[-1].removeprefix("Error: ") if lines else "it said nothing"
+    known: Sequence[tuple[str, str]] = (
+        ("no space left on device", "The disk is full: free some space (`podman image prune` helps) and try again."),
+        ("executable file `runc` not found", "runc is missing: install it (apt-get install runc)."),
+        ("is already in use", "Take it away or choose another --name."),
+        ("overlaps with", "Another network has it: choose another --subnet."),
+        ("already used on the host", "Another network has it: choose another --subnet."),
+    )
+    for words, way_out in known:
+        if words in stderr.lower():
+            return f"podman {verb}: {last}. {way_out}"
+    return f"podman {verb} failed: {last}."
