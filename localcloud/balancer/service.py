@@ -1,0 +1,495 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ELBv2 over HAProxy: moto keeps the resources, HAProxy carries the traffic and measures, this ties them together."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import ipaddress
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from localcloud.autoscaling.ports import TargetHealth
+from localcloud.balancer import health, refusals, render
+from localcloud.balancer.haproxy import BalancerError, port_refusal
+from localcloud.balancer.health import Phase, Registration, ServerStatus
+from localcloud.balancer.model import Server, TargetGroup, View, backend_name
+from localcloud.balancer.upstream import backends, deregistration_delay, target_group, used_groups, view
+from localcloud.clock import Clock
+from localcloud.errors import ApiError
+from localcloud.service import Service
+
+log = logging.getLogger(__name__)
+
+_REVIVE_SECONDS = 1.0  # between two attempts to bring a dead HAProxy back
+
+# What changes moto's resources, and so perhaps HAProxy's configuration; and how a creation is taken back.
+_UNDO = {"CreateListener": "DeleteListener", "CreateRule": "DeleteRule"}
+_MODIFIES = {
+    "ModifyListener": "ListenerArn",
+    "ModifyRule": "RuleArn",
+    "ModifyTargetGroup": "TargetGroupArn",
+    "ModifyTargetGroupAttributes": "TargetGroupArn",
+    "ModifyLoadBalancerAttributes": "LoadBalancerArn",
+    "SetSubnets": "LoadBalancerArn",
+}
+_DELETES = ("DeleteLoadBalancer", "DeleteListener", "DeleteRule", "DeleteTargetGroup", "SetRulePriorities")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An EC2 instance, as far as a load balancer cares."""
+
+    address: str
+    state: str  # running, stopped, terminated, ...
+    zone: str
+    vpc: str
+
+
+class Instances(Protocol):
+    """EC2's instances."""
+
+    def find(self, region: str, instance_id: str) -> Instance | None:
+        """The instance, or None if EC2 does not know it."""
+        ...
+
+
+class Proxy(Protocol):
+    """What is asked of HAProxy; localcloud.balancer.haproxy.Haproxy is the one that there is."""
+
+    def running(self) -> bool: ...
+    def apply(self, config: str, state: str) -> None: ...
+    def command(self, text: str) -> str: ...
+    def stop(self) -> None: ...
+
+
+class Balancer:
+    """ELBv2 of one cloud: a localcloud Service that moves with time, and the Targets of its Auto Scaling groups.
+
+    Target registrations are kept here (moto knows one port a target and calls every target healthy); load balancers,
+    listeners, rules and target groups are moto's. All methods may be called from several threads.
+
+    :param cloud: the cloud's name; load balancers' addresses are derived from it.
+    :param account: the AWS account id that moto keeps its state under.
+    :param upstream: moto's ELBv2 (localcloud.balancer.upstream.MotoElbv2).
+    """
+
+    def __init__(
+        self, *, cloud: str, account: str, upstream: Service, proxy: Proxy, instances: Instances, clock: Clock
+    ) -> None:
+        self._cloud = cloud
+        self._account = account
+        self._upstream = upstream
+        self._proxy = proxy
+        self._instances = instances
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._targets: dict[str, list[Registration]] = {}
+        self._view = View()
+        self._applied: str | None = None  # the settings that HAProxy runs with; None: it does not run
+        self._revive_at = 0.0
+
+    # -- the API -------------------------------------------------------------------------------------------------
+
+    def handle(self, operation: str, params: dict[str, Any], region: str) -> dict[str, Any]:
+        """Run one ELBv2 operation; see localcloud.service.Service."""
+        with self._lock:
+            if operation == "DescribeTargetHealth":
+                return self._describe(params, region)
+            if operation == "RegisterTargets":
+                self._register(params["TargetGroupArn"], params["Targets"])
+                return {}
+            if operation == "DeregisterTargets":
+                self._deregister(params["TargetGroupArn"], params["Targets"])
+                return {}
+            self._refuse(operation, params, region)
+            if operation == "CreateLoadBalancer":
+                return self._create_load_balancer(params, region)
+            if operation in _UNDO:
+                return self._create(operation, params, region)
+            if operation in _MODIFIES:
+                with self._undoing(region, params[_MODIFIES[operation]]):
+                    answer = self._upstream.handle(operation, params, region)
+                    self._sync()
+                return answer
+            answer = self._upstream.handle(operation, params, region)
+            if operation in _DELETES:
+                if operation == "DeleteTargetGroup":
+                    self._targets.pop(params["TargetGroupArn"], None)
+                self._sync_later_if_it_fails()
+            return answer
+
+    # -- Targets, for Auto Scaling ---------------------------------------------------------------------------------
+
+    def register(self, arn: str, instance_id: str) -> None:
+        """Register an instance on the group's own port. Raises ApiError TargetGroupNotFound, InvalidTarget."""
+        with self._lock:
+            self._register(arn, [{"Id": instance_id}])
+
+    def deregister(self, arn: str, instance_id: str) -> None:
+        """Begin to drain an instance on every port. One that is not registered is no error."""
+        with self._lock:
+            self._deregister(arn, [{"Id": instance_id}])
+
+    def health(self, arn: str) -> dict[str, TargetHealth]:
+        """Every target by instance id, as of the last tick; of several ports the worst counts."""
+        with self._lock:
+            self._group(arn)
+            found: dict[str, TargetHealth] = {}
+            for item in self._targets.get(arn, ()):
+                if item.target not in found or found[item.target].state == "healthy":
+                    found[item.target] = item.health
+            return found
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bring HAProxy up for what there is; one that a killed localcloud left behind is taken over.
+
+        :raises BalancerError: HAProxy is missing, a listener's port is in use, ...
+        """
+        with self._lock:
+            self._sync()
+
+    def stop(self) -> None:
+        """End HAProxy; registrations stay."""
+        with self._lock:
+            self._proxy.stop()
+            self._applied = None
+
+    def tick(self) -> None:
+        """Move targets on: take in what HAProxy measured, end drains that are over, bring a dead HAProxy back."""
+        with self._lock:
+            if self._applied is None or not self._proxy.running():
+                self._revive()
+            self._reconcile()
+
+    def dump(self) -> Any:
+        """The registrations; everything else is moto's."""
+        with self._lock:
+            return {
+                arn: [{**asdict(item), "phase": item.phase.value} for item in items]
+                for arn, items in self._targets.items()
+                if items
+            }
+
+    def load(self, state: Any) -> None:
+        """Take registrations from ``dump``. Targets are checked anew before they get traffic; drains go on."""
+        with self._lock:
+            self._targets = {arn: [_registration(entry) for entry in entries] for arn, entries in (state or {}).items()}
+
+    # -- resources: moto's, then HAProxy's -------------------------------------------------------------------------
+
+    def _refuse(self, operation: str, params: dict[str, Any], region: str) -> None:
+        refusals.check(operation, params, backends(self._account).get(region))
+        if operation in ("CreateListener", "ModifyListener") and params.get("Port") is not None:
+            self._refuse_port(params, region)
+
+    def _refuse_port(self, params: dict[str, Any], region: str) -> None:
+        moto = backends(self._account)[region]
+        port = int(params["Port"])
+        if "ListenerArn" in params:
+            listener = next(iter(moto.describe_listeners(None, [params["ListenerArn"]])))
+            if int(listener.port) == port:
+                return
+            balancer = moto.load_balancers[listener.load_balancer_arn]
+        else:
+            found = moto.load_balancers.get(params["LoadBalancerArn"])
+            if found is None:
+                return  # moto says so
+            balancer = found
+        reason = port_refusal(balancer.dns_name, port)
+        if reason:
+            raise ApiError("InvalidConfigurationRequest", reason)
+
+    def _create_load_balancer(self, params: dict[str, Any], region: str) -> dict[str, Any]:
+        answer = self._upstream.handle("CreateLoadBalancer", params, region)
+        every = backends(self._account)
+        taken = {item.dns_name for moto in every.values() for item in moto.load_balancers.values()}
+        address = loopback_address(f"{self._cloud}/{region}/{params['Name']}", taken)
+        for item in answer["LoadBalancers"]:
+            every[region].load_balancers[item["LoadBalancerArn"]].dns_name = address
+            item["DNSName"] = address
+        return answer
+
+    def _create(self, operation: str, params: dict[str, Any], region: str) -> dict[str, Any]:
+        answer = self._upstream.handle(operation, params, region)
+        try:
+            self._sync()
+        except BalancerError as error:
+            kind = operation.removeprefix("Create")
+            arn = answer[f"{kind}s"][0][f"{kind}Arn"]
+            self._upstream.handle(_UNDO[operation], {f"{kind}Arn": arn}, region)
+            self._sync_later_if_it_fails()
+            raise ApiError("InvalidConfigurationRequest", str(error)) from error
+        return answer
+
+    @contextmanager
+    def _undoing(self, region: str, arn: str) -> Iterator[None]:
+        """Put a moto resource back as it was if HAProxy does not take its new form."""
+        moto = backends(self._account).get(region)
+        try:
+            resource = moto._get_resource_by_arn(arn) if moto else None
+        except Exception:  # moto's refusal comes from the operation itself, in its own words
+            resource = None
+        # subnets are EC2's: the copy must name the same ones
+        memo = {id(subnet): subnet for subnet in getattr(resource, "subnets", ())}
+        saved = copy.deepcopy(vars(resource), memo) if resource is not None else {}
+        try:
+            yield
+        except BalancerError as error:
+            vars(resource).clear()
+            vars(resource).update(saved)
+            self._sync_later_if_it_fails()
+            raise ApiError("InvalidConfigurationRequest", str(error)) from error
+
+    def _sync_later_if_it_fails(self) -> None:
+        try:
+            self._sync()
+        except BalancerError as error:
+            self._applied = None  # tick tries again
+            log.warning("%s", error)
+
+    def _sync(self) -> None:
+        """Make HAProxy serve what moto holds: a reload if settings changed, the runtime API for targets."""
+        every = list(backends(self._account).values())
+        for moto in every:
+            used = used_groups(moto)
+            for group in moto.target_groups.values():
+                # moto forgets to take a deleted load balancer out
+                group.load_balancer_arns = [balancer.arn for balancer in used.get(group.arn, [])]
+        self._view = view(every)
+        settings = render.config(self._view)
+        if not self._view.listeners:
+            self._proxy.stop()
+            self._applied = None
+        elif settings != self._applied or not self._proxy.running():
+            known = self._proxy.command("show servers state") if self._proxy.running() else ""
+            servers = [(self._server(group, item), group) for group, item in self._serving()]
+            self._proxy.apply(
+                render.config(self._view, [server for server, _ in servers]), render.state(known, servers)
+            )
+            self._applied = settings
+        self._reconcile()
+
+    def _revive(self) -> None:
+        now = self._clock.now()
+        if now < self._revive_at:
+            return
+        self._revive_at = now + _REVIVE_SECONDS
+        if self._applied is not None:
+            log.warning("HAProxy is gone; it is started again")
+        self._sync_later_if_it_fails()
+
+    # -- targets ---------------------------------------------------------------------------------------------------
+
+    def _group(self, arn: str) -> Any:
+        parts = arn.split(":")
+        moto = backends(self._account).get(parts[3]) if len(parts) > 5 else None
+        group = moto.target_groups.get(arn) if moto else None
+        if group is None:
+            raise ApiError("TargetGroupNotFound", "One or more target groups not found")
+        return group
+
+    def _register(self, arn: str, targets: Iterable[dict[str, Any]]) -> None:
+        group = self._group(arn)
+        wanted = [
+            (target["Id"], int(target.get("Port") or group.port), target.get("AvailabilityZone")) for target in targets
+        ]
+        refusals.targets(
+            group, [target for target, _, _ in wanted], lambda one: self._instances.find(group.region_name, one)
+        )
+        items = self._targets.setdefault(arn, [])
+        for target, port, zone in wanted:
+            item = next((one for one in items if (one.target, one.port) == (target, port)), None)
+            if item is None:
+                items.append(Registration(target, port, zone, since=self._clock.now()))
+            elif item.phase is Phase.DRAINING:
+                item.begin(Phase.INITIAL, health.REGISTERING, self._clock.now())
+        self._reconcile()
+
+    def _deregister(self, arn: str, targets: Iterable[dict[str, Any]]) -> None:
+        group = self._group(arn)
+        for target in targets:
+            for item in self._targets.get(arn, ()):
+                if item.target == target["Id"] and target.get("Port") in (None, item.port):
+                    self._drain(item, deregistration_delay(group))
+        self._reconcile()
+
+    def _drain(self, item: Registration, delay: int) -> None:
+        if item.phase is not Phase.DRAINING:
+            now = self._clock.now()
+            item.begin(Phase.DRAINING, health.DRAINING, now)
+            item.until = now + delay
+
+    def _describe(self, params: dict[str, Any], region: str) -> dict[str, Any]:
+        arn = params["TargetGroupArn"]
+        group = self._group(arn)
+        self._reconcile()
+        check_port = target_group(group).check.port
+        items = self._targets.get(arn, [])
+        answers: list[tuple[str, int, TargetHealth]] = []
+        if params.get("Targets"):
+            for wanted in params["Targets"]:
+                same = [
+                    (item.target, item.port, item.health)
+                    for item in items
+                    if item.target == wanted["Id"] and wanted.get("Port") in (None, item.port)
+                ]
+                answers += same or [(wanted["Id"], int(wanted.get("Port") or group.port), health.NOT_REGISTERED)]
+        else:
+            answers = [(item.target, item.port, item.health) for item in items]
+        return {
+            "TargetHealthDescriptions": [
+                {
+                    "Target": {"Id": target, "Port": port},
+                    "HealthCheckPort": str(check_port or port),
+                    "TargetHealth": _api(verdict),
+                }
+                for target, port, verdict in answers
+            ]
+        }
+
+    def _serving(self) -> Iterator[tuple[TargetGroup, Registration]]:
+        """The targets that HAProxy has to know and that may get traffic."""
+        for group in self._view.groups:
+            for item in self._targets.get(group.arn, ()):
+                if item.phase is not Phase.DRAINING and self._outside(group, item) is None:
+                    yield group, item
+
+    def _server(self, group: TargetGroup, item: Registration) -> Server:
+        address = item.target
+        if address.startswith("i-"):
+            found = self._instances.find(group.arn.split(":")[3], address)
+            address = found.address if found else "127.0.0.1"
+        return Server(group.backend, item.server, address, item.port)
+
+    def _outside(self, group: TargetGroup, item: Registration) -> TargetHealth | None:
+        """Why a registered target is not used at all, if it is not."""
+        if not item.target.startswith("i-"):
+            return None
+        found = self._instances.find(group.arn.split(":")[3], item.target)
+        if found is None or found.state != "running":
+            return health.invalid_state(found.state if found else "terminated")
+        moto = backends(self._account)[group.arn.split(":")[3]]
+        zones = {
+            zone.zone_name for balancer in used_groups(moto).get(group.arn, ()) for zone in balancer.availability_zones
+        }
+        return None if found.zone in zones else health.WRONG_ZONE
+
+    def _reconcile(self) -> None:
+        """Bring HAProxy's servers and our registrations together; what cannot be done yet is done by a later tick."""
+        now = self._clock.now()
+        status: dict[tuple[str, str], ServerStatus] = {}
+        if self._applied is not None:
+            try:
+                status = health.parse(
+                    self._proxy.command("show stat -1 4 -1"), self._proxy.command("show servers state")
+                )
+            except BalancerError as error:
+                log.warning("%s", error)
+                return
+        commands: list[str] = []
+        kept: set[tuple[str, str]] = set()
+        used = {group.arn: group for group in self._view.groups}
+        for arn, items in self._targets.items():
+            group = used.get(arn)
+            for item in list(items):
+                key = (backend_name(arn), item.server)
+                commands += self._move(group, item, status.get(key), now)
+                if item.phase is Phase.DRAINING and (now >= item.until or group is None):
+                    items.remove(item)
+                elif group is not None:
+                    kept.add(key)
+        for key, one in status.items():
+            if key not in kept:
+                commands.append(_remove(one, cut=True))
+        for command in commands:
+            self._run(command)
+
+    def _move(
+        self, group: TargetGroup | None, item: Registration, status: ServerStatus | None, now: float
+    ) -> list[str]:
+        """Take one target a step further; the commands that HAProxy needs for it."""
+        if group is None:
+            if item.phase is not Phase.DRAINING:
+                item.phase, item.health = Phase.INITIAL, health.NOT_IN_USE
+            return []
+        if item.phase is Phase.DRAINING:
+            return _leave(status) if status and now < item.until else []
+        outside = self._outside(group, item)
+        if outside is not None:
+            if outside.description == health.invalid_state("terminated").description:
+                self._drain(item, deregistration_delay(self._group(group.arn)))
+            else:
+                item.phase, item.health = Phase.INITIAL, outside
+            return [_remove(status, cut=True)] if status else []
+        server = self._server(group, item)
+        name = f"{server.backend}/{server.name}"
+        if status is None or status.maint or (status.address, status.port) != (server.address, server.port):
+            item.phase, item.health = Phase.INITIAL, health.REGISTERING
+            if status is not None:
+                return [_remove(status, cut=True)]  # the next tick adds it anew
+            return [
+                f"add server {name} {server.address}:{server.port} {render.server_options(group)};"
+                f"set server {name} health up;set server {name} state drain;enable health {name}"
+            ]
+        if item.phase is Phase.INITIAL:
+            item.health = health.CHECKING
+            if status.up and not status.passed:
+                return []
+            item.phase, item.since = Phase.SERVING, now
+        item.health = health.HEALTHY if status.up else health.failure(status)
+        return [f"set server {name} state ready"] if status.drain else []
+
+    def _run(self, command: str) -> None:
+        try:
+            said = self._proxy.command(command).strip()
+        except BalancerError as error:
+            log.warning("%s", error)
+            return
+        done = all(line in ("", "New server registered.", "Server deleted.") for line in said.splitlines())
+        if not done:
+            log.info("%s: HAProxy says: %s", command.split(";", maxsplit=1)[0], said.replace("\n", " "))
+
+
+def loopback_address(seed: str, taken: Iterable[str] = (), free: Callable[[str], bool] = lambda _: True) -> str:
+    """An address in 127.64.0.0/10 .. 127.191.255.254 of the load balancer's own: the same seed gives the same address."""
+    used = set(taken)
+    for attempt in range(1000):
+        digest = hashlib.sha256(f"{seed}#{attempt}".encode()).digest()
+        address = str(ipaddress.IPv4Address(bytes((127, 64 + digest[0] % 128, digest[1], 1 + digest[2] % 254))))
+        if address not in used and free(address):
+            return address
+    raise ApiError(
+        "TooManyLoadBalancers", "You have reached the limit on the number of load balancers for your account."
+    )
+
+
+def _leave(status: ServerStatus) -> list[str]:
+    """No new request from now on; without a connection left the target is gone from HAProxy at once, as in AWS."""
+    if not status.sessions:
+        return [_remove(status, cut=False)]
+    return [] if status.drain or status.maint else [f"set server {status.backend}/{status.name} state drain"]
+
+
+def _remove(status: ServerStatus, cut: bool) -> str:
+    name = f"{status.backend}/{status.name}"
+    shut = f"shutdown sessions server {name};" if cut and status.sessions else ""
+    return f"set server {name} state maint;{shut}del server {name}"
+
+
+def _registration(entry: dict[str, Any]) -> Registration:
+    phase = Phase(entry["phase"])
+    if phase is Phase.DRAINING:
+        return Registration(**{**entry, "phase": phase, "health": health.DRAINING})
+    return Registration(**{**entry, "phase": Phase.INITIAL, "health": health.REGISTERING})
+
+
+def _api(verdict: TargetHealth) -> dict[str, str]:
+    pairs = {"State": verdict.state, "Reason": verdict.reason, "Description": verdict.description}
+    return {key: value for key, value in pairs.items() if value is not None}
