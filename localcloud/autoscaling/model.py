@@ -156,7 +156,9 @@ class Model:
             return True
         if state in (ENTERING_STANDBY, DETACHING):
             return self._step_out(group, instance, now)
-        return self._step_termination(group, instance, status, now)
+        if state in TERMINATING_STATES:
+            return self._step_termination(group, instance, status, now)
+        return False
 
     def _step_termination(self, group: Group, instance: Instance, status: HostStatus, now: float) -> bool:
         if instance.halted or status is HostStatus.GONE:

@@ -254,8 +254,8 @@ class AutoScaling:
                 "The Launch Configuration creation operation is not available in your account. Use launch templates to "
                 "create configuration templates for your Auto Scaling groups."
             )
-        low, high = params["MinSize"], params["MaxSize"]
-        desired = params.get("DesiredCapacity", low)
+        low, high = int(params["MinSize"]), int(params["MaxSize"])
+        desired = int(params.get("DesiredCapacity", low))
         _check_sizes(low, high, desired)
         group = Group(
             name=name,
@@ -289,12 +289,12 @@ class AutoScaling:
 
     def _op_update_auto_scaling_group(self, params: Params, region: str) -> None:
         group = self._live_group(params, region)
-        low = params.get("MinSize", group.min_size)
-        high = params.get("MaxSize", group.max_size)
+        low = int(params.get("MinSize", group.min_size))
+        high = int(params.get("MaxSize", group.max_size))
         if low > high:
             raise words.min_above_max(low, high)
         # Without a desired capacity of their own, the bounds carry it along.
-        desired: int = params.get("DesiredCapacity", min(max(group.desired, low), high))
+        desired = int(params.get("DesiredCapacity", min(max(group.desired, low), high)))
         _check_sizes(low, high, desired)
         self._apply(group, params)
         group.min_size, group.max_size = low, high
