@@ -317,14 +317,14 @@ class Model:
             grace_over = (instance.in_service_since or now) + group.grace
             status = statuses[instance.id]
             if status is HostStatus.GONE or status is HostStatus.STOPPED:  # even within the grace period
-                self._unhealthy(instance, "an EC2 health check indicating it has been terminated or stopped")
+                self.unhealthy(group, instance, "an EC2 health check indicating it has been terminated or stopped")
             elif now < grace_over:
                 # An unhealthy verdict now would count only then.
                 group.health_due = min(group.health_due, grace_over)
             elif status is HostStatus.IMPAIRED:
-                self._unhealthy(instance, "EC2 instance status checks failure")
+                self.unhealthy(group, instance, "EC2 instance status checks failure")
             elif any(instance.id in verdict and verdict[instance.id].state == "unhealthy" for verdict in verdicts):
-                self._unhealthy(instance, "an ELB system health check failure")
+                self.unhealthy(group, instance, "an ELB system health check failure")
 
     def _target_verdicts(self, group: Group) -> list[dict[str, TargetHealth]]:
         verdicts = []
@@ -336,57 +336,61 @@ class Model:
         return verdicts
 
     @staticmethod
-    def _unhealthy(instance: Instance, reason: str) -> None:
+    def unhealthy(group: Group, instance: Instance, reason: str) -> None:
+        """Mark for replacement. ``reason``: what the termination was in response to, in the words of a Cause."""
         instance.healthy = False
         instance.health_reason = reason
+        group.ailing.append(instance.id)
 
     def _replace_unhealthy(self, group: Group, now: float) -> None:
         if not (group.runs("ReplaceUnhealthy") and group.runs("Terminate")):
             return
-        for instance in list(group.instances.values()):
-            if instance.state == IN_SERVICE and not instance.healthy:
+        stamp = words.stamp(now)
+        for instance_id in group.ailing:
+            instance = group.instances.get(instance_id)
+            if instance is not None and instance.state == IN_SERVICE and not instance.healthy:
+                reason = instance.health_reason
+                self._terminate(
+                    group, instance, f"At {stamp} an instance was taken out of service in response to {reason}.", now
+                )
                 cause = (
-                    f"At {words.stamp(now)} an instance was taken out of service in response to "
-                    f"{instance.health_reason}."
+                    f"At {stamp} an instance was launched in response to an unhealthy instance needing to be replaced."
                 )
-                group.causes.append(
-                    f"At {words.stamp(now)} an instance was launched in response to an unhealthy instance needing to "
-                    "be replaced."
-                )
-                self._terminate(group, instance, cause, now)
+                if cause not in group.causes:
+                    group.causes.append(cause)
+        group.ailing = []
         if group.max_lifetime:
             for instance in list(group.instances.values()):
                 if instance.state == IN_SERVICE and now - instance.launched > group.max_lifetime:
-                    cause = f"At {words.stamp(now)} an instance was taken out of service in response to a max instance"
-                    self._terminate(group, instance, f"{cause} lifetime violation.", now)
+                    cause = f"At {stamp} an instance was taken out of service in response to a max instance lifetime violation."
+                    self._terminate(group, instance, cause, now)
                     return  # one at a time
 
     # ---- capacity ------------------------------------------------------------------------------------------------
 
     def _match_desired(self, group: Group, now: float) -> None:
         """Launch what is missing, terminate what is too much."""
+        capacity = group.capacity()
+        moved = False
+        while capacity < group.desired and group.runs("Launch") and now >= group.next_launch:
+            moved = self.launch(group, now) is not None or moved  # refused: another zone is tried, or next_launch moved
+            capacity = group.capacity()
         surplus_wanted = len(group.extra) + refresh.surge(group)
-        launched = False
-        while group.capacity() < group.desired and group.runs("Launch") and now >= group.next_launch:
-            if self.launch(group, now) is None:
-                continue  # either another zone is tried, or next_launch has moved
-            launched = True
-        scaled_in = False
-        while group.capacity() > group.desired + surplus_wanted and group.runs("Terminate"):
+        while capacity > group.desired + surplus_wanted and group.runs("Terminate"):
             chosen = placement.victim(group, self.is_current(group), now)
-            if chosen is None or group.capacity() - chosen.weight < group.desired:
+            if chosen is None or capacity - chosen.weight < group.desired:
                 break
-            before = group.capacity()
             stamp = words.stamp(now)
             cause = "".join(f"{cause}  " for cause in group.causes)
             cause += (
-                f"At {stamp} an instance was taken out of service in response to a difference between desired and actual "
-                f"capacity, shrinking the capacity from {before} to {before - chosen.weight}.  "
+                f"At {stamp} an instance was taken out of service in response to a difference between desired and "
+                f"actual capacity, shrinking the capacity from {capacity} to {capacity - chosen.weight}.  "
                 f"At {stamp} instance {chosen.id} was selected for termination."
             )
             self._terminate(group, chosen, cause, now)
-            scaled_in = True
-        if launched or scaled_in or group.capacity() == group.desired:
+            capacity = group.capacity()
+            moved = True
+        if moved or capacity == group.desired:
             group.causes = []
 
     def launch(

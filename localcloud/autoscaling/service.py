@@ -165,6 +165,10 @@ class AutoScaling:
                 if instance_id in group.instances:
                     self.model.rebalance(group, instance_id)
 
+    def group(self, name: str, region: str) -> Group | None:
+        """A group's own state, for whoever watches it in the same process; None when there is none."""
+        return self._groups.get(region, {}).get(name)
+
     def members(self) -> dict[str, str]:
         """Every instance of every group, to its group's name."""
         with self._lock:
@@ -506,8 +510,7 @@ class AutoScaling:
         if status == "Healthy":
             instance.healthy = True
         elif not (graced and self._clock.now() < (instance.in_service_since or self._clock.now()) + group.grace):
-            instance.healthy = False
-            instance.health_reason = "a user health-check"
+            self.model.unhealthy(group, instance, "a user health-check")
 
     def _op_set_instance_protection(self, params: Params, region: str) -> None:
         group = self._live_group(params, region)

@@ -24,6 +24,9 @@ def template(ref: TemplateRef) -> dict[str, str]:
 
 
 def instance(item: Instance, weighted: bool = False) -> dict[str, Any]:
+    key = (item.state, item.healthy, item.protected, weighted)
+    if item.shown is not None and item.shown[0] == key:  # a thousand of them are asked for again and again
+        return item.shown[1].copy()
     shape: dict[str, Any] = {
         "InstanceId": item.id,
         "InstanceType": item.type,
@@ -38,7 +41,8 @@ def instance(item: Instance, weighted: bool = False) -> dict[str, Any]:
         shape["WeightedCapacity"] = str(item.weight)
     if item.image_id is not None:
         shape["ImageId"] = item.image_id
-    return shape
+    item.shown = (key, shape)
+    return shape.copy()
 
 
 def group(item: Group) -> dict[str, Any]:

@@ -39,10 +39,11 @@ import botocore.validate
 from botocore import xform_name
 from botocore.exceptions import ClientError, ParamValidationError
 
-from localcloud.autoscaling.model import NEVER, Timing
+from localcloud.autoscaling.model import NEVER, Timing, traffic_places
 from localcloud.autoscaling.ports import HostStatus, LaunchOrder, TargetHealth
 from localcloud.autoscaling.service import AutoScaling
 from localcloud.autoscaling.shapes import when
+from localcloud.autoscaling.state import IN_SERVICE, TERMINATING_STATES, Group
 from localcloud.clock import VirtualClock
 from localcloud.errors import ApiError
 from localcloud.faults import Faults
@@ -325,19 +326,22 @@ class SimulatedCloud:
 
     def in_service(self, group: str) -> list[str]:
         """Ids of the group's instances in service."""
-        return [i["InstanceId"] for i in self.shape(group)["Instances"] if i["LifecycleState"] == "InService"]
+        return [i.id for i in self._state(group).instances.values() if i.state == IN_SERVICE]
 
     def healthy(self, group: str) -> list[str]:
         """Ids of those in service, up, answering, and healthy in every target group that the group is attached to."""
-        shape = self.shape(group)
-        places = [self.targets.place(arn).health for arn in (*shape["TargetGroupARNs"], *shape["LoadBalancerNames"])]
-        return [
-            i["InstanceId"]
-            for i in shape["Instances"]
-            if i["LifecycleState"] == "InService"
-            and self.answers(i["InstanceId"])
-            and all(i["InstanceId"] in health and health[i["InstanceId"]].state == "healthy" for health in places)
-        ]
+        places = [self.targets.place(place).health for place in traffic_places(self._state(group))]
+        serving = self.in_service(group)
+        for health in places:
+            serving = [i for i in serving if i in health and health[i].state == "healthy"]
+        hosts = self.hosts.by_id
+        return [i for i in serving if hosts[i].status is HostStatus.UP and not hosts[i].sick]
+
+    def _state(self, group: str) -> Group:
+        found = self.autoscaling.group(group, REGION)
+        if found is None:
+            raise KeyError(group)
+        return found
 
     def answers(self, host: str) -> bool:
         """Whether the application on this host (an id or a private address) answers."""
@@ -346,21 +350,19 @@ class SimulatedCloud:
 
     def watch(self, group: str) -> Watch:
         """Record from now on what becomes of a group."""
-        shape = self.shape(group)
-        watch = Watch(group, len(self.healthy(group)), len(self.in_service(group)), len(shape["Instances"]))
+        watch = Watch(group, len(self.healthy(group)), len(self.in_service(group)), self._staying(group))
         self.watches.append(watch)
         return watch
 
     def _observe(self) -> None:
         for watch in self.watches:
-            try:
-                shape = self.shape(watch.group)
-            except KeyError:
-                continue
-            staying = [i for i in shape["Instances"] if not i["LifecycleState"].startswith("Terminating")]
-            watch.lowest_healthy = min(watch.lowest_healthy, len(self.healthy(watch.group)))
-            watch.lowest_in_service = min(watch.lowest_in_service, len(self.in_service(watch.group)))
-            watch.highest_total = max(watch.highest_total, len(staying))
+            if self.autoscaling.group(watch.group, REGION) is not None:
+                watch.lowest_healthy = min(watch.lowest_healthy, len(self.healthy(watch.group)))
+                watch.lowest_in_service = min(watch.lowest_in_service, len(self.in_service(watch.group)))
+                watch.highest_total = max(watch.highest_total, self._staying(watch.group))
+
+    def _staying(self, group: str) -> int:
+        return sum(1 for i in self._state(group).instances.values() if i.state not in TERMINATING_STATES)
 
     # ---- faults --------------------------------------------------------------------------------------------------
 

@@ -138,6 +138,9 @@ class Instance:
     image_id: str | None = None
     attached: bool = False  # not launched by the group
 
+    def __post_init__(self) -> None:
+        self.shown: tuple[Any, dict[str, Any]] | None = None  # its last shape; no part of the state
+
     @property
     def counted(self) -> bool:
         return self.state in COUNTED_STATES
@@ -231,6 +234,7 @@ class Group:
     shunned_zones: dict[str, float] = field(default_factory=dict)  # zone without capacity -> until
     # Instances launched beyond desired, to the one that goes when they are in service ("": AZ balance chooses it).
     extra: dict[str, str] = field(default_factory=dict)
+    ailing: list[str] = field(default_factory=list)  # instances to be replaced because they are not healthy
     cooldown_until: float = 0.0
     health_due: float = 0.0  # when instances in service are looked at next
 
