@@ -24,10 +24,8 @@ source "amazon-ebs" "cpu" {
       owners      = [var.source_image_owner]
       most_recent = true
       filters = {
-        name                = var.source_image_name
-        state               = "available"
-        root-device-type    = "ebs"
-        virtualization-type = "hvm"
+        name  = var.source_image_name
+        state = "available"
       }
     }
   }

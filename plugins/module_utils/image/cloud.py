@@ -1,0 +1,173 @@
+# Copyright: (c) 2026, boring.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What EC2 knows: source images, images of ours by their tags, and what a build left running.
+
+Every function takes the boto3 client of the region it asks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError, explain
+from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
+from ansible_collections.boring.fleet.plugins.module_utils.image.template import Source
+
+FINGERPRINT = "boring:fingerprint"
+FAMILY = "boring:family"
+BUILD = "boring:build"
+BUILDER = "boring:builder"  # on everything temporary: which run it belongs to
+EXPIRES = "boring:expires"  # on everything temporary: seconds since 1970 after which nobody needs it
+
+Described = Mapping[str, Any]  # an image as DescribeImages returns it
+
+
+def call(client: Any, method: str, /, *, doing: str, **arguments: Any) -> Any:
+    """One call of a client. Raises ImageError with a sentence instead of what boto3 raises."""
+    try:
+        return getattr(client, method)(**arguments)
+    except Exception as exc:  # boto3's exceptions have no common base that needs no import
+        if type(exc).__module__.partition(".")[0] not in ("botocore", "boto3") and not isinstance(exc, AwsError):
+            raise
+        raise ImageError(str(explain(exc, service="ec2", doing=doing))) from exc
+
+
+def tags_of(image: Described) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in image.get("Tags") or ()}
+
+
+def newest(found: Iterable[Described]) -> Described | None:
+    """The newest that can be used; the id decides between two of the same second."""
+    usable = [image for image in found if image.get("State") == "available"]
+    return max(usable, key=lambda image: (image.get("CreationDate", ""), image["ImageId"]), default=None)
+
+
+def resolve(ec2: Any, source: Source) -> str | None:
+    """The id of the image that a source starts from, as Packer would choose it now; None when the template hides it."""
+    if source.image:
+        return source.image
+    if source.filters is None:
+        return None
+    shown = ", ".join(f"{key}={value}" for key, value in sorted(source.filters.items()))
+    answer = call(
+        ec2,
+        "describe_images",
+        doing=f"look for the source image of {source.build}",
+        Filters=_filters({key: [value] for key, value in source.filters.items()}),
+        **({"Owners": list(source.owners)} if source.owners else {}),
+    )
+    image = newest(answer["Images"])
+    if image is None:
+        raise ImageError(
+            f"no source image for {source.build} in {region_of(ec2)}: owner {', '.join(source.owners) or 'anyone'} has none with "
+            f"{shown}; correct the name or the owner in the variables, or choose another region"
+        )
+    return str(image["ImageId"])
+
+
+def with_fingerprint(ec2: Any, fingerprint: str) -> list[Described]:
+    """Our images of this fingerprint that can be used; pending and failed ones do not count."""
+    answer = call(
+        ec2,
+        "describe_images",
+        doing="look for an image with this fingerprint",
+        Owners=["self"],
+        Filters=_filters({f"tag:{FINGERPRINT}": [fingerprint]}),
+    )
+    return [image for image in answer["Images"] if image.get("State") == "available"]
+
+
+def newest_of_builds(ec2: Any, family: str, builds: Sequence[str]) -> Described | None:
+    """Our newest image of the same build of the same family."""
+    answer = call(
+        ec2,
+        "describe_images",
+        doing=f"look for the newest image of {family}",
+        Owners=["self"],
+        Filters=_filters({f"tag:{FAMILY}": [family], f"tag:{BUILD}": list(builds)}),
+    )
+    return newest(answer["Images"])
+
+
+def names_with(ec2: Any, part: str) -> set[str]:
+    """Names that our images have taken, in whatever state these are."""
+    answer = call(
+        ec2,
+        "describe_images",
+        doing="look for images of the same name",
+        Owners=["self"],
+        Filters=_filters({"name": [f"*{part}*"]}),
+    )
+    return {str(image.get("Name", "")) for image in answer["Images"]}
+
+
+def confirm(ec2: Any, image_id: str, tags: Mapping[str, str]) -> str:
+    """Make sure that a new image can be used and has all `tags`; answers its name."""
+    answer = call(ec2, "describe_images", doing=f"look at the new image {image_id}", ImageIds=[image_id])
+    image = next(iter(answer["Images"]), None)
+    if image is None or image.get("State") != "available":
+        state = image.get("State") if image else "gone"
+        raise ImageError(f"Packer ended well but its image {image_id} is {state}; look at it in EC2 and build again")
+    there = tags_of(image)
+    missing = {key: value for key, value in tags.items() if there.get(key) != value}
+    if missing:
+        call(
+            ec2,
+            "create_tags",
+            doing=f"tag the new image {image_id}",
+            Resources=[image_id],
+            Tags=[{"Key": key, "Value": value} for key, value in sorted(missing.items())],
+        )
+    return str(image.get("Name", ""))
+
+
+def remove_leftovers(
+    ec2: Any,
+    builder: str,
+    *,
+    deadline: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[str]:
+    """Terminate and delete what a run tagged as its own and did not remove; answers what that was.
+
+    A security group goes only after its instance, so this waits for that until `deadline` on `clock`.
+    """
+    mine = _filters({f"tag:{BUILDER}": [builder]})
+    removed: list[str] = []
+
+    def instances(*states: str) -> list[str]:
+        answer = call(
+            ec2, "describe_instances", doing="look for what the build left running",
+            Filters=[*mine, {"Name": "instance-state-name", "Values": list(states)}],
+        )  # fmt: skip
+        return [host["InstanceId"] for group in answer["Reservations"] for host in group["Instances"]]
+
+    running = instances("pending", "running", "stopping", "stopped")
+    if running:
+        call(ec2, "terminate_instances", doing=f"terminate {', '.join(running)}", InstanceIds=running)
+        removed += running
+    keys = call(ec2, "describe_key_pairs", doing="look for the build's key pairs", Filters=mine)["KeyPairs"]
+    for key in keys:
+        call(ec2, "delete_key_pair", doing=f"delete the key pair {key['KeyName']}", KeyPairId=key["KeyPairId"])
+        removed.append(key["KeyName"])
+    groups = call(ec2, "describe_security_groups", doing="look for the build's security groups", Filters=mine)
+    if groups["SecurityGroups"]:
+        while instances("pending", "running", "stopping", "stopped", "shutting-down") and clock() < deadline:
+            sleep(2)
+    for group in groups["SecurityGroups"]:
+        identity = group["GroupId"]
+        call(ec2, "delete_security_group", doing=f"delete the security group {identity}", GroupId=identity)
+        removed.append(identity)
+    return removed
+
+
+def region_of(ec2: Any) -> str:
+    return str(ec2.meta.region_name)
+
+
+def _filters(wanted: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    return [{"Name": name, "Values": list(values)} for name, values in sorted(wanted.items())]
