@@ -113,7 +113,7 @@ class Haproxy:
     def _validate(self, name: str) -> None:
         try:
             done = subprocess.run(
-                [self._program(), "-c", "-q", "-f", name],
+                [self._program(), "-c", "-f", name],
                 cwd=self._directory, capture_output=True, text=True, timeout=30, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:

@@ -15,6 +15,7 @@ from localcloud.autoscaling.ports import TargetHealth
 
 _MAINT = 0x01 | 0x02 | 0x20  # forced, inherited, by name resolution
 _DRAIN = 0x08 | 0x10
+_PASSED = "3"  # srv_check_result
 
 REGISTERING = TargetHealth("initial", "Elb.RegistrationInProgress", "Target registration is in progress")
 CHECKING = TargetHealth("initial", "Elb.InitialHealthChecking", "Initial health checks in progress")
@@ -46,14 +47,9 @@ class ServerStatus:
     maint: bool
     drain: bool
     sessions: int  # connections to it that are open now
+    passed: bool  # the last check is done and passed; a check under way says no
     check: str  # L7OK, L7STS, L4CON, ...; "INI" or "" before the first
     code: str  # the HTTP status of the last check, "" if there was none
-    checks_failed_up: int  # failed checks since it was last brought up or added
-
-    @property
-    def passed(self) -> bool:
-        """The last check was made and passed."""
-        return self.check in ("L4OK", "L6OK", "L7OK", "L7OKC")
 
 
 def parse(stat: str, servers_state: str) -> dict[tuple[str, str], ServerStatus]:
@@ -78,9 +74,10 @@ def parse(stat: str, servers_state: str) -> dict[tuple[str, str], ServerStatus]:
             maint=bool(admin & _MAINT),
             drain=bool(admin & _DRAIN),
             sessions=int(numbers.get("scur") or 0),
+            # not from check_status: that says L4OK while a check waits for its answer
+            passed=row["srv_check_result"] == _PASSED,
             check=numbers.get("check_status", "").removeprefix("* "),
             code=numbers.get("check_code", ""),
-            checks_failed_up=int(numbers.get("chkfail") or 0),
         )
     return found
 
@@ -90,14 +87,16 @@ def _stat_rows(stat: str) -> dict[tuple[str, str], dict[str, str]]:
     return {(row["pxname"], row["svname"]): row for row in csv.DictReader(text.splitlines())}
 
 
-def failure(status: ServerStatus) -> TargetHealth:
-    """Why checks fail, in AWS's words."""
+def failure(status: ServerStatus, before: TargetHealth) -> TargetHealth:
+    """Why checks fail, in AWS's words; while a check is under way, what was said ``before``."""
     if status.check in ("L4TOUT", "L6TOUT", "L7TOUT"):
         return TargetHealth("unhealthy", "Target.Timeout", "Request timed out")
     if status.check == "L7STS":
         return TargetHealth(
             "unhealthy", "Target.ResponseCodeMismatch", f"Health checks failed with these codes: [{status.code}]"
         )
+    if status.check in ("L4OK", "L6OK", "L7OK", "INI", "") and before.state == "unhealthy":
+        return before
     return TargetHealth("unhealthy", "Target.FailedHealthChecks", "Health checks failed")
 
 

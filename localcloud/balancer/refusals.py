@@ -164,6 +164,10 @@ def _health_check(params: dict[str, Any], group: Any) -> None:
     interval = params.get("HealthCheckIntervalSeconds") or (group and group.health_check_interval_seconds)
     timeout = params.get("HealthCheckTimeoutSeconds") or (group and group.health_check_timeout_seconds)
     protocol = params.get("Protocol") or (group and group.protocol)
+    if protocol == "HTTPS" and (params.get("HealthCheckProtocol") or (group and group.health_check_protocol)) == "HTTP":
+        raise ApiError(
+            "InvalidConfigurationRequest", f"{_HERE}HTTP health checks of HTTPS targets; HTTPS and TCP are there."
+        )
     if interval and timeout and protocol in ("HTTP", "HTTPS") and int(interval) <= int(timeout):
         raise ApiError("ValidationError", "Health check interval must be greater than the timeout.")
 

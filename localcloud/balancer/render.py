@@ -80,8 +80,6 @@ def server_options(group: TargetGroup) -> str:
         words.append("ssl verify none")  # like AWS: a target's certificate is not verified
     if check.protocol == "HTTPS":
         words.append("check-ssl verify none")
-    elif group.protocol == "HTTPS":
-        words.append("no-check-ssl")
     return " ".join(words)
 
 
@@ -110,9 +108,8 @@ def state(known: str, servers: Iterable[tuple[Server, TargetGroup]]) -> str:
             "srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl "
             "srv_check_port srv_check_addr srv_agent_addr srv_agent_port",
         ]
-    have = {tuple(line.split()[i] for i in (1, 3)) for line in lines[2:]}
     for server, group in servers:
-        if (server.backend, server.name) in have:
+        if has_state(known, server):
             continue
         health = group.check.healthy + group.check.unhealthy - 1
         ssl = int(group.protocol == "HTTPS")
@@ -121,6 +118,13 @@ def state(known: str, servers: Iterable[tuple[Server, TargetGroup]]) -> str:
             f"{server.port} - {ssl} {group.check.port or 0} - - 0"
         )
     return "\n".join(lines) + "\n"
+
+
+def has_state(known: str, server: Server) -> bool:
+    """Whether `show servers state` named the server."""
+    return f" {server.backend} " in known and any(
+        line.split()[1:4:2] == [server.backend, server.name] for line in known.splitlines() if not line.startswith("#")
+    )
 
 
 def _frontend(listener: Listener) -> str:

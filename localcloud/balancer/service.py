@@ -8,7 +8,7 @@ import hashlib
 import ipaddress
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -111,6 +111,8 @@ class Balancer:
                 return self._create_load_balancer(params, region)
             if operation in _UNDO:
                 return self._create(operation, params, region)
+            if operation == "ModifyTargetGroupAttributes":
+                _say_what_is_ignored(params)
             if operation in _MODIFIES:
                 with self._undoing(region, params[_MODIFIES[operation]]):
                     answer = self._upstream.handle(operation, params, region)
@@ -159,12 +161,12 @@ class Balancer:
         """End HAProxy; registrations stay."""
         with self._lock:
             self._proxy.stop()
-            self._applied = None
+            self._view, self._applied = View(), None
 
     def tick(self) -> None:
         """Move targets on: take in what HAProxy measured, end drains that are over, bring a dead HAProxy back."""
         with self._lock:
-            if self._applied is None or not self._proxy.running():
+            if self._view.listeners and (self._applied is None or not self._proxy.running()):
                 self._revive()
             self._reconcile()
 
@@ -242,8 +244,9 @@ class Balancer:
         try:
             yield
         except BalancerError as error:
-            vars(resource).clear()
-            vars(resource).update(saved)
+            if resource is not None:
+                vars(resource).clear()
+                vars(resource).update(saved)
             self._sync_later_if_it_fails()
             raise ApiError("InvalidConfigurationRequest", str(error)) from error
 
@@ -259,22 +262,37 @@ class Balancer:
         every = list(backends(self._account).values())
         for moto in every:
             used = used_groups(moto)
-            for group in moto.target_groups.values():
+            for kept in moto.target_groups.values():
                 # moto forgets to take a deleted load balancer out
-                group.load_balancer_arns = [balancer.arn for balancer in used.get(group.arn, [])]
+                kept.load_balancer_arns = [balancer.arn for balancer in used.get(kept.arn, [])]
         self._view = view(every)
         settings = render.config(self._view)
         if not self._view.listeners:
             self._proxy.stop()
             self._applied = None
         elif settings != self._applied or not self._proxy.running():
-            known = self._proxy.command("show servers state") if self._proxy.running() else ""
-            servers = [(self._server(group, item), group) for group, item in self._serving()]
+            known = self._known()
+            servers = []
+            for group, item in self._serving():
+                server = self._server(group, item)
+                servers.append((server, group))
+                if not render.has_state(known, server):
+                    item.begin(Phase.INITIAL, health.REGISTERING, self._clock.now())
             self._proxy.apply(
                 render.config(self._view, [server for server, _ in servers]), render.state(known, servers)
             )
             self._applied = settings
         self._reconcile()
+
+    def _known(self) -> str:
+        """What a running HAProxy knows of its servers; if none runs, that its ports can be had."""
+        if self._proxy.running():
+            return self._proxy.command("show servers state")
+        for listener in self._view.listeners:
+            reason = port_refusal(listener.address, listener.port)
+            if reason:
+                raise BalancerError(reason)
+        return ""
 
     def _revive(self) -> None:
         now = self._clock.now()
@@ -332,27 +350,12 @@ class Balancer:
         self._reconcile()
         check_port = target_group(group).check.port
         items = self._targets.get(arn, [])
-        answers: list[tuple[str, int, TargetHealth]] = []
-        if params.get("Targets"):
-            for wanted in params["Targets"]:
-                same = [
-                    (item.target, item.port, item.health)
-                    for item in items
-                    if item.target == wanted["Id"] and wanted.get("Port") in (None, item.port)
-                ]
-                answers += same or [(wanted["Id"], int(wanted.get("Port") or group.port), health.NOT_REGISTERED)]
-        else:
-            answers = [(item.target, item.port, item.health) for item in items]
-        return {
-            "TargetHealthDescriptions": [
-                {
-                    "Target": {"Id": target, "Port": port},
-                    "HealthCheckPort": str(check_port or port),
-                    "TargetHealth": _api(verdict),
-                }
-                for target, port, verdict in answers
-            ]
-        }
+        answers: list[Registration] = []
+        for wanted in params.get("Targets") or []:
+            same = [item for item in items if item.target == wanted["Id"] and wanted.get("Port") in (None, item.port)]
+            port = int(wanted.get("Port") or group.port)
+            answers += same or [Registration(wanted["Id"], port, health=health.NOT_REGISTERED)]
+        return {"TargetHealthDescriptions": [_description(item, check_port) for item in answers or items]}
 
     def _serving(self) -> Iterator[tuple[TargetGroup, Registration]]:
         """The targets that HAProxy has to know and that may get traffic."""
@@ -384,6 +387,8 @@ class Balancer:
     def _reconcile(self) -> None:
         """Bring HAProxy's servers and our registrations together; what cannot be done yet is done by a later tick."""
         now = self._clock.now()
+        if self._view.listeners and self._applied is None:
+            return  # HAProxy does not have our settings; tick tries again
         status: dict[tuple[str, str], ServerStatus] = {}
         if self._applied is not None:
             try:
@@ -443,7 +448,7 @@ class Balancer:
             if status.up and not status.passed:
                 return []
             item.phase, item.since = Phase.SERVING, now
-        item.health = health.HEALTHY if status.up else health.failure(status)
+        item.health = health.HEALTHY if status.up else health.failure(status, item.health)
         return [f"set server {name} state ready"] if status.drain else []
 
     def _run(self, command: str) -> None:
@@ -457,17 +462,23 @@ class Balancer:
             log.info("%s: HAProxy says: %s", command.split(";", maxsplit=1)[0], said.replace("\n", " "))
 
 
-def loopback_address(seed: str, taken: Iterable[str] = (), free: Callable[[str], bool] = lambda _: True) -> str:
-    """An address in 127.64.0.0/10 .. 127.191.255.254 of the load balancer's own: the same seed gives the same address."""
+def loopback_address(seed: str, taken: Iterable[str] = ()) -> str:
+    """A load balancer's own address in 127.64.0.1 .. 127.191.255.254: the same seed gives the same address."""
     used = set(taken)
     for attempt in range(1000):
         digest = hashlib.sha256(f"{seed}#{attempt}".encode()).digest()
         address = str(ipaddress.IPv4Address(bytes((127, 64 + digest[0] % 128, digest[1], 1 + digest[2] % 254))))
-        if address not in used and free(address):
+        if address not in used:
             return address
     raise ApiError(
         "TooManyLoadBalancers", "You have reached the limit on the number of load balancers for your account."
     )
+
+
+def _say_what_is_ignored(params: dict[str, Any]) -> None:
+    for item in params.get("Attributes") or []:
+        if item["Key"] == "slow_start.duration_seconds" and str(item["Value"]) != "0":
+            log.warning("slow start is not modelled: a target gets its full share at once")
 
 
 def _leave(status: ServerStatus) -> list[str]:
@@ -490,6 +501,13 @@ def _registration(entry: dict[str, Any]) -> Registration:
     return Registration(**{**entry, "phase": Phase.INITIAL, "health": health.REGISTERING})
 
 
-def _api(verdict: TargetHealth) -> dict[str, str]:
-    pairs = {"State": verdict.state, "Reason": verdict.reason, "Description": verdict.description}
-    return {key: value for key, value in pairs.items() if value is not None}
+def _description(item: Registration, check_port: int | None) -> dict[str, Any]:
+    target: dict[str, Any] = {"Id": item.target, "Port": item.port}
+    if item.zone is not None:
+        target["AvailabilityZone"] = item.zone
+    verdict = {"State": item.health.state, "Reason": item.health.reason, "Description": item.health.description}
+    return {
+        "Target": target,
+        "HealthCheckPort": str(check_port or item.port),
+        "TargetHealth": {key: value for key, value in verdict.items() if value is not None},
+    }

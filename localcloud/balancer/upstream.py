@@ -59,7 +59,10 @@ class MotoElbv2:
             "Authorization": f"AWS4-HMAC-SHA256 Credential=local/20260101/{region}/elasticloadbalancing/aws4_request",
         }
         request = AWSRequest("POST", url, headers=headers, data=urlencode(body)).prepare()
-        status, reply_headers, reply = ELBV2Response.dispatch(normalize_request(request))
+        try:
+            status, reply_headers, reply = ELBV2Response.dispatch(normalize_request(request))
+        except NotImplementedError:
+            raise ApiError("OperationNotPermitted", f"The local cloud does not have {operation}.") from None
         raw = reply if isinstance(reply, bytes) else str(reply).encode()
         answer: dict[str, Any] = self._parser.parse(
             {"status_code": status, "headers": reply_headers, "body": raw}, model.output_shape
