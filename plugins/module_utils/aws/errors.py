@@ -46,7 +46,16 @@ THROTTLED = frozenset(
     }
 )
 # "Try again" in AWS's words: nothing is wrong with the request
-BUSY = frozenset({"InternalError", "InternalFailure", "ResourceContention", "ServiceUnavailable", "Unavailable"})
+BUSY = frozenset(
+    {
+        "InternalError",
+        "InternalFailure",
+        "ResourceContention",
+        "ScalingActivityInProgress",
+        "ServiceUnavailable",
+        "Unavailable",
+    }
+)
 UNKNOWN_OPERATION = frozenset({"InvalidAction", "UnknownOperationException", "NotImplemented", "UnsupportedOperation"})
 
 _CONNECTION_CLASSES = frozenset(

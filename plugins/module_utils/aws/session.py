@@ -9,7 +9,7 @@ boto3 is looked for only when a client is wanted, so that a module without it fa
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,15 +56,12 @@ class Aws:
     """One boto3 session; a client of each service is made once.
 
     ``attempts`` is how often one call is tried in all when AWS throttles it or the connection breaks (1: never again,
-    for callers with a retry of their own). ``on_call`` hears the name of every request that goes out, retries included.
+    for callers with a retry of their own).
     """
 
-    def __init__(
-        self, options: AwsOptions, *, attempts: int = 6, on_call: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, options: AwsOptions, *, attempts: int = 6) -> None:
         self.options = options
         self._attempts = attempts
-        self._on_call = on_call
         self._clients: dict[str, Any] = {}
         try:
             import boto3  # noqa: PLC0415
@@ -102,14 +99,7 @@ class Aws:
             # AWS_ENDPOINT_URL is read by boto3 itself from 1.28 on; older ones are told.
             endpoint = self.options.endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or None
             try:
-                client = self._session.client(service, endpoint_url=endpoint, config=config)
+                self._clients[service] = self._session.client(service, endpoint_url=endpoint, config=config)
             except Exception as exc:
                 raise explain(exc) from exc
-            if self._on_call is not None:
-                client.meta.events.register("before-send", self._heard)
-            self._clients[service] = client
         return self._clients[service]
-
-    def _heard(self, event_name: str = "", **_: Any) -> None:
-        if self._on_call is not None:
-            self._on_call(event_name.rpartition(".")[2])

@@ -1,0 +1,177 @@
+# Copyright: (c) 2026, boring.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a roll tells while it goes on: one event a change, for the terminal, the log and the report.
+
+An event is a flat dict with ``time`` (unix seconds), ``group``, ``event`` (its kind) and mostly ``message`` (one line
+for people). Kinds: plan, instance (``instance_id``, ``zone``, ``phase``, ``role``, ``template``), capacity (``serving``,
+``desired``), turn, drop, wait, note, halt, finish (``result``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
+    Drop,
+    Event,
+    Halt,
+    Instance,
+    Journal,
+    Observation,
+    Policy,
+    Turn,
+    Wait,
+)
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Plan, roles, units
+
+# In the order in which an instance goes through them
+PHASES = ("booting", "warming", "serving", "draining", "terminating", "gone")
+
+
+class Narrator:
+    """Turns observations and steps into events."""
+
+    def __init__(self, emit: Callable[[Event], None], clock: Callable[[], float], group: str) -> None:
+        self._emit = emit
+        self._clock = clock
+        self._group = group
+        self._phases: dict[str, str] = {}
+        self._roles: dict[str, str] = {}
+        self._since: dict[str, float] = {}
+        self._capacity: tuple[int, int] | None = None
+        self._failures = 0
+        self._waiting = ""
+
+    def _tell(self, event: str, message: str = "", **data: Any) -> None:
+        told: Event = {"time": round(self._clock(), 3), "group": self._group, "event": event}
+        if message:
+            told["message"] = message
+        self._emit(told | data)
+
+    def say(self, message: str) -> None:
+        """A line for people."""
+        self._tell("note", message)
+
+    def started(self, plan: Plan, journal: Journal, policy: Policy, *, resumed: bool) -> None:
+        sizes = "+".join(str(len(batch)) for batch in plan.batches[:12]) + ("+..." if len(plan.batches) > 12 else "")
+        due = plan.due
+        what = f"{due} to replace in batches of {sizes}, surge {plan.surge}" if due else "nothing left to replace"
+        self._tell(
+            "plan",
+            f"{'taking up the roll' if resumed else 'rolling'} to {journal.target.template.label}: {what}",
+            plan=plan.as_dict(),
+            target=journal.target.template.label,
+            max_unavailable=policy.max_unavailable.of(plan.before.desired),
+        )
+
+    def looked(self, seen: Observation, before: Journal, after: Journal, policy: Policy) -> None:
+        """What an observation shows that was not known."""
+        parts = roles(seen, after, policy)
+        fresh = {instance.id for instance in parts.fresh}
+        old = {instance.id for instance in parts.old}
+        first = not self._phases
+        memory = after.memory
+        listed = set()
+        for instance in seen.group.instances:
+            listed.add(instance.id)
+            role = (
+                "new" if instance.id in fresh else "old" if instance.id in old else self._roles.get(instance.id, "kept")
+            )
+            phase = _phase(instance, memory.coming, memory.gone)
+            self._moved(instance, role, phase, memory.verdicts.get(instance.id, ""), quiet=first)
+        for name in [name for name, phase in self._phases.items() if name not in listed and phase != "gone"]:
+            self._phases[name] = "gone"
+            self._tell("instance", f"{name} is gone", instance_id=name, phase="gone", role=self._roles.get(name, ""))
+        for failure in memory.failures[self._failures :]:
+            self._tell("failure", f"failed: {failure}", instance_id=failure.instance_id, reason=failure.reason)
+        self._failures = len(memory.failures)
+        if memory.shortage and memory.shortage != before.memory.shortage:
+            self._tell("note", f"AWS could not launch yet: {memory.shortage}")
+        if seen.health is not None:
+            present = (*parts.old, *parts.fresh, *parts.kept)
+            capacity = (units(i for i in present if not seen.verdict(i)), after.desired)
+            if capacity != self._capacity:
+                self._capacity = capacity
+                self._tell("capacity", serving=capacity[0], desired=capacity[1])
+
+    def _moved(self, instance: Instance, role: str, phase: str, verdict: str, *, quiet: bool) -> None:
+        name = instance.id
+        was = self._phases.get(name)
+        self._roles[name] = role
+        if was == phase:
+            return
+        self._phases[name] = phase
+        now = self._clock()
+        age = now - self._since.setdefault(name, now)
+        line = {
+            "booting": f"{name} launched in {instance.zone}",
+            "warming": f"{name} in service, {verdict or 'healthy, being proven'}",
+            "serving": f"{name} proven after {age:.0f} s" if was else f"{name} in service",
+        }.get(phase, "")
+        self._tell(
+            "instance",
+            "" if quiet else line,
+            instance_id=name,
+            zone=instance.zone,
+            phase=phase,
+            role=role,
+            template=instance.template.version if instance.template else "",
+        )
+
+    def turned(self, step: Turn, journal: Journal) -> None:
+        for victim in step.victims:
+            if victim.instance.id not in journal.memory.gone:
+                continue
+            self._leaves(victim.instance)
+            took = f", {victim.successor} took its place" if victim.successor else ""
+            self._tell("terminate", f"{victim.instance.id} terminated{took}", instance_id=victim.instance.id)
+        if step.launches:
+            grown = f", desired capacity is {step.grow_to} for now" if step.grow_to is not None else ""
+            raised = f", max size {step.max_to}" if step.max_to is not None else ""
+            self._tell("turn", f"launching {step.launches}{grown}{raised}", launches=step.launches)
+        elif step.point:
+            self._tell("turn", f"the group now launches {journal.target.template.label}")
+
+    def dropped(self, step: Drop) -> None:
+        for instance in step.instances:
+            self._leaves(instance)
+            why = next((f.reason for f in step.failures if f.instance_id == instance.id), "not needed any more")
+            self._tell("drop", f"{instance.id} given up: {why}", instance_id=instance.id, reason=why)
+        self._failures += len(step.failures)
+
+    def _leaves(self, instance: Instance) -> None:
+        self._phases[instance.id] = "draining"
+        self._tell(
+            "instance",
+            instance_id=instance.id,
+            zone=instance.zone,
+            phase="draining",
+            role=self._roles.get(instance.id, ""),
+            template=instance.template.version if instance.template else "",
+        )
+
+    def waiting(self, step: Wait) -> None:
+        """Told only when it is for something else than before."""
+        if step.why != self._waiting:
+            self._waiting = step.why
+            self._tell("wait", why=step.why, until=round(step.until, 3))
+
+    def halted(self, step: Halt) -> None:
+        self._failures += len(step.failures)
+        if step.reason:
+            self._tell("halt", f"stopping: {step.reason}", state=step.state, reason=step.reason)
+
+    def finished(self, result: Mapping[str, Any], message: str, failed: bool) -> None:
+        self._tell("finish", message, result=dict(result), failed=failed, state=result["state"])
+
+
+def _phase(instance: Instance, coming: Mapping[str, int], gone: Mapping[str, float]) -> str:
+    if instance.leaving or instance.id in gone:
+        return "terminating" if instance.state.startswith(("Terminating:", "Terminated")) else "draining"
+    if instance.state.startswith("Pending"):
+        return "booting"
+    if instance.id in coming:
+        return "warming"
+    return "serving"

@@ -1,0 +1,674 @@
+# Copyright: (c) 2026, boring.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The loop: look, decide, act. Clock, sleep, clients and probes are passed in.
+
+Every change is noted in the group's tags before its first call, and in memory after every call, so that the roll can
+be taken up from any point, by this process or by the next one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError, Unanswered
+from ansible_collections.boring.fleet.plugins.module_utils.rollout import step as core
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.aws import Cloud
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import (
+    TAG_JOURNAL,
+    TAG_RECORD,
+    decode,
+    encode,
+    encode_record,
+    floating,
+    settle,
+)
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
+    AZ_REBALANCE,
+    Beat,
+    Drop,
+    Event,
+    Failure,
+    Finish,
+    Forget,
+    Group,
+    Halt,
+    Instance,
+    Journal,
+    Match,
+    Memory,
+    Observation,
+    Pair,
+    Policy,
+    Resize,
+    Restore,
+    Resume,
+    RolloutError,
+    Shrink,
+    Sizes,
+    Step,
+    Suspend,
+    Target,
+    Template,
+    Turn,
+    Wait,
+)
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.narrator import Narrator
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.owner import Owner
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Plan, make_plan, roles, units
+
+STATES = ("planned", "advanced", "completed", "aborted")
+_GRACE = 60.0  # how long calls are tried again once the roll was told to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a probe finds an instance."""
+
+    instance_id: str
+    address: str
+    zone: str
+
+
+# Runs every health check against every place at once; why each fails, "" where all pass.
+Prober = Callable[[Iterable[Place]], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for, beyond how to roll."""
+
+    group: str
+    state: str = "completed"
+    template: Template | None = None  # to move the group to
+
+
+@dataclass
+class Result:
+    """What a roll did; also on failure."""
+
+    group: str
+    state: str
+    message: str = ""
+    failed: bool = False
+    changed: bool = False
+    done: bool = False
+    plan: Plan | None = None
+    replaced: tuple[Pair, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    before: Sizes | None = None
+    during: Sizes | None = None
+    after: Sizes | None = None
+    api_calls: Counter[str] = field(default_factory=Counter)
+    lowest_in_service: int | None = None
+    seconds: float = 0.0
+    diff: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The module's return values."""
+        sizes = {"before": self.before, "during": self.during, "after": self.after}
+        return {
+            "changed": self.changed,
+            "group": self.group,
+            "state": self.state,
+            "done": self.done,
+            "plan": self.plan.as_dict() if self.plan else {"batches": [], "sizes": {}, "surge": 0, "refusals": []},
+            "replaced": [{"old": pair.old, "new": pair.new, "seconds": pair.seconds} for pair in self.replaced],
+            "failures": [{"instance_id": item.instance_id, "reason": item.reason} for item in self.failures],
+            "sizes": {name: size.as_dict() if size else {} for name, size in sizes.items()},
+            "api_calls": dict(sorted(self.api_calls.items())),
+            "lowest_in_service": self.lowest_in_service,
+            "seconds": round(self.seconds, 1),
+            "diff": self.diff,
+        }
+
+
+class Roll:
+    """One run over one group.
+
+    ``stopped`` says why the run should end ("" while it should not); it is asked between calls and after sleeps.
+    ``emit`` takes events (see narrator).
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        request: Request,
+        policy: Policy,
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        owner: Owner,
+        emit: Callable[[Event], None] = lambda event: None,
+        stopped: Callable[[], str] = lambda: "",
+        prober: Prober | None = None,
+    ) -> None:
+        self.cloud = cloud
+        self.request = request
+        self.policy = policy
+        self.clock = clock
+        self.sleep = sleep
+        self.owner = owner
+        self.stopped = stopped
+        self.prober = prober
+        self.narrator = Narrator(emit, clock, request.group)
+        self.result = Result(request.group, "failed")
+        self._started = clock()
+        self._born: dict[str, float] = {}
+        self._places: dict[str, Place] = {}
+        self._record = ""
+        self._stopping = False
+        self._journal: Journal | None = None
+
+    def run(self, check_mode: bool = False) -> Result:
+        """Do what the request says. Never raises for what AWS or the group may hold: a failed Result says why."""
+        try:
+            self._run("planned" if check_mode else self.request.state)
+        except (AwsError, RolloutError) as exc:
+            self.result.failed = True
+            self.result.message = str(exc)
+        result = self.result
+        result.seconds = self.clock() - self._started
+        result.api_calls = self.cloud.calls
+        result.changed = result.changed or self.cloud.writes > 0
+        if self._journal is not None:
+            memory = self._journal.memory
+            result.replaced, result.lowest_in_service = memory.pairs, memory.lowest
+            result.failures = memory.failures
+        if result.state != "planned":
+            self.narrator.finished(result.as_dict(), result.message, result.failed)
+        return result
+
+    # ---- the whole ---------------------------------------------------------------------------------------------
+
+    def _run(self, state: str) -> None:
+        group = self.cloud.group(self.request.group)
+        left = self._left_behind(group)
+        target, spec = self._target(group, left)
+        journal = self._new_journal(group, target, spec, left)
+        if self.policy.match is not Match.TEMPLATE:
+            self._born = {
+                name: machine.launched
+                for name, machine in self.cloud.machines(instance.id for instance in group.instances).items()
+            }
+        health, idle = self.cloud.health(group)
+        seen = Observation(group, health, born=self._born, idle=idle)
+        if left is not None:
+            old = units(roles(seen, journal, self.policy).old)
+            journal = settle(replace(journal, old=left.old), group, old)
+        if state == "aborted":
+            self._abort(seen, journal, left)
+            return
+        plan = make_plan(seen, journal, self.policy)
+        refused = [*plan.refusals, *self._others(group, left)]
+        plan = replace(plan, refusals=tuple(refused))
+        moves = not target.template.same(group.template) and group.template is not None
+        moves = moves and not (spec and group.template is not None and group.template.version == spec)
+        result = self.result
+        result.plan, result.before, result.during, result.after = plan, plan.before, plan.before, plan.before
+        result.diff = self._diff(group, plan, target)
+        if state == "planned":
+            result.state, result.done = "planned", not plan.due
+            result.changed = not refused and bool(plan.due or moves)
+            result.message = "; ".join(refused)
+            result.warnings = refused
+            return
+        if not plan.due and not moves and left is None:
+            result.state = "completed" if state == "completed" else state
+            result.done = True
+            result.message = f"nothing to do: every instance of the group {group.name} is as it should be"
+            return
+        if refused:
+            raise RolloutError(". ".join(text[0].upper() + text[1:] for text in refused))
+        self._claim(group, journal, plan, fresh=left is None)
+        self._loop(state)
+
+    def _left_behind(self, group: Group) -> Journal | None:
+        value = group.tags.get(TAG_JOURNAL)
+        return decode(value) if value else None
+
+    def _others(self, group: Group, left: Journal | None) -> list[str]:
+        """Sentences about rolls and refreshes that are under way."""
+        found = []
+        if left is not None and not self.owner.is_dead(left.owner):
+            silence = self.clock() - left.beat
+            if silence <= self.policy.lock_timeout:
+                found.append(
+                    f"a roll of the group {group.name} by {left.owner} is under way (last sign of life "
+                    f"{silence:.0f} s ago): wait for it, stop it with state=aborted, or let lock_timeout "
+                    f"({self.policy.lock_timeout:g} s) pass"
+                )
+        refresh = self.cloud.running_refresh(group.name)
+        if refresh:
+            found.append(
+                f"the instance refresh {refresh} of the group {group.name} is under way: wait for it or cancel it first"
+            )
+        return found
+
+    def _target(self, group: Group, left: Journal | None) -> tuple[Target, str]:
+        """What to roll to with its number, and the floating version that the group is to have in the end."""
+        asked = self.request.template
+        if asked is not None:
+            resolved = self.cloud.resolve(asked)
+            spec = asked.version if floating(asked.version) else ""
+            return Target(resolved), spec
+        if left is not None:
+            return left.target, left.spec
+        if group.template is None:
+            raise RolloutError(
+                f"the group {group.name} has no launch template: give it one, or name it in launch_template"
+            )
+        if not floating(group.template.version):
+            return Target(group.template), ""
+        return Target(self.cloud.resolve(group.template)), group.template.version
+
+    def _new_journal(self, group: Group, target: Target, spec: str, left: Journal | None) -> Journal:
+        now = self.clock()
+        suspends = self.policy.suspend_az_rebalance and AZ_REBALANCE not in group.suspended
+        journal = Journal(
+            owner=self.owner.name,
+            beat=now,
+            started=now,
+            target=target,
+            spec=spec,
+            desired=group.desired,
+            max_size=group.max,
+            suspended=(AZ_REBALANCE,) if suspends else (),
+        )
+        if left is None:
+            return journal
+        return replace(
+            left,
+            owner=self.owner.name,
+            beat=now,
+            target=target,
+            spec=spec,
+            suspended=tuple(dict.fromkeys((*left.suspended, *journal.suspended))),
+            memory=Memory(),
+        )
+
+    def _claim(self, group: Group, journal: Journal, plan: Plan, fresh: bool) -> None:
+        """Take the lock, and look whether it was really us who got it."""
+        tags = {TAG_JOURNAL: encode(journal)}
+        if fresh and plan.due:
+            self._record = encode_record(self._came_from(group, journal, plan), journal.started)
+            tags[TAG_RECORD] = self._record
+        known = frozenset(activity.id for activity in self.cloud.activities(group.name))
+        self._journal = replace(
+            journal,
+            memory=Memory(trusting=fresh, activities=known, triggered_at=self.clock(), progress_at=self.clock()),
+        )
+        self.narrator.started(plan, journal, self.policy, resumed=not fresh)
+        self.cloud.tag(group.name, tags)
+
+    def _came_from(self, group: Group, journal: Journal, plan: Plan) -> Template:
+        """What a roll back returns to: the group's template, or what most of the due instances run."""
+        counts = Counter(
+            due.instance.template for batch in plan.batches for due in batch if due.instance.template is not None
+        )
+        had = group.template
+        if had is not None and not floating(had.version) and not journal.target.template.same(had):
+            return had
+        others = [template for template, _ in counts.most_common() if not journal.target.template.same(template)]
+        return others[0] if others else journal.target.template
+
+    # ---- the loop ----------------------------------------------------------------------------------------------
+
+    @property
+    def journal(self) -> Journal:
+        assert self._journal is not None  # noqa: S101
+        return self._journal
+
+    def _remember(self, **changes: Any) -> None:
+        self._journal = replace(self.journal, memory=replace(self.journal.memory, **changes))
+
+    def _loop(self, state: str) -> None:
+        self.result.state = state
+        seen = self._observe()
+        while True:
+            if not self._stopping and (why := self.stopped()):
+                self._stopping = True
+                self.cloud.patience = _GRACE
+                if not self.journal.memory.ending:
+                    self._remember(ending="aborted", reason=why)
+                    self.narrator.say(f"{why}: putting the group back as it was")
+            step = core.next_step(seen, self.journal, self.policy, self.clock())
+            if isinstance(step, Wait):
+                self._wait(step)
+                seen = self._observe()
+                continue
+            if isinstance(step, Finish):
+                self._remember(ending=step.state, reason=step.reason)
+                break
+            try:
+                self._act(seen, step)
+            except AwsError as exc:
+                if self.journal.memory.ending:
+                    raise RolloutError(
+                        f"{self._why_ended()}the group could not be put back as it was: {exc}. "
+                        "state=aborted, or the same task again, takes it up from its tags"
+                    ) from exc
+                self._act(seen, Halt("failed", str(exc)))
+                seen = self._observe()
+            if isinstance(step, Forget):
+                break
+        self._conclude()
+
+    def _why_ended(self) -> str:
+        reason = self.journal.memory.reason
+        return f"{reason}; and " if reason else ""
+
+    def _observe(self) -> Observation:
+        journal, policy, now = self.journal, self.policy, self.clock()
+        group = self.cloud.group(self.request.group)
+        health = None
+        checks: Mapping[str, str] = {}
+        first = journal.memory.lowest is None
+        if first or core.wants_health(group, journal, policy, self._born, now):
+            health, _ = self.cloud.health(group)
+        activities = ()
+        if core.wants_activities(group, journal, policy, self._born, now):
+            activities = self.cloud.activities(group.name)
+        seen = Observation(group, health, {}, activities, self._born)
+        if health is not None and self.prober is not None:
+            parts = roles(seen, journal, policy)
+            checks = self._probe([i for i in parts.fresh if not seen.verdict(i)])
+            seen = replace(seen, checks=checks)
+        now = self.clock()
+        before = journal
+        self._journal = core.remember(seen, journal, policy, now)
+        self._widen(group)
+        self.narrator.looked(seen, before, self._journal, policy)
+        return seen
+
+    def _probe(self, instances: Iterable[Instance]) -> Mapping[str, str]:
+        if self.prober is None:
+            return {}
+        wanted = {instance.id: instance for instance in instances}
+        unknown = [name for name in wanted if name not in self._places]
+        if unknown:
+            for name, machine in self.cloud.machines(unknown).items():
+                if machine.address:
+                    self._places[name] = Place(name, machine.address, wanted[name].zone)
+        found = dict(self.prober([self._places[name] for name in wanted if name in self._places]))
+        for name in wanted:
+            if name not in self._places:
+                found[name] = "EC2 does not tell its address yet"
+        return found
+
+    def _wait(self, step: Wait) -> None:
+        """Sleep; probe on the way, which costs no API call, and let a failing probe break the proof."""
+        self.narrator.waiting(step)
+        while (ahead := step.until - self.clock()) > 0:
+            if not self._stopping and self.stopped():
+                return
+            if not step.probe or self.prober is None:
+                self.sleep(ahead)
+                continue
+            self.sleep(min(ahead, self.policy.poll_interval))
+            if step.until - self.clock() <= 0:
+                return
+            places = [self._places[name] for name in step.probe if name in self._places]
+            broken = {name for name, why in self.prober(places).items() if why}
+            if broken:
+                memory = self.journal.memory
+                since = {name: moment for name, moment in memory.healthy_since.items() if name not in broken}
+                self._remember(healthy_since=since, proven=memory.proven - broken)
+
+    def _widen(self, group: Group) -> None:
+        """Keep the widest sizes that were seen."""
+        during = self.result.during
+        if during is None:
+            return
+        self.result.during = Sizes(group.min, max(during.max, group.max), max(during.desired, group.desired))
+
+    # ---- acting ------------------------------------------------------------------------------------------------
+
+    def _act(self, seen: Observation, step: Step) -> None:
+        name = self.request.group
+        match step:
+            case Beat():
+                self._note()
+            case Suspend(processes):
+                self.cloud.suspend(name, processes)
+                self._remember(suspended=True)
+            case Turn():
+                self._turn(step)
+            case Drop():
+                self._drop(step)
+            case Shrink(to, resize):
+                self._note(resize)
+                if to != self._shown(seen):
+                    self.cloud.update(name, desired=to)
+                    self._wrote(seen.group.desired, to)
+                self._journal = replace(self.journal, surge=resize.surge)
+            case Restore(max_size, spec):
+                template = replace(self.journal.target.template, version=spec) if spec else None
+                self.cloud.update(name, max_size=max_size, template=template)
+                self._remember(restored=True)
+            case Resume(processes):
+                self.cloud.resume(name, processes)
+                self._remember(resumed=True)
+            case Forget():
+                self._forget()
+            case Halt(state, reason, failures):
+                memory = self.journal.memory
+                kept = tuple(dict.fromkeys((*memory.failures, *failures)))
+                self._remember(ending=state, reason=reason, failures=kept)
+                self.narrator.halted(step)
+            case _:
+                raise RolloutError(f"there is no way to do {type(step).__name__}")
+
+    def _shown(self, seen: Observation) -> int:
+        memory = self.journal.memory
+        return memory.written_to if memory.written_at else seen.group.desired
+
+    def _note(self, resize: Resize | None = None) -> None:
+        """Write the journal: a change that is about to be made, and a sign of life."""
+        journal = replace(self.journal, beat=self.clock())
+        if resize is None:
+            journal = replace(journal, pending=journal.surge)
+        else:
+            journal = replace(
+                journal,
+                pending=resize.surge,
+                desired=resize.desired,
+                old=resize.old,
+                headroom=resize.headroom,
+                max_size=resize.max_size,
+            )
+        failed = journal.failed + len(journal.memory.failures)
+        self.cloud.tag(self.request.group, {TAG_JOURNAL: encode(replace(journal, failed=failed))})
+        self._journal = journal
+
+    def _wrote(self, before: int, after: int) -> None:
+        """The desired capacity was changed by us."""
+        memory = self.journal.memory
+        now = self.clock()
+        recent = memory.written_at and now - memory.written_at < core.LAG and memory.written_to == before
+        self._remember(written_at=now, written_from=memory.written_from if recent else before, written_to=after)
+        if self.result.during is not None:
+            during = self.result.during
+            self.result.during = replace(during, desired=max(during.desired, after))
+
+    def _turn(self, step: Turn) -> None:
+        name, now = self.request.group, self.clock()
+        if step.resize is not None:
+            self._note(step.resize)
+        journal = self.journal
+        desired = journal.desired + journal.surge
+        if step.point or step.grow_to is not None:
+            template = journal.target.template if step.point else None
+            self.cloud.update(name, desired=step.grow_to, max_size=step.max_to, template=template)
+            if step.point:
+                self._remember(pointed_at=self.clock())
+            if step.grow_to is not None:
+                self._wrote(desired, step.grow_to)
+                self._journal = replace(self.journal, surge=journal.surge + step.grow_to - desired)
+                desired = step.grow_to
+                if step.max_to is not None and self.result.during is not None:
+                    self.result.during = replace(self.result.during, max=max(self.result.during.max, step.max_to))
+        if step.launches:
+            self._remember(triggered_at=now, unready=0.0)
+        if step.victims or step.launches:
+            self._remember(progress_at=self.clock())
+        for victim in step.victims:
+            if not self._stopping and self.stopped():
+                break
+            shrink = victim.shrink
+            done = self._terminate(victim.instance, shrink=shrink)
+            if done and shrink:
+                self._wrote(desired, desired - victim.instance.weight)
+                desired -= victim.instance.weight
+                self._journal = replace(self.journal, surge=self.journal.surge - victim.instance.weight)
+            self._pair(victim.instance, victim.successor)
+        memory = self.journal.memory
+        if step.opens:
+            self._remember(open=True)
+        if step.closes and self.journal.surge == 0:
+            self._journal = replace(
+                self.journal, memory=core.close_batch(self.journal.memory, self.policy, self.clock())
+            )
+        elif not self.policy.held and step.victims:
+            self._remember(batches=memory.batches + 1)
+        self.narrator.turned(step, self.journal)
+
+    def _pair(self, old: Instance, successor: str) -> None:
+        memory, now = self.journal.memory, self.clock()
+        if not successor:
+            self._remember(widows=(*memory.widows, old.id))
+            return
+        seconds = round(now - memory.began.get(successor, self._started), 1)
+        self._remember(
+            pairs=(*memory.pairs, Pair(old.id, successor, seconds)),
+            spare=tuple(name for name in memory.spare if name != successor),
+        )
+
+    def _drop(self, step: Drop) -> None:
+        if step.resize is not None:
+            self._note(step.resize)
+        desired = self.journal.desired + self.journal.surge
+        for instance in step.instances:
+            shrink = step.resize is not None
+            done = self._terminate(instance, shrink=shrink)
+            if done and shrink:
+                self._wrote(desired, desired - instance.weight)
+                desired -= instance.weight
+                self._journal = replace(self.journal, surge=self.journal.surge - instance.weight)
+        memory = self.journal.memory
+        ids = {instance.id for instance in step.instances}
+        self._remember(
+            failures=(*memory.failures, *step.failures),
+            coming={name: rank for name, rank in memory.coming.items() if name not in ids},
+            spare=tuple(name for name in memory.spare if name not in ids),
+            proven=memory.proven - ids,
+            progress_at=self.clock(),
+        )
+        if step.resize is None:
+            self._remember(triggered_at=self.clock(), unready=0.0)
+        self.narrator.dropped(step)
+
+    def _terminate(self, instance: Instance, *, shrink: bool) -> bool:
+        """Terminate, and find out whether it happened when AWS gave no answer."""
+        done = True
+        for _ in range(5):
+            try:
+                done = self.cloud.terminate(instance.id, shrink=shrink)
+                break
+            except Unanswered:
+                self.sleep(self.policy.poll_interval)
+                group = self.cloud.group(self.request.group)
+                now = {item.id: item for item in group.instances}.get(instance.id)
+                if now is None or now.leaving:
+                    break
+        else:
+            raise AwsError(f"AWS did not answer when it was asked five times to terminate {instance.id}")
+        memory = self.journal.memory
+        self._remember(gone={**memory.gone, instance.id: self.clock()}, leaving=memory.leaving | {instance.id})
+        return done
+
+    def _forget(self) -> None:
+        """Delete the journal. With match=age or all a record of an unfinished roll tells the next run where to go on."""
+        self.cloud.untag(self.request.group, TAG_JOURNAL)
+
+    # ---- abort, and the end ------------------------------------------------------------------------------------
+
+    def _abort(self, seen: Observation, journal: Journal, left: Journal | None) -> None:
+        result = self.result
+        result.state = "aborted"
+        before = Sizes(seen.group.min, journal.max_size, journal.desired)
+        result.before = result.during = result.after = before
+        if left is None:
+            result.before = result.during = result.after = Sizes.of(seen.group)
+            result.done = not make_plan(seen, journal, self.policy).due
+            result.message = f"nothing to abort: no roll of the group {seen.group.name} is under way or was left behind"
+            return
+        journal = replace(journal, suspended=left.suspended)
+        self._journal = replace(journal, memory=Memory(ending="aborted", reason="", progress_at=self.clock()))
+        self.cloud.tag(seen.group.name, {TAG_JOURNAL: encode(journal)})
+        if not self.owner.is_dead(left.owner):
+            self.sleep(self.policy.poll_interval)  # what its owner is doing at this moment ends meanwhile
+        self._loop("aborted")
+
+    def _conclude(self) -> None:
+        """Look once more at what the roll left, and say it."""
+        result, journal = self.result, self.journal
+        memory = journal.memory
+        group = self.cloud.group(self.request.group)
+        result.after = self._after(group)
+        seen = Observation(group, born=self._born)
+        due = roles(seen, journal, self.policy).old
+        result.state, result.done = memory.ending, not due
+        result.failures = memory.failures
+        if memory.ending == "completed" and journal.spec:
+            newest = self.cloud.resolve(replace(journal.target.template, version=journal.spec))
+            if not newest.same(journal.target.template):
+                result.state, result.done = "superseded", False
+                result.message = (
+                    f"{journal.spec} moved to version {newest.version} while version "
+                    f"{journal.target.template.version} was being rolled out: run again to roll to it"
+                )
+        if result.state in ("completed", "advanced"):
+            result.message = result.message or f"replaced {len(memory.pairs)} of the group {group.name}"
+            return
+        if result.state == "superseded" or (result.state == "aborted" and self.request.state == "aborted"):
+            result.message = result.message or memory.reason or f"the roll of the group {group.name} was aborted"
+            return
+        result.failed = True
+        serving = Counter(
+            instance.template.label if instance.template else "no template"
+            for instance in group.instances
+            if instance.in_service and instance.id not in memory.gone
+        )
+        in_service = ", ".join(f"{count} on {label}" for label, count in sorted(serving.items())) or "nobody"
+        result.message = (
+            f"{memory.reason}. Replaced {len(memory.pairs)}; the group {group.name} was left with {result.after}, "
+            f"in service: {in_service}"
+        )
+
+    def _after(self, group: Group) -> Sizes:
+        """The group's sizes; where AWS does not show our last writes yet, what they made of them."""
+        memory = self.journal.memory
+        desired = memory.written_to if memory.written_at and self._lags(group) else group.desired
+        return Sizes(group.min, core.user_max(group, self.journal) if memory.restored else group.max, desired)
+
+    def _lags(self, group: Group) -> bool:
+        memory = self.journal.memory
+        low, high = sorted((memory.written_from, memory.written_to))
+        return self.clock() - memory.written_at < core.LAG and low <= group.desired <= high
+
+    def _diff(self, group: Group, plan: Plan, target: Target) -> dict[str, str]:
+        due = {item.instance.id for batch in plan.batches for item in batch}
+        before, after = [f"group {group.name}: {plan.before}"], [f"group {group.name}: {plan.before}"]
+        for instance in sorted(group.instances, key=lambda instance: instance.id):
+            has = instance.template.label if instance.template else "no template"
+            before.append(f"{instance.id} ({instance.zone}): {has}")
+            if instance.id in due:
+                after.append(f"successor of {instance.id} ({instance.zone}): {target.template.label}")
+            else:
+                after.append(before[-1])
+        return {"before": "\n".join(before) + "\n", "after": "\n".join(after) + "\n"}
