@@ -6,7 +6,8 @@ What a host is given is the least under which Debian 12's and 13's own units run
 * ``SYS_ADMIN`` for the mounts of systemd's sandbox (ProtectSystem, PrivateTmp, DynamicUser),
 * ``SYS_PTRACE`` for PrivateUsers beside ProtectProc=invisible (redis-server has both),
 * ``NET_ADMIN`` for PrivateNetwork, which systemd leaves out in silence without it,
-* ``AUDIT_WRITE`` for the sessions of sshd and sudo.
+* ``AUDIT_WRITE`` for the sessions of sshd and sudo,
+* ``SYS_BOOT`` so that a reboot from inside can be told from a power-off (it reaches no further than the container).
 
 Podman's seccomp filter and its masks on /proc stay in force: a host cannot change a sysctl of the machine.
 """
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CAPABILITIES = ("SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "AUDIT_WRITE")
+CAPABILITIES = ("SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "AUDIT_WRITE", "SYS_BOOT")
 STOP_SECONDS = 90
 """How long a host's services may take to stop before they are killed, as systemd's own default."""
 
@@ -183,6 +184,10 @@ class Podman:
         """The process id of the host's systemd, 0 unless it runs."""
         return int(self("inspect", "--type=container", "--format={{.State.Pid}}", name))
 
+    def exit_code(self, name: str) -> int:
+        """How the host's systemd ended."""
+        return int(self("inspect", "--type=container", "--format={{.State.ExitCode}}", name))
+
     def address(self, name: str) -> str:
         """The host's first IPv4 address; empty if it has none."""
         text = self(
@@ -228,8 +233,8 @@ class Podman:
     def networks(self) -> list[str]:
         return self("network", "ls", "--format={{.Name}}").split()
 
-    def create_network(self, name: str, subnet: str) -> None:
-        self("network", "create", f"--subnet={subnet}", name)
+    def create_network(self, name: str, subnet: str, **labels: str) -> None:
+        self("network", "create", f"--subnet={subnet}", *[f"--label={k}={v}" for k, v in labels.items()], name)
 
     def remove_network(self, name: str) -> None:
         if name in self.networks():

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``python -m localcloud``: a cloud up, stopped, down; what is in it; what it logged."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import http.client
+import ipaddress
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from localcloud.hosts import base
+from localcloud.hosts.fleet import LABEL
+from localcloud.hosts.podman import STOP_SECONDS, HostError, Podman
+
+PORT, SUBNET, REGION = 4577, "172.31.0.0/16", "eu-central-1"
+_UP_SECONDS = 180
+_SERVER_STOP_SECONDS = 60
+
+
+class Refusal(Exception):  # noqa: N818 - it is what the user reads
+    """The command cannot be done: one sentence with the way out."""
+
+
+class Directory:
+    """The files of one cloud."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.name = name
+        self.path = root.absolute() / name
+        self.log = self.path / "server.log"
+        self._pid = self.path / "server.pid"
+        self._lock = self.path / "lock"
+
+    def make(self) -> None:
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the directory for the life of a server."""
+        with self._lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise Refusal(f"Cloud {self.name} is running already.") from None
+            self._pid.write_text(str(os.getpid()))
+            try:
+                yield
+            finally:
+                self._pid.unlink(missing_ok=True)
+
+    def server(self) -> int:
+        """The process id of the running server, 0 if there is none."""
+        try:
+            with self._lock.open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return 0
+        except OSError:  # somebody holds it
+            with suppress(OSError, ValueError):
+                return int(self._pid.read_text())
+        return 0
+
+    def last_words(self) -> str:
+        """The last line that the server wrote."""
+        with suppress(OSError):
+            lines = self.log.read_text(errors="replace").splitlines()
+            return next((line for line in reversed(lines) if line.strip()), "")
+        return ""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; errors are one sentence on stderr."""
+    options = _parser().parse_args(argv)
+    directory = Directory(options.state_dir, options.name)
+    try:
+        command: Callable[[argparse.Namespace, Directory], int] = options.command
+        return command(options, directory)
+    except (Refusal, HostError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{error.filename or 'localcloud'}: {error.strerror}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; run the same command again to go on.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m localcloud", description="AWS's API on loopback with real hosts.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+
+    def verb(name: str, command: Callable[[argparse.Namespace, Directory], int], text: str) -> argparse.ArgumentParser:
+        found = verbs.add_parser(name, help=text, description=text)
+        found.set_defaults(command=command)
+        found.add_argument("--name", type=_name, default="main", help="which cloud (main)")
+        found.add_argument("--state-dir", type=Path, default=Path("build/localcloud"), help="where clouds keep state")
+        return found
+
+    up = verb("up", _up, "Start a cloud, or bring a stopped one back; does nothing if it is up.")
+    up.add_argument("--port", type=int, help=f"of the API on 127.0.0.1 ({PORT})")
+    up.add_argument("--subnet", type=_subnet, help=f"of the hosts, /16 to /24 ({SUBNET})")
+    up.add_argument("--region", help=f"the one region ({REGION}, or AWS_DEFAULT_REGION)")
+    up.add_argument("--base", nargs="+", choices=sorted(base.SUITES), help="base images to offer (debian-13)")
+    up.add_argument("--rootfs", type=Path, default=Path("build/rootfs"), help="where base images are cached")
+    up.add_argument("--quiet", action="store_true", help="print no export lines")
+    verb("stop", _stop, "Stop the API and the hosts; everything is kept for the next up.")
+    verb("down", _down, "Take the cloud away: hosts, images, network, state.")
+    status = verb("status", _status, "Say what is in the cloud.")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    logs = verb("logs", _logs, "Print the cloud's log, or a host's journal.")
+    logs.add_argument("instance", nargs="?", help="an instance id")
+    logs.add_argument("--follow", "-f", action="store_true", help="go on printing")
+    bases = verbs.add_parser("base", help="Build base images only; they are cached.")
+    bases.add_argument("releases", nargs="*", default=["debian-13"], choices=[*sorted(base.SUITES)])
+    bases.add_argument("--rootfs", type=Path, default=Path("build/rootfs"), help="where base images are cached")
+    bases.add_argument("--refresh", action="store_true", help="build anew from today's packages")
+    bases.set_defaults(command=_base, name="main", state_dir=Path("build/localcloud"))
+    verb("serve", _serve, "Run the API in the foreground (what up does in the background).")
+    return parser
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", text):
+        raise argparse.ArgumentTypeError("lower-case letters, digits and hyphens, please")
+    return text
+
+
+def _subnet(text: str) -> str:
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not 16 <= network.prefixlen <= 24 or not network.is_private:
+        raise argparse.ArgumentTypeError("a private IPv4 network from /16 to /24, please")
+    return str(network)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# -- commands ------------------------------------------------------------------------------------------------------
+
+
+def _up(options: argparse.Namespace, directory: Directory) -> int:
+    from localcloud.cloud import Settings  # moto takes a second to load
+
+    podman = Podman()
+    podman.require()
+    directory.make()
+    before = Settings.read(directory.path)
+    if before is not None and options.subnet not in {None, before.subnet}:
+        raise Refusal(f"Cloud {options.name} has the network {before.subnet}; take it down before you choose another.")
+    if directory.server():
+        assert before is not None
+        if options.port not in {None, before.port}:
+            raise Refusal(f"Cloud {options.name} is up on port {before.port}; stop it before you choose another.")
+        _wait_ready(directory, before.port)
+        _announce(options, before)
+        return 0
+    wanted = options.base or ([b.release for b in before.bases] if before else ["debian-13"])
+    settings = Settings(
+        name=options.name,
+        port=options.port or (before.port if before else PORT),
+        subnet=options.subnet or (before.subnet if before else SUBNET),
+        region=options.region or (before.region if before else os.environ.get("AWS_DEFAULT_REGION") or REGION),
+        bases=[base.ensure(release, options.rootfs, podman, _tell) for release in wanted],
+    )
+    settings.write(directory.path)
+    with directory.log.open("ab") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "localcloud", "serve", "--name", options.name, "--state-dir", directory.path.parent],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_root()), os.environ.get("PYTHONPATH", "")])},
+        )  # fmt: skip
+    _wait_ready(directory, settings.port, server)
+    _announce(options, settings)
+    return 0
+
+
+def _root() -> Path:
+    return Path(__file__).resolve().parent.parent
+
+
+def _announce(options: argparse.Namespace, settings: Any) -> None:
+    if not options.quiet:
+        for key, value in environment(settings).items():
+            print(f"export {key}={value}")
+
+
+def environment(settings: Any) -> dict[str, str]:
+    """What points AWS's tools at the cloud."""
+    return {
+        "AWS_ENDPOINT_URL": settings.endpoint,
+        "AWS_DEFAULT_REGION": settings.region,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def _wait_ready(directory: Directory, port: int, server: subprocess.Popen[bytes] | None = None) -> None:
+    deadline = time.monotonic() + _UP_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(OSError, ValueError, http.client.HTTPException):
+            health = _get(port, "health", seconds=5)
+            if health.get("name") == directory.name and health.get("ready"):
+                return
+        if server is not None and server.poll() is not None:
+            raise Refusal(directory.last_words() or f"The server ended: {directory.log} says more.")
+        time.sleep(0.1)
+    raise Refusal(f"Cloud {directory.name} is not ready after {_UP_SECONDS} s: {directory.log} says more.")
+
+
+def _get(port: int, path: str, seconds: float) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+    try:
+        connection.request("GET", f"/_localcloud/{path}")
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+    return answer
+
+
+def _serve(_: argparse.Namespace, directory: Directory) -> int:
+    from localcloud.balancer.haproxy import BalancerError
+    from localcloud.cloud import Cloud, Settings
+    from localcloud.server import Application, PortTakenError, Server
+    from localcloud.state import StateError
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    settings = Settings.read(directory.path)
+    if settings is None:
+        raise Refusal(f"There is no cloud {directory.name} in {directory.path.parent}: start one with up.")
+    with directory.held():
+        try:
+            server = Server(settings.port)
+        except PortTakenError as error:
+            raise Refusal(str(error)) from None
+        cloud = Cloud(settings, directory.path, Podman())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: server.stop())
+        cloud.start_in_background(server.stop)
+        server.serve(Application(cloud))
+        server.close()
+        if isinstance(cloud.failure, HostError | BalancerError | StateError):
+            raise Refusal(str(cloud.failure))
+        if cloud.failure is not None:
+            raise cloud.failure
+        cloud.close()
+    return 0
+
+
+def _stop(_: argparse.Namespace, directory: Directory) -> int:
+    podman = Podman()
+    podman.require()
+    _end_server(directory)
+    running = [c.name for c in podman.containers(**{LABEL: directory.name}) if c.state == "running"]
+    if running:
+        podman("stop", f"--time={STOP_SECONDS}", *running, seconds=STOP_SECONDS + 60)
+    return 0
+
+
+def _end_server(directory: Directory) -> None:
+    pid = directory.server()
+    if not pid:
+        return
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _SERVER_STOP_SECONDS
+    while directory.server():
+        if time.monotonic() > deadline:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            deadline = time.monotonic() + _SERVER_STOP_SECONDS
+        time.sleep(0.1)
+
+
+def _down(_: argparse.Namespace, directory: Directory) -> int:
+    from localcloud.balancer.haproxy import Haproxy
+
+    podman = Podman()
+    podman.require()
+    _end_server(directory)
+    if (directory.path / "haproxy").exists():
+        Haproxy(directory.path / "haproxy").stop()  # a server that was killed left it behind
+    podman.remove(*[container.name for container in podman.containers(**{LABEL: directory.name})])
+    podman.untag(podman.images(f"localhost/lc-{directory.name}/"))
+    podman.remove_network(f"lc-{directory.name}")
+    shutil.rmtree(directory.path, ignore_errors=True)
+    with suppress(OSError):
+        directory.path.parent.rmdir()  # if it was the last cloud
+    return 0
+
+
+def _status(options: argparse.Namespace, directory: Directory) -> int:
+    from localcloud.cloud import Settings
+
+    settings = Settings.read(directory.path)
+    if settings is None or not directory.server():
+        state = "down" if settings is None else "stopped"
+        print(json.dumps({"name": directory.name, "state": state}) if options.json else f"{directory.name}: {state}")
+        return 0
+    about = {"state": "up", **_get(settings.port, "status", seconds=30)}
+    if options.json:
+        print(json.dumps(about, indent=2))
+        return 0
+    print(f"{about['name']}: up at {about['endpoint']}, region {about['region']}, hosts in {about['subnet']}")
+    for instance in about["instances"]:
+        print(f"  {instance['id']}  {instance['state']:<13} {instance['address']:<15} {instance['name']}")
+    for group in about["groups"]:
+        print(f"  group {group['name']}: {group['in_service']} of {group['desired']} in service")
+    for balancer in about["load_balancers"]:
+        print(f"  load balancer {balancer['name']}: http://{balancer['address']}/")
+    for image in about["images"]:
+        print(f"  image {image['id']}  {image['name']}")
+    return 0
+
+
+def _logs(options: argparse.Namespace, directory: Directory) -> int:
+    if options.instance:
+        container = f"lc-{directory.name}-{options.instance}"
+        command = ["podman", "exec", container, "journalctl", "--no-pager", *(["--follow"] if options.follow else [])]
+    elif not directory.log.exists():
+        raise Refusal(f"There is no cloud {directory.name} in {directory.path.parent}.")
+    else:
+        command = ["tail", "--lines=200", *(["--follow"] if options.follow else []), str(directory.log)]
+    return subprocess.run(command, check=False).returncode
+
+
+def _base(options: argparse.Namespace, _: Directory) -> int:
+    podman = Podman()
+    podman.require()
+    for release in options.releases:
+        print(base.ensure(release, options.rootfs, podman, _tell, refresh=options.refresh).alias)
+    return 0

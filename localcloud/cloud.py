@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One local cloud, put together: hosts, EC2, Auto Scaling, load balancers, their state and the ticker that moves them."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moto.ec2.models import ec2_backends
+from moto.elbv2.models import elbv2_backends
+
+from localcloud.autoscaling.service import AutoScaling
+from localcloud.balancer.ec2 import MotoInstances
+from localcloud.balancer.haproxy import Haproxy
+from localcloud.balancer.service import Balancer
+from localcloud.balancer.upstream import MotoElbv2
+from localcloud.clock import Clock, SystemClock
+from localcloud.ec2.backend import ACCOUNT, HostBackend, World, install
+from localcloud.ec2.ports import Ec2
+from localcloud.faults import Faults
+from localcloud.hosts.base import Base
+from localcloud.hosts.fleet import LABEL, Fleet
+from localcloud.hosts.podman import Podman
+from localcloud.state import Store
+
+LOG = logging.getLogger(__name__)
+TICK_SECONDS = 0.25
+_SAVE_SECONDS = 1.0
+_RESUME_SECONDS = 120
+_MINUTE = 60.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes one cloud differ from another."""
+
+    name: str
+    port: int
+    subnet: str
+    region: str
+    bases: list[Base] = field(default_factory=list)
+
+    def write(self, directory: Path) -> None:
+        (directory / "settings.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, directory: Path) -> Settings | None:
+        """The settings of the cloud in this directory; None if there is none."""
+        try:
+            values = json.loads((directory / "settings.json").read_text())
+        except FileNotFoundError:
+            return None
+        return cls(**{**values, "bases": [Base(**base) for base in values["bases"]]})
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+class Cloud:
+    """One cloud. There is one a process, since moto's state is the process's.
+
+    ``lock`` guards everything: a request or a tick holds it from beginning to end, so that services may call each other.
+    """
+
+    def __init__(self, settings: Settings, directory: Path, podman: Podman, clock: Clock | None = None) -> None:
+        os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+        self.settings = settings
+        self.lock = threading.RLock()
+        self.faults = Faults()
+        self.ready = False
+        self.failure: Exception | None = None
+        self._clock = clock or SystemClock()
+        self._store = Store(directory / "state.pickle")
+        self._saved_at = self._swept_at = 0.0
+        self._stop = threading.Event()
+        self._ticker = threading.Thread(target=self._run, name="ticker", daemon=True)
+        self.fleet = Fleet(settings.name, directory / "seeds", podman, self._clock, self.lock)
+        self.world = World(
+            settings.name, settings.region, ipaddress.IPv4Network(settings.subnet),
+            self.fleet, self._clock, self.faults, self.lock,
+        )  # fmt: skip
+        ports = Ec2(self.backend)
+        self.balancer = Balancer(
+            cloud=settings.name,
+            account=ACCOUNT,
+            upstream=MotoElbv2(),
+            proxy=Haproxy(directory / "haproxy"),
+            instances=MotoInstances(ACCOUNT),
+            clock=self._clock,
+        )
+        self.autoscaling = AutoScaling(
+            hosts=ports, targets=self.balancer, templates=ports, subnets=ports, clock=self._clock, faults=self.faults
+        )
+
+    def backend(self) -> HostBackend:
+        """EC2 of the cloud's region."""
+        backend = ec2_backends[ACCOUNT][self.settings.region]
+        assert isinstance(backend, HostBackend)
+        return backend
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Come up: the network, the state of last time, its hosts. Raises HostError, BalancerError or StateError."""
+        podman = self.fleet.podman
+        if self.fleet.network not in podman.networks():
+            podman.create_network(self.fleet.network, self.settings.subnet, **{LABEL: self.settings.name})
+        HostBackend.world = self.world
+        state = self._store.load()
+        install(self.world)
+        with self.lock:
+            for base in self.settings.bases:
+                self.backend().register_base(base)
+            if state is not None:
+                self.fleet.load(state["fleet"])
+                self.autoscaling.load(state["autoscaling"])
+                self.balancer.load(state["balancer"])
+            else:
+                self.fleet.load([])
+        self._resume()
+        self.balancer.start()
+        self.save()
+        self._ticker.start()
+        self.ready = True
+
+    def start_in_background(self, failed: Callable[[], None]) -> None:
+        """``start`` on a thread of its own, so that the API can say meanwhile that it is not ready.
+
+        :param failed: called when it cannot come up; ``failure`` then says why.
+        """
+
+        def run() -> None:
+            try:
+                self.start()
+            except Exception as error:
+                self.failure = error
+                failed()
+
+        threading.Thread(target=run, name="start", daemon=True).start()
+
+    def _resume(self) -> None:
+        """Bring back the hosts that were up, before Auto Scaling looks at them and takes them for dead."""
+        deadline = time.monotonic() + _RESUME_SECONDS
+        while not self.fleet.settled() and time.monotonic() < deadline:
+            with self.lock:
+                self.fleet.observe()
+            time.sleep(TICK_SECONDS)
+
+    def close(self) -> None:
+        """Save and stop everything but the hosts."""
+        self.ready = False
+        self._stop.set()
+        if self._ticker.is_alive():
+            self._ticker.join(timeout=30)
+        self.fleet.close()
+        with self.lock:
+            self.save()
+            self.balancer.stop()
+
+    def save(self) -> None:
+        """Write what changed to disk. Raises StateError."""
+        with self.lock:
+            self._store.save(
+                {
+                    "fleet": self.fleet.dump(),
+                    "autoscaling": self.autoscaling.dump(),
+                    "balancer": self.balancer.dump(),
+                }
+            )
+
+    def _run(self) -> None:
+        while not self._stop.wait(TICK_SECONDS):
+            for part in (self.fleet.observe, self.autoscaling.tick, self.balancer.tick, self._housekeeping):
+                with self._logged():
+                    part()
+
+    def _housekeeping(self) -> None:
+        now = self._clock.now()
+        if now - self._saved_at >= _SAVE_SECONDS:
+            self._saved_at = now
+            self.save()
+        if now - self._swept_at >= _MINUTE:
+            self._swept_at = now
+            self.backend().forget_terminated()
+
+    @contextlib.contextmanager
+    def _logged(self) -> Iterator[None]:
+        """With the lock; whatever goes wrong is logged, and the next tick comes."""
+        try:
+            with self.lock:
+                yield
+        except Exception:
+            LOG.exception("a tick failed")
+
+    # -- what there is ---------------------------------------------------------------------------------------------
+
+    def describe(self) -> dict[str, Any]:
+        """What there is, for people: instances, groups, load balancers, images."""
+        with self.lock:
+            backend, region = self.backend(), self.settings.region
+            groups = self.autoscaling.handle("DescribeAutoScalingGroups", {}, region)["AutoScalingGroups"]
+            return {
+                "name": self.settings.name,
+                "ready": self.ready,
+                "pid": os.getpid(),
+                "endpoint": self.settings.endpoint,
+                "region": region,
+                "subnet": self.settings.subnet,
+                "instances": [
+                    {
+                        "id": instance.id,
+                        "name": _tag(instance, "Name"),
+                        "state": instance.state,
+                        "address": instance.private_ip,
+                        "image": instance.image_id,
+                        "container": self.fleet.container(instance.id),
+                    }
+                    for reservation in backend.reservations.values()
+                    for instance in reservation.instances
+                    if instance.state != "terminated"
+                ],
+                "groups": [
+                    {
+                        "name": group["AutoScalingGroupName"],
+                        "desired": group["DesiredCapacity"],
+                        "in_service": sum(i["LifecycleState"] == "InService" for i in group["Instances"]),
+                    }
+                    for group in groups
+                ],
+                "load_balancers": [
+                    {"name": balancer.name, "address": balancer.dns_name}
+                    for balancer in elbv2_backends[ACCOUNT][region].load_balancers.values()
+                ],
+                "images": [
+                    {"id": ami.id, "name": ami.name, "owner": ami.owner_id} for ami in backend.amis.values()
+                ],
+            }  # fmt: skip
+
+
+def _tag(resource: Any, key: str) -> str:
+    return next((str(tag["value"]) for tag in resource.get_tags() if tag["key"] == key), "")

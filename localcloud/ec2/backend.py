@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""moto's EC2 with a fleet behind it.
+
+What moto leaves out and callers rely on is added here: pending and stopping until the host really is there or gone,
+AWS's refusals of unknown images, key pairs and templates, client tokens, root device type ``ebs``, images that are
+commits of hosts.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ipaddress
+import logging
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from moto.core.utils import utcnow
+from moto.ec2.exceptions import (
+    EC2ClientError,
+    InvalidAMIIdError,
+    InvalidKeyPairNameError,
+    OperationDisableApiStopNotPermitted,
+    OperationNotPermitted4,
+    UnvailableAMIIdError,
+)
+from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.amis import Ami
+from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
+from moto.ec2.models.vpcs import VPC
+
+from localcloud.clock import Clock
+from localcloud.faults import Faults
+from localcloud.hosts import seed
+from localcloud.hosts.base import DEBIAN_OWNER, Base
+from localcloud.hosts.fleet import Fleet, Host, Observer, Phase
+from localcloud.hosts.podman import HostError
+
+LOG = logging.getLogger(__name__)
+ACCOUNT = "123456789012"
+ZONES = ("a", "b", "c")
+TERMINATED_SECONDS = 3600
+"""How long a terminated instance is still described, and its address not given to another."""
+
+_STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+_BY_USER = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
+_BY_ITSELF = ("Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown")
+_NO_TOKEN = "ABCDE"  # noqa: S105 - what moto takes for a missing client token
+
+
+@dataclass
+class World:
+    """What stands behind EC2 in one cloud. ``clock`` and ``fleet`` move; the rest is fixed when the cloud is made."""
+
+    cloud: str
+    region: str
+    subnet: ipaddress.IPv4Network
+    fleet: Fleet
+    clock: Clock
+    faults: Faults
+    lock: Any  # the cloud's
+
+    @property
+    def images(self) -> str:
+        """What the podman images of this cloud's own AMIs begin with."""
+        return f"localhost/lc-{self.cloud}/"
+
+
+class HostBackend(EC2Backend):
+    """EC2 of one region."""
+
+    world: ClassVar[World]
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        self.podman_images: dict[str, str] = {}  # by AMI id
+        self.ended: dict[str, float] = {}  # when instances were terminated, unix seconds
+        super().__init__(region_name, account_id)
+
+    # -- network ---------------------------------------------------------------------------------------------------
+
+    def create_default_vpc(self) -> VPC:
+        """As AWS: a default VPC with a default subnet in each zone; here it is the cloud's own network."""
+        network = self.world.subnet
+        vpc = self.create_vpc(cidr_block=str(network), is_default=True)
+        for zone, block in zip(ZONES, network.subnets(prefixlen_diff=4), strict=False):
+            self.create_subnet(vpc.id, str(block), availability_zone=f"{self.region_name}{zone}")
+        return vpc
+
+    def zone_subnet(self, zone: str) -> str:
+        """The default subnet of a zone. Raises EC2ClientError."""
+        subnet = self.get_default_subnets().get(zone)
+        if subnet is None:
+            raise EC2ClientError("InvalidParameterValue", f"Value ({zone}) for parameter availabilityZone is invalid.")
+        return str(subnet.id)
+
+    # -- instances -------------------------------------------------------------------------------------------------
+
+    def run_instances(
+        self, image_id: str, count: int, user_data: Any, security_group_names: list[str], **kwargs: Any
+    ) -> Reservation:
+        """Instances are pending and have their addresses; their hosts begin to boot."""
+        world = self.world
+        if self.region_name != world.region:
+            raise EC2ClientError(
+                "OptInRequired", f"This local cloud has hosts in {world.region} only, not in {self.region_name}."
+            )
+        if (again := self._launched_with(kwargs.get("client_token"))) is not None:
+            return again
+        template = self._template_data(kwargs.get("launch_template") or {})
+        image = image_id or template.get("ImageId", "")
+        if not image:
+            raise EC2ClientError("MissingParameter", "The request must contain the parameter ImageId")
+        podman_image = self.podman_image(image)
+        key_name = kwargs.get("key_name") or template.get("KeyName")
+        if key_name and key_name not in self.key_pairs:
+            raise InvalidKeyPairNameError({key_name})
+        if not kwargs.get("nics") and template.get("NetworkInterfaces"):
+            kwargs["nics"] = [{"DeviceIndex": 0, **nic} for nic in template["NetworkInterfaces"]]
+        if not kwargs.get("subnet_id") and not any("SubnetId" in nic for nic in kwargs.get("nics") or []):
+            zone = kwargs.get("placement") or (template.get("Placement") or {}).get("AvailabilityZone")
+            kwargs["subnet_id"] = self.zone_subnet(zone or f"{self.region_name}{ZONES[0]}")
+        before = set(self.reservations)
+        try:
+            reservation = super().run_instances(image, count, user_data, security_group_names, **kwargs)
+        except BaseException as error:
+            for reservation_id in set(self.reservations) - before:  # moto keeps it although there is nothing in it
+                del self.reservations[reservation_id]
+            if isinstance(error, StopIteration):
+                raise EC2ClientError(
+                    "InsufficientFreeAddressesInSubnet", "There are not enough free addresses in the subnet."
+                ) from None
+            raise
+        for instance in reservation.instances:
+            _set_state(instance, "pending")
+            self._launch(instance, podman_image)
+        return reservation
+
+    def _launched_with(self, token: str | None) -> Reservation | None:
+        if not token or token == _NO_TOKEN:
+            return None
+        found = (r for r in self.reservations.values() if any(i.client_token == token for i in r.instances))
+        return next(found, None)
+
+    def _template_data(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        if not wanted:
+            return {}
+        if wanted.get("LaunchTemplateId"):
+            template = self.get_launch_template(wanted["LaunchTemplateId"])
+        else:
+            template = self.get_launch_template_by_name(wanted.get("LaunchTemplateName", ""))
+        return dict(template.get_version(wanted.get("Version") or "$Default").data)
+
+    def _launch(self, instance: Instance, podman_image: str) -> None:
+        fleet, address = self.world.fleet, str(instance.private_ip)
+        hostname = "ip-" + address.replace(".", "-")
+        key = self.key_pairs.get(instance.key_name or "")
+        seed.write(
+            fleet.seed_directory(instance.id),
+            instance_id=instance.id,
+            hostname=hostname,
+            public_keys=[key.material_public.decode().strip()] if key else [],
+            user_data=base64.b64decode(str(instance.user_data)) if instance.user_data else b"",
+            facts={
+                "ami-id": instance.image_id,
+                "instance-type": instance.instance_type,
+                "availability-zone": str(instance.availability_zone),
+                "region": self.region_name,
+            },
+        )
+        fleet.launch(
+            Host(instance.id, podman_image, address, hostname, boot_fault=self.world.faults.boot_outcome() or "")
+        )
+
+    def start_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
+        changed = []
+        for instance, previous in self._in_state(instance_ids, "started", "stopped", "pending", "running"):
+            if previous.name == "stopped":
+                _set_state(instance, "pending")
+                self.world.fleet.start(instance.id)
+            changed.append((instance, previous))
+        return changed
+
+    def stop_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
+        changed = []
+        for instance, previous in self._in_state(instance_ids, "stopped", "pending", "running", "stopping", "stopped"):
+            if instance.disable_api_stop:
+                raise OperationDisableApiStopNotPermitted(instance.id)
+            if previous.name in {"pending", "running"}:
+                _set_state(instance, "stopping", _BY_USER)
+                self.world.fleet.stop(instance.id)
+            changed.append((instance, previous))
+        return changed
+
+    def reboot_instances(self, instance_ids: list[str]) -> list[Instance]:
+        instances = [instance for instance, _ in self._in_state(instance_ids, "rebooted", "pending", "running")]
+        for instance in instances:
+            self.world.fleet.reboot(instance.id)
+        return instances
+
+    def terminate_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
+        """Their hosts shut down in order; the instances are ``terminated`` only when that is over."""
+        if not instance_ids:
+            raise EC2ClientError("InvalidParameterCombination", "No instances specified")
+        changed = []
+        for instance, previous in self._in_state(instance_ids, "terminated", *_STATES):
+            if previous.name not in {"shutting-down", "terminated"}:
+                if instance.disable_api_termination:
+                    raise OperationNotPermitted4(instance.id)
+                instance.terminate()
+                _set_state(instance, "shutting-down", _BY_USER)
+                self.world.fleet.terminate(instance.id)
+            changed.append((instance, previous))
+        return changed
+
+    def describe_instance_status(
+        self, instance_ids: list[str], include_all_instances: bool, filters: Any
+    ) -> list[dict[str, Any]]:  # type: ignore[override]
+        """Status checks say what the hosts' own systemd says."""
+        described = []
+        for instance in super().describe_instance_status(instance_ids, include_all_instances, filters):
+            host, word = self.world.fleet.get(instance.id), "not-applicable"
+            if instance.state == "running" and host is not None:
+                word = {Phase.UP: "ok", Phase.IMPAIRED: "impaired"}.get(host.phase, "initializing")
+            passed = {"ok": "passed", "impaired": "failed", "initializing": "initializing"}.get(word)
+            status = {"Status": word, **({"Details": [{"Name": "reachability", "Status": passed}]} if passed else {})}
+            described.append(
+                {
+                    "InstanceId": instance.id,
+                    "AvailabilityZone": instance.availability_zone,
+                    "InstanceState": {"Code": instance.state_code, "Name": instance.state},
+                    "InstanceStatus": status,
+                    "SystemStatus": status,
+                }
+            )
+        return described
+
+    def forget_terminated(self) -> None:
+        """Drop instances that ended an hour ago, and give their addresses free."""
+        horizon = self.world.clock.now() - TERMINATED_SECONDS
+        for instance_id in [key for key, ended in self.ended.items() if ended < horizon]:
+            del self.ended[instance_id]
+            for reservation in list(self.reservations.values()):
+                for instance in [i for i in reservation.instances if i.id == instance_id]:
+                    reservation.instances.remove(instance)
+                    for nic in instance.nics.values():
+                        self.enis.pop(nic.id, None)
+                        if nic.private_ip_address:
+                            nic.subnet.del_subnet_ip(nic.private_ip_address)
+                if not reservation.instances:
+                    del self.reservations[reservation.id]
+
+    def _in_state(self, instance_ids: list[str], verb: str, *states: str) -> list[tuple[Instance, InstanceState]]:
+        """The instances with their present states; IncorrectInstanceState unless they are in one of ``states``."""
+        instances: list[Instance] = self.get_multi_instances_by_id(instance_ids)
+        for instance in instances:
+            if instance.state not in states:
+                raise EC2ClientError(
+                    "IncorrectInstanceState",
+                    f"The instance '{instance.id}' is not in a state from which it can be {verb}.",
+                )
+        return [(instance, InstanceState(instance.state, instance.state_code)) for instance in instances]
+
+    # -- images ----------------------------------------------------------------------------------------------------
+
+    def podman_image(self, ami_id: str) -> str:
+        """What hosts of this AMI are started from. Raises EC2ClientError."""
+        if ami_id in self.deleted_amis:
+            raise UnvailableAMIIdError(ami_id)
+        if ami_id not in self.amis:
+            raise InvalidAMIIdError([ami_id])
+        if ami_id not in self.podman_images:
+            raise EC2ClientError(
+                "InvalidParameterValue", f"The image '{ami_id}' has no disk here: build one with CreateImage."
+            )
+        return self.podman_images[ami_id]
+
+    def create_image(
+        self, instance_id: str, name: str, description: str, tag_specifications: list[dict[str, Any]]
+    ) -> Ami:
+        """Commit the instance's disk, then describe it. Called without the cloud's lock: it takes seconds.
+
+        The commit is done before the call returns, because Packer terminates the instance right after.
+        """
+        world = self.world
+        with world.lock:
+            instance = self.get_instance(instance_id)
+            self._in_state([instance_id], "imaged", "running", "stopped", "stopping", "pending")
+            for other in self.amis.values():
+                if other.name == name and other.owner_id == self.account_id:
+                    raise EC2ClientError(
+                        "InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {other.id}"
+                    )
+        draft = f"{world.images}draft:{uuid.uuid4().hex}"
+        try:
+            world.fleet.commit(instance_id, draft)
+            with world.lock:
+                ami = super().create_image(
+                    instance_id, name, description, [s for s in tag_specifications if s["ResourceType"] == "image"]
+                )
+                for specification in tag_specifications:
+                    if specification["ResourceType"] == "snapshot":
+                        ami.ebs_snapshot.add_tags({tag["Key"]: tag["Value"] for tag in specification["Tags"]})
+                _as_ebs(ami, instance.architecture)
+                self.podman_images[ami.id] = f"{world.images}{ami.id}:latest"
+            world.fleet.podman.tag(draft, self.podman_images[ami.id])
+        except HostError as error:
+            raise EC2ClientError("InternalError", f"The image could not be made: {error}") from None
+        finally:
+            world.fleet.podman.untag([draft])
+        return ami
+
+    def copy_image(
+        self, source_image_id: str, source_region: str, name: str | None = None, description: str | None = None
+    ) -> Ami:
+        podman_image = self.podman_image(source_image_id)
+        ami = super().copy_image(source_image_id, source_region, name, description)
+        _as_ebs(ami, self.amis[source_image_id].architecture)
+        self.podman_images[ami.id] = podman_image
+        return ami
+
+    def deregister_image(self, ami_id: str) -> None:
+        super().deregister_image(ami_id)
+        self.podman_images.pop(ami_id, None)
+        self.sweep_images()
+
+    def register_base(self, base: Base) -> None:
+        """Make a base image an AMI under Debian's name and owner, unless it is one already."""
+        ami_id = "ami-" + hashlib.sha256(f"{base.ami_name} {base.sha256}".encode()).hexdigest()[:17]
+        if ami_id in self.amis:
+            return
+        ami = Ami(
+            self,
+            ami_id,
+            name=base.ami_name,
+            description=f"{base.release} ({base.architecture}), built here",
+            owner_id=DEBIAN_OWNER,
+            public=True,
+            creation_date=datetime.strptime(base.date, "%Y%m%d").replace(tzinfo=UTC).replace(tzinfo=None),
+            image_location=f"{DEBIAN_OWNER}/{base.ami_name}",
+        )
+        _as_ebs(ami, {"amd64": "x86_64"}.get(base.architecture, base.architecture))
+        self.amis[ami_id] = ami
+        self.podman_images[ami_id] = base.tag
+
+    def sweep_images(self) -> None:
+        """Remove the disks of images that are deregistered; one that a host still uses goes with that host."""
+        kept, podman = set(self.podman_images.values()), self.world.fleet.podman
+
+        def sweep() -> None:
+            podman.untag(
+                tag for tag in podman.images(self.world.images) if tag not in kept and "/draft:" not in tag
+            )
+
+        self.world.fleet.background(sweep)
+
+
+class InstanceObserver(Observer):
+    """Tells EC2 what became of the hosts."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def came_up(self, host: Host) -> None:
+        self._set(host, "running", only={"pending"})
+
+    def impaired(self, host: Host) -> None:
+        self._set(host, "running", only={"pending"})
+
+    def stopped(self, host: Host) -> None:
+        self._set(host, "stopped", _BY_USER)
+
+    def died(self, host: Host) -> None:
+        instance = self._instance(host)
+        if instance is not None and instance.instance_initiated_shutdown_behavior == "terminate":
+            instance.terminate()
+            _set_state(instance, "shutting-down", _BY_ITSELF)
+            self._world.fleet.terminate(host.id)
+        else:
+            self._set(host, "stopped", _BY_ITSELF)
+
+    def failed(self, host: Host, reason: str) -> None:
+        self._set(host, "shutting-down", ("Server.InternalError", f"Server.InternalError: {reason}"))
+
+    def gone(self, host: Host) -> None:
+        instance = self._instance(host)
+        if instance is not None:
+            reason = instance.state_reason
+            _set_state(instance, "terminated", (reason.code, reason.message) if reason.code else _BY_ITSELF)
+            self._backend().ended[host.id] = self._world.clock.now()
+        self._backend().sweep_images()
+
+    def _backend(self) -> HostBackend:
+        backend = ec2_backends[ACCOUNT][self._world.region]
+        assert isinstance(backend, HostBackend)
+        return backend
+
+    def _instance(self, host: Host) -> Instance | None:
+        return self._backend().get_instance_by_id(host.id)
+
+    def _set(
+        self, host: Host, state: str, reason: tuple[str, str] = ("", ""), only: set[str] | None = None
+    ) -> None:
+        instance = self._instance(host)
+        if instance is not None and (only is None or instance.state in only):
+            _set_state(instance, state, reason)
+
+
+def install(world: World) -> HostBackend:
+    """Put the fleet behind moto's EC2, for this whole process, and return the region's backend."""
+    HostBackend.world = world
+    ec2_backends.backend = HostBackend
+    world.fleet.observer = InstanceObserver(world)
+    backend = ec2_backends[ACCOUNT][world.region]
+    assert isinstance(backend, HostBackend)
+    return backend
+
+
+def _set_state(instance: Instance, state: str, reason: tuple[str, str] = ("", "")) -> None:
+    instance._state = InstanceState(state, _STATES[state])
+    instance.state_reason = StateReason(message=reason[1], code=reason[0])
+    instance._reason = f"User initiated ({utcnow():%Y-%m-%d %H:%M:%S} GMT)" if reason == _BY_USER else ""
+
+
+def _as_ebs(ami: Ami, architecture: str) -> None:
+    """What every image of today is on AWS, and what Packer's amazon-ebs asks for."""
+    ami.root_device_type, ami.root_device_name = "ebs", "/dev/xvda"
+    ami.virtualization_type, ami.hypervisor, ami.architecture = "hvm", "xen", architecture
