@@ -28,7 +28,7 @@ _HERE = "The local cloud has no such load balancer: "
 def check(operation: str, params: dict[str, Any], moto: Any) -> None:
     """Refuse an operation before moto sees it.
 
-    :param moto: moto's backend of the region; None if nothing was created in it yet.
+    :param moto: moto's backend of the region.
     :raises ApiError: the refusal.
     """
     for name, (low, high) in _RANGES.items():
@@ -98,8 +98,6 @@ def _create_load_balancer(params: dict[str, Any], moto: Any) -> None:
     kind = params.get("Type", "application")
     if kind not in ("application", "network"):
         raise ApiError("InvalidConfigurationRequest", f"{_HERE}type {kind}; application and network are there.")
-    if moto is None:
-        return
     if any(item.name == name for item in moto.load_balancers.values()):
         raise ApiError(
             "DuplicateLoadBalancerName", "A load balancer with the same name exists, but with different settings"
@@ -122,7 +120,7 @@ def _subnet(moto: Any, subnet_id: str) -> Any:
 
 def _delete_load_balancer(params: dict[str, Any], moto: Any) -> None:
     arn = params["LoadBalancerArn"]
-    found = moto.load_balancers.get(arn) if moto else None
+    found = moto.load_balancers.get(arn)
     if found is not None and str(found.attrs.get("deletion_protection.enabled")).lower() == "true":
         raise ApiError(
             "OperationNotPermitted",
@@ -143,7 +141,7 @@ def _create_target_group(params: dict[str, Any], moto: Any) -> None:
 
 
 def _modify_target_group(params: dict[str, Any], moto: Any) -> None:
-    _health_check(params, moto.target_groups.get(params["TargetGroupArn"]) if moto else None)
+    _health_check(params, moto.target_groups.get(params["TargetGroupArn"]))
 
 
 def _health_check(params: dict[str, Any], group: Any) -> None:
@@ -174,7 +172,7 @@ def _health_check(params: dict[str, Any], group: Any) -> None:
 
 def _create_listener(params: dict[str, Any], moto: Any) -> None:
     _listener_protocol(params)
-    balancer = moto.load_balancers.get(params["LoadBalancerArn"]) if moto else None
+    balancer = moto.load_balancers.get(params["LoadBalancerArn"])
     if balancer is None:
         return  # moto says so
     if any(int(item.port) == int(params.get("Port") or 0) for item in balancer.listeners.values()):
@@ -208,7 +206,7 @@ def _listener_protocol(params: dict[str, Any]) -> None:
 
 
 def _listener(arn: str, moto: Any) -> tuple[Any, Any]:
-    for balancer in moto.load_balancers.values() if moto else ():
+    for balancer in moto.load_balancers.values():
         if arn in balancer.listeners:
             return balancer.listeners[arn], balancer
     return None, None

@@ -18,7 +18,7 @@ from localcloud.balancer import health, refusals, render
 from localcloud.balancer.haproxy import BalancerError, port_refusal
 from localcloud.balancer.health import Phase, Registration, ServerStatus
 from localcloud.balancer.model import Server, TargetGroup, View, backend_name
-from localcloud.balancer.upstream import backends, deregistration_delay, target_group, used_groups, view
+from localcloud.balancer.upstream import backend, backends, deregistration_delay, target_group, used_groups, view
 from localcloud.clock import Clock
 from localcloud.errors import ApiError
 from localcloud.service import Service
@@ -187,12 +187,12 @@ class Balancer:
     # -- resources: moto's, then HAProxy's -------------------------------------------------------------------------
 
     def _refuse(self, operation: str, params: dict[str, Any], region: str) -> None:
-        refusals.check(operation, params, backends(self._account).get(region))
+        refusals.check(operation, params, backend(self._account, region))
         if operation in ("CreateListener", "ModifyListener") and params.get("Port") is not None:
             self._refuse_port(params, region)
 
     def _refuse_port(self, params: dict[str, Any], region: str) -> None:
-        moto = backends(self._account)[region]
+        moto = backend(self._account, region)
         port = int(params["Port"])
         if "ListenerArn" in params:
             listener = next(iter(moto.describe_listeners(None, [params["ListenerArn"]])))
@@ -233,9 +233,8 @@ class Balancer:
     @contextmanager
     def _undoing(self, region: str, arn: str) -> Iterator[None]:
         """Put a moto resource back as it was if HAProxy does not take its new form."""
-        moto = backends(self._account).get(region)
         try:
-            resource = moto._get_resource_by_arn(arn) if moto else None
+            resource = backend(self._account, region)._get_resource_by_arn(arn)
         except Exception:  # moto's refusal comes from the operation itself, in its own words
             resource = None
         # subnets are EC2's: the copy must name the same ones
@@ -378,7 +377,7 @@ class Balancer:
         found = self._instances.find(group.arn.split(":")[3], item.target)
         if found is None or found.state != "running":
             return health.invalid_state(found.state if found else "terminated")
-        moto = backends(self._account)[group.arn.split(":")[3]]
+        moto = backend(self._account, group.arn.split(":")[3])
         zones = {
             zone.zone_name for balancer in used_groups(moto).get(group.arn, ()) for zone in balancer.availability_zones
         }

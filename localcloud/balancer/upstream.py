@@ -79,10 +79,18 @@ def backends(account: str) -> dict[str, ELBv2Backend]:
     return dict(elbv2_backends[account])
 
 
-def used_groups(backend: ELBv2Backend) -> dict[str, list[Any]]:
+def backend(account: str, region: str) -> ELBv2Backend:
+    """moto's state of one region; made when it is first asked for."""
+    try:
+        return elbv2_backends[account][region]
+    except KeyError:
+        raise ApiError("ValidationError", f"There is no region {region}") from None
+
+
+def used_groups(moto: ELBv2Backend) -> dict[str, list[Any]]:
     """The ARNs of the target groups that a listener or rule forwards to, each with the load balancers that do."""
     used: dict[str, list[Any]] = {}
-    for balancer in backend.load_balancers.values():
+    for balancer in moto.load_balancers.values():
         for listener in balancer.listeners.values():
             for rule in listener.rules.values():
                 for action in rule.actions:
@@ -92,12 +100,12 @@ def used_groups(backend: ELBv2Backend) -> dict[str, list[Any]]:
     return used
 
 
-def view(moto: list[ELBv2Backend]) -> View:
+def view(every: list[ELBv2Backend]) -> View:
     """What HAProxy has to serve, over all regions."""
     listeners: list[Listener] = []
     groups: dict[str, TargetGroup] = {}
-    for backend in moto:
-        for balancer in backend.load_balancers.values():
+    for moto in every:
+        for balancer in moto.load_balancers.values():
             idle = int(
                 balancer.attrs.get("idle_timeout.timeout_seconds", 60 if balancer.type == "application" else 350)
             )
@@ -116,7 +124,7 @@ def view(moto: list[ELBv2Backend]) -> View:
                 for rule in rules:
                     if isinstance(rule.action, Forward):
                         for arn, _ in rule.action.weights:
-                            groups[arn] = target_group(backend.target_groups[arn], idle)
+                            groups[arn] = target_group(moto.target_groups[arn], idle)
     return View(
         tuple(sorted(listeners, key=lambda item: item.frontend)),
         tuple(sorted(groups.values(), key=lambda item: item.arn)),
