@@ -144,7 +144,7 @@ class Application:
         return _wire(_serializer(_OWN[service], "query", model).serialize(result))
 
     def _moto(self, request: Request, service: str) -> Response:
-        status, headers, body = _MOTO[service].dispatch(request, request.raw_url, request.headers)
+        status, headers, body = _MOTO[service].dispatch(request, request.url, request.headers)
         headers.pop("status", None)
         return Response(body, int(status), headers)
 
@@ -192,6 +192,10 @@ class _Handler(WSGIRequestHandler):
         LOG.info(message, *args)
 
 
+class _Refusal(ServiceException):
+    """Ours: moto's serialiser takes a class of its own modules for one of the service of that name."""
+
+
 def _operation(service: str, operation: str) -> OperationModel:
     try:
         return get_service_model(service).operation_model(operation)
@@ -211,7 +215,7 @@ def _refused(service: str, operation: str, error: ApiError) -> Response:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # moto would tell that a code is not in the service's model
         answer = _serializer(name, protocol, OperationModel({"name": operation}, service_model)).serialize(
-            ServiceException(error.code, error.message)
+            _Refusal(error.code, error.message)
         )
     return _wire({**answer, "status_code": error.status})
 
