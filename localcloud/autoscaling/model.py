@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from localcloud.autoscaling import placement, refresh, words
+from localcloud.autoscaling import placement, refresh, warmpool, words
 from localcloud.autoscaling.ports import Hosts, HostStatus, LaunchOrder, Subnets, TargetHealth, Targets, Templates
 from localcloud.autoscaling.state import (
     COUNTED_STATES,
@@ -32,6 +32,7 @@ from localcloud.autoscaling.state import (
     TERMINATING_STATES,
     TERMINATING_WAIT,
     TERMINATION,
+    WARMED,
     Activity,
     Group,
     HookWait,
@@ -106,12 +107,14 @@ class Model:
         if now >= group.health_due:
             self._check_health(group, now)
         if group.deleting:
+            warmpool.step(self, group, now)
             return
         self._replace_unhealthy(group, now)
         self._let_extras_settle(group, now)
         refresh.step(self, group, now)
         self._match_desired(group, now)
         self._even_out_zones(group, now)
+        warmpool.step(self, group, now)
 
     def next_due(self, group: Group) -> float:
         """When a tick will next have something to do, as far as time alone tells; NEVER when only others can tell."""
@@ -121,10 +124,12 @@ class Model:
             if instance.state in RESTING_STATES:
                 continue
             if instance.state in (PENDING_WAIT, TERMINATING_WAIT):
-                due = min(due, *(wait.deadline for wait in instance.waits if wait.result is None))
+                due = min([due, *(wait.deadline for wait in instance.waits if wait.result is None)])
             elif instance.state in (PENDING_PROCEED, TERMINATING_PROCEED) and not instance.halted:
                 due = min(due, instance.since + self.timing.proceed)
-        if group.next_launch > now and group.capacity() < group.desired:
+        for instance in group.warm.values():
+            due = min([due, *(wait.deadline for wait in instance.waits if wait.result is None)])
+        if group.next_launch > now and (group.capacity() < group.desired or len(group.warm) < warmpool.wanted(group)):
             due = min(due, group.next_launch)
         return min(due, refresh.next_due(group, now))
 
@@ -143,12 +148,12 @@ class Model:
         if state == PENDING:
             if status is HostStatus.PENDING or status is HostStatus.STOPPED:
                 return False
-            self._begin_waits(group, instance, LAUNCHING, PENDING_WAIT, now)
+            self.begin_waits(group, instance, LAUNCHING, PENDING_WAIT, now)
             if not instance.waits:
                 self._into_service(group, instance, now)
             return True
         if state == PENDING_WAIT:
-            return self._after_waits(group, instance, PENDING_PROCEED, now)
+            return self._after_launch_hooks(group, instance, now)
         if state == PENDING_PROCEED:
             if now < instance.since + self.timing.proceed:
                 return False
@@ -170,13 +175,16 @@ class Model:
         if instance.state == TERMINATING:
             if not instance.forced and self._still_leaving(instance):
                 return False
+            if instance.returning:
+                warmpool.give_back(group, instance, now)
+                return False
             if not instance.forced:
-                self._begin_waits(group, instance, TERMINATION, TERMINATING_WAIT, now)
+                self.begin_waits(group, instance, TERMINATION, TERMINATING_WAIT, now)
             if not instance.waits:
                 self._halt(group, instance)
             return True
         if instance.state == TERMINATING_WAIT:
-            return self._after_waits(group, instance, TERMINATING_PROCEED, now)
+            return self._after_termination_hooks(instance, now)
         if now < instance.since + self.timing.proceed:
             return False
         self._halt(group, instance)
@@ -195,15 +203,11 @@ class Model:
         if instance.state == DETACHING:
             del group.instances[instance.id]
         else:
-            self._enter(instance, STANDBY, now)
+            instance.enter(STANDBY, now)
         return True
 
-    def _enter(self, instance: Instance, state: str, now: float) -> None:
-        instance.state = state
-        instance.since = now
-
     def _into_service(self, group: Group, instance: Instance, now: float) -> None:
-        self._enter(instance, IN_SERVICE, now)
+        instance.enter(IN_SERVICE, now)
         instance.in_service_since = now
         instance.waits = []
         if group.runs("AddToLoadBalancer"):
@@ -227,7 +231,7 @@ class Model:
         )
         self._postpone_launches(group, now)
 
-    def _begin_waits(self, group: Group, instance: Instance, transition: str, state: str, now: float) -> None:
+    def begin_waits(self, group: Group, instance: Instance, transition: str, state: str, now: float) -> None:
         hooks = [hook for hook in group.hooks.values() if hook.transition == transition]
         instance.waits = [
             HookWait(
@@ -241,28 +245,43 @@ class Model:
             for hook in hooks
         ]
         if hooks:
-            self._enter(instance, state, now)
+            instance.enter(state, now)
             self._progress(group, instance.activity, "MidLifecycleAction", 40)
 
-    def _after_waits(self, group: Group, instance: Instance, proceed: str, now: float) -> bool:
+    @staticmethod
+    def abandoned_wait(instance: Instance, now: float) -> tuple[HookWait, str] | None:
+        """Give hooks whose time is over their default result; the first that was abandoned, and why."""
         for wait in instance.waits:
+            why = "Lifecycle Action Completed with ABANDON Result"
             if wait.result is None and now >= wait.deadline:
                 wait.result = wait.default_result
-                if wait.result == "ABANDON" and proceed == PENDING_PROCEED:
-                    self._abandon(group, instance, wait, "Heartbeat Timeout", now)
-                    return True
-        results = [wait.result for wait in instance.waits]
-        if "ABANDON" in results and proceed == PENDING_PROCEED:
-            wait = instance.waits[results.index("ABANDON")]
-            self._abandon(group, instance, wait, "Lifecycle Action Completed with ABANDON Result", now)
+                why = "Heartbeat Timeout"
+            if wait.result == "ABANDON":
+                return wait, why
+        return None
+
+    def _after_launch_hooks(self, group: Group, instance: Instance, now: float) -> bool:
+        abandoned = self.abandoned_wait(instance, now)
+        if abandoned is not None:
+            self._abandon(group, instance, *abandoned, now)
             return True
-        if None in results and "ABANDON" not in results:  # on the way out, ABANDON ends the other hooks too
+        return self._proceed(instance, PENDING_PROCEED, now)
+
+    def _after_termination_hooks(self, instance: Instance, now: float) -> bool:
+        if self.abandoned_wait(instance, now) is not None:  # ends the other hooks too
+            instance.enter(TERMINATING_PROCEED, now)
+            return True
+        return self._proceed(instance, TERMINATING_PROCEED, now)
+
+    @staticmethod
+    def _proceed(instance: Instance, state: str, now: float) -> bool:
+        if any(wait.result is None for wait in instance.waits):
             return False
-        self._enter(instance, proceed, now)
+        instance.enter(state, now)
         return True
 
     def _abandon(self, group: Group, instance: Instance, wait: HookWait, why: str, now: float) -> None:
-        self._close(group, instance.activity, "Cancelled", now, words.abandoned(wait.token, why))
+        self.close(group, instance.activity, "Cancelled", now, words.abandoned(wait.token, why))
         instance.activity = None
         self._postpone_launches(group, now)
         self._terminate(
@@ -387,6 +406,7 @@ class Model:
                 f"actual capacity, shrinking the capacity from {capacity} to {capacity - chosen.weight}.  "
                 f"At {stamp} instance {chosen.id} was selected for termination."
             )
+            chosen.returning = warmpool.takes_back(group)
             self._terminate(group, chosen, cause, now)
             capacity = group.capacity()
             moved = True
@@ -397,11 +417,15 @@ class Model:
         self,
         group: Group,
         now: float,
+        *,
         zone: str | None = None,
         cause: str | None = None,
-        replaces: str | None = None,
+        warm: bool = False,
     ) -> Instance | None:
-        """Launch one instance; None when the launch was refused (its activity says why)."""
+        """Launch one instance into the group, from its warm pool if that has one, or into the pool (``warm``).
+
+        :returns: None when the launch was refused (its activity says why).
+        """
         zone = zone or placement.launch_zone(group, now)
         stamp = words.stamp(now)
         if cause is None:
@@ -411,7 +435,12 @@ class Model:
                 f"At {stamp} an instance was started in response to a difference between desired and actual capacity, "
                 f"increasing the capacity from {before} to {before + 1}."
             )
-        activity = self._begin(group, "Launching a new EC2 instance", cause, zone=zone, now=now)
+        if not warm and not group.extra:
+            drawn = warmpool.draw(self, group, zone, cause, now)
+            if drawn is not None:
+                return drawn
+        what = "Launching a new EC2 instance into warm pool" if warm else "Launching a new EC2 instance"
+        activity = self._begin(group, what, cause, zone=zone, now=now)
         try:
             offer = self.offer(group)
             subnet = placement.launch_subnet(group, zone) or self.subnets.default_subnet(zone)
@@ -432,14 +461,14 @@ class Model:
             instance_type = offer.instance_type or self.hosts.instance_type(instance_id)
         except ApiError as refusal:
             self._fail(group, activity.id, f"{_sentence(refusal.message)} Launching EC2 instance failed.", now)
-            activity.description = f"Launching a new EC2 instance.  Status Reason: {activity.message}"
+            activity.description = f"{what}.  Status Reason: {activity.message}"
             if refusal.code in CAPACITY_CODES:
                 group.shunned_zones[zone] = now + self.timing.shun_zone
                 if any(group.shunned_zones.get(other, 0.0) <= now for other in group.zones):
                     return None  # another zone may have room, at once
             self._postpone_launches(group, now)
             return None
-        activity.description = f"Launching a new EC2 instance: {instance_id}"
+        activity.description = f"{what}: {instance_id}"
         activity.instance_id = instance_id
         activity.details = _details(subnet, zone)
         self._progress(group, activity.id, "PreInService", 30)
@@ -457,9 +486,12 @@ class Model:
             spot=offer.spot,
             weight=offer.weight,
             image_id=offer.image_id,
-            replaces=replaces,
         )
-        group.instances[instance_id] = instance
+        if warm:
+            instance.state = WARMED + PENDING
+            group.warm[instance_id] = instance
+        else:
+            group.instances[instance_id] = instance
         return instance
 
     def _postpone_launches(self, group: Group, now: float) -> None:
@@ -477,12 +509,13 @@ class Model:
 
     def offer(self, group: Group) -> Offer:
         """What a launch would start now. Raises ApiError where a template cannot be resolved."""
-        if group.mixed is None:
-            if group.template is None:
+        own, mixed = refresh.configuration(group)
+        if mixed is None:
+            if own is None:
                 raise words.bad_template(f"AutoScalingGroup {group.name} has none.")
-            return Offer(self.resolve(group.template), None, None, 1, False)
-        spec = group.mixed["LaunchTemplate"]["LaunchTemplateSpecification"]
-        choices = placement.overrides(group.mixed)
+            return Offer(self.resolve(own), None, None, 1, False)
+        spec = mixed["LaunchTemplate"]["LaunchTemplateSpecification"]
+        choices = placement.overrides(mixed)
         choice = choices[0] if choices else {}
         template = template_of(choice.get("LaunchTemplateSpecification") or spec)
         return Offer(
@@ -490,11 +523,12 @@ class Model:
             choice.get("InstanceType"),
             choice.get("ImageId"),
             int(choice.get("WeightedCapacity", 1)),
-            self._wants_spot(group),
+            self._wants_spot(group, mixed),
         )
 
-    def _wants_spot(self, group: Group) -> bool:
-        policy = (group.mixed or {}).get("InstancesDistribution") or {}
+    @staticmethod
+    def _wants_spot(group: Group, mixed: dict[str, Any]) -> bool:
+        policy = mixed.get("InstancesDistribution") or {}
         base = int(policy.get("OnDemandBaseCapacity", 0))
         above = int(policy.get("OnDemandPercentageAboveBaseCapacity", 100))
         counted = [i for i in group.instances.values() if i.counted]
@@ -512,15 +546,16 @@ class Model:
         specs: dict[str, TemplateRef] = {}
         wanted: list[TemplateRef] = []
         allowed: set[str] = set()
-        if group.mixed is not None:
-            main = group.mixed["LaunchTemplate"]["LaunchTemplateSpecification"]
-            for choice in placement.overrides(group.mixed) or [{}]:
+        own, mixed = refresh.configuration(group)
+        if mixed is not None:
+            main = mixed["LaunchTemplate"]["LaunchTemplateSpecification"]
+            for choice in placement.overrides(mixed) or [{}]:
                 ref = template_of(choice.get("LaunchTemplateSpecification") or main)
                 specs[f"{ref.id}:{ref.version}"] = ref
                 if choice.get("InstanceType"):
                     allowed.add(choice["InstanceType"])
-        elif group.template is not None:
-            specs[""] = group.template
+        elif own is not None:
+            specs[""] = own
         for ref in specs.values():
             try:
                 wanted.append(self.resolve(ref))
@@ -600,13 +635,16 @@ class Model:
             group.desired -= instance.weight
         cause = f"At {words.stamp(now)} instance {instance_id} was taken out of service in response to a user request"
         cause += f", shrinking the capacity from {before} to {before - instance.weight}." if shrinks else "."
+        instance.returning = shrinks and warmpool.takes_back(group)
         return self._terminate(group, instance, cause, now)
 
     def terminate_now(self, group: Group) -> None:
         """Terminate every instance without hooks and draining (force delete)."""
         now = self.clock.now()
         cause = f"At {words.stamp(now)} the AutoScalingGroup was deleted by a user request with force delete."
-        for instance in [*group.instances.values(), *group.warm.values()]:
+        for instance in list(group.warm.values()):
+            warmpool.terminate(self, group, instance, cause, now)
+        for instance in list(group.instances.values()):
             instance.forced = True
             if instance.state in TERMINATING_STATES:
                 if not instance.halted:
@@ -620,8 +658,8 @@ class Model:
 
     def _terminate(self, group: Group, instance: Instance, cause: str, now: float) -> Activity:
         if instance.activity is not None:
-            self._close(group, instance.activity, "Cancelled", now)
-        self._enter(instance, TERMINATING, now)
+            self.close(group, instance.activity, "Cancelled", now)
+        instance.enter(TERMINATING, now)
         instance.waits = []
         group.extra.pop(instance.id, None)
         activity = self._begin(
@@ -697,7 +735,7 @@ class Model:
                 progress=50,
             )
             instance.activity = activity.id
-            self._enter(instance, state, now)
+            instance.enter(state, now)
             self._leave_traffic(group, instance)
             activities.append(activity)
             self._step_out(group, instance, now)
@@ -759,7 +797,7 @@ class Model:
         instance.activity = activity.id
         instance.healthy = True
         self._progress(group, activity.id, "PreInService", 30)
-        self._enter(instance, PENDING, now)
+        instance.enter(PENDING, now)
         return activity
 
     @staticmethod
@@ -782,7 +820,28 @@ class Model:
                 if instance.state == IN_SERVICE:
                     self._try(lambda i=instance.id, p=place: self.targets.deregister(p, i))  # type: ignore[misc]
 
+    def renew_warm_pool(self, group: Group) -> None:
+        """After an instance refresh: what the pool holds of an older template goes, and is prepared anew."""
+        now = self.clock.now()
+        current = self.is_current(group)
+        cause = f"At {words.stamp(now)} an instance was taken out of service in response to an instance refresh."
+        for instance in list(group.warm.values()):
+            if not current(instance):
+                warmpool.terminate(self, group, instance, cause, now)
+
     # ---- activities ----------------------------------------------------------------------------------------------
+
+    def begin(self, group: Group, description: str, cause: str, *, instance: Instance, now: float) -> Activity:
+        """Begin an activity about an instance of the warm pool."""
+        return self._begin(
+            group,
+            description,
+            cause,
+            zone=instance.zone,
+            subnet=instance.subnet,
+            instance_id=instance.id,
+            now=now,
+        )
 
     def _begin(
         self,
@@ -820,13 +879,14 @@ class Model:
             activity.progress = progress
 
     def _finish(self, group: Group, activity_id: str | None, now: float) -> None:
-        self._close(group, activity_id, "Successful", now)
+        self.close(group, activity_id, "Successful", now)
 
     def _fail(self, group: Group, activity_id: str | None, message: str, now: float) -> None:
-        self._close(group, activity_id, "Failed", now, message)
+        self.close(group, activity_id, "Failed", now, message)
 
     @staticmethod
-    def _close(group: Group, activity_id: str | None, status: str, now: float, message: str | None = None) -> None:
+    def close(group: Group, activity_id: str | None, status: str, now: float, message: str | None = None) -> None:
+        """End an activity that has not ended."""
         activity = group.activities.get(activity_id or "")
         if activity is not None and activity.end is None:
             activity.status = status

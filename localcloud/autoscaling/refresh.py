@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Instance refresh: AWS's own roll, after "Use an instance refresh to update instances in an Auto Scaling group".
 
-What is modelled: minimum and maximum healthy percentage, warm-up, skip matching, checkpoints, scale-in protected and
-standby policies, bake time, cancel, rollback (asked for or automatic), the hour without progress after which it fails.
+Modelled: minimum and maximum healthy percentage, warm-up, skip matching, checkpoints, protected and standby policies,
+bake time, the desired configuration that becomes the group's own only on success, cancel, rollback (asked for or
+automatic), the pause while the InstanceRefresh process is suspended, the hour without progress after which it fails.
+Not modelled: CloudWatch alarms, replacing root volumes.
 """
 
 from __future__ import annotations
@@ -24,7 +26,17 @@ _RUNNING = ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress
 
 def running(group: Group) -> Refresh | None:
     """The refresh that is under way, if any."""
-    return next((r for r in group.refreshes[:1] if r.status in _RUNNING), None)
+    if group.refreshes and group.refreshes[0].status in _RUNNING:
+        return group.refreshes[0]
+    return None
+
+
+def configuration(group: Group) -> tuple[TemplateRef | None, dict[str, Any] | None]:
+    """(launch template, mixed instances policy) to launch from: those of a running refresh come first."""
+    refresh = running(group)
+    if refresh is not None and not refresh.rolling_back and (refresh.template or refresh.mixed):
+        return refresh.template, refresh.mixed
+    return group.template, group.mixed
 
 
 def surge(group: Group) -> int:
@@ -50,62 +62,58 @@ def next_due(group: Group, now: float) -> float:
     return min((t for t in times if t > now), default=NEVER)
 
 
-def begin(
-    model: Model, group: Group, refresh: Refresh, template: TemplateRef | None, mixed: dict[str, Any] | None
-) -> None:
-    """Put a refresh to work: move the group to what it wants, note what is due and what a rollback goes back to."""
-    refresh.rollback_template = group.template
-    refresh.rollback_mixed = group.mixed
-    if template is not None or mixed is not None:
-        group.template, group.mixed = template, mixed
+def begin(model: Model, group: Group, refresh: Refresh) -> None:
+    """Put a refresh to work."""
     group.refreshes.insert(0, refresh)
     _note_due(model, group, refresh, skip_matching=bool(refresh.preferences.get("SkipMatching", False)))
 
 
-def _note_due(model: Model, group: Group, refresh: Refresh, skip_matching: bool) -> None:
+def _note_due(model: Model, group: Group, refresh: Refresh, *, skip_matching: bool) -> None:
+    """Which instances have to go, in the order in which they are described."""
     current = model.is_current(group)
-    protected = refresh.preferences.get("ScaleInProtectedInstances", "Ignore")
-    standby = refresh.preferences.get("StandbyInstances", "Ignore")
+    ignores_protected = refresh.preferences.get("ScaleInProtectedInstances", "Wait") == "Ignore"
+    ignores_standby = refresh.preferences.get("StandbyInstances", "Wait") == "Ignore"
     refresh.due = [
         i.id
         for i in group.instances.values()
-        if (i.counted or (i.state == STANDBY and standby != "Ignore"))
+        if (i.counted or (i.state == STANDBY and not ignores_standby))
         and not (skip_matching and current(i))
-        and not (i.protected and protected == "Ignore")
+        and not (i.protected and ignores_protected)
     ]
     refresh.total = len(refresh.due)
     refresh.progressed = model.clock.now()
 
 
-def cancel(model: Model, group: Group, refresh: Refresh) -> None:
-    """Stop replacing; what is under way finishes first."""
+def cancel(model: Model, group: Group, refresh: Refresh, *, wait: bool) -> None:
+    """Stop replacing; with ``wait``, what is under way finishes first."""
     refresh.status = "Cancelling"
     refresh.due = []
+    if not wait:
+        refresh.fresh, refresh.replacing, refresh.surge = {}, [], 0
     step(model, group, model.clock.now())
 
 
 def roll_back(model: Model, group: Group, refresh: Refresh, reason: str) -> None:
-    """Put the former template back and replace what has left it."""
+    """Go back to what the group has, and replace what has left it."""
     refresh.percentage_on_rollback = percentage_complete(refresh)
     refresh.left_on_rollback = instances_to_update(refresh)
     refresh.rolled_back_at = model.clock.now()
-    group.template = refresh.rollback_template
-    group.mixed = refresh.rollback_mixed
     refresh.rolling_back = True
     refresh.status = "RollbackInProgress"
     refresh.reason = reason
     refresh.bake_until = None
+    refresh.paused_until = 0.0
     refresh.checkpoints_done = len(refresh.preferences.get("CheckpointPercentages") or [])
     _note_due(model, group, refresh, skip_matching=True)
 
 
 def percentage_complete(refresh: Refresh) -> int:
-    left = instances_to_update(refresh)
-    return 100 if not refresh.total else 100 * (refresh.total - left) // refresh.total
+    """Percent of the instances that are replaced and warm."""
+    return 100 if not refresh.total else 100 * (refresh.total - instances_to_update(refresh)) // refresh.total
 
 
 def instances_to_update(refresh: Refresh) -> int:
-    return len(refresh.due) + len(refresh.fresh)
+    return min(refresh.total, len(refresh.due) + len(refresh.fresh) - refresh.surge)
 
 
 def step(model: Model, group: Group, now: float) -> None:
@@ -116,36 +124,39 @@ def step(model: Model, group: Group, now: float) -> None:
     if refresh.status == "Pending":
         refresh.status = "InProgress"
     _follow(group, refresh, now)
-    if not refresh.due and not refresh.fresh and not refresh.replacing:
+    if not refresh.due and not refresh.fresh and not refresh.replacing and group.capacity() >= group.desired:
         _end(model, group, refresh, now)
-        return
-    if now >= refresh.progressed + NO_PROGRESS:
+    elif now >= refresh.progressed + NO_PROGRESS:
         _fail(model, group, refresh, now)
-        return
-    if now < refresh.paused_until or not (group.runs("Launch") and group.runs("Terminate")):
-        return
-    low, high = _bounds(group, refresh)
-    _take_surplus_out(model, group, refresh, low, now)
-    _launch_ahead(model, group, refresh, high, now)
-    _take_out(model, group, refresh, low, now)
+    elif now >= refresh.paused_until and group.runs("Launch") and group.runs("Terminate"):
+        _replace_surplus(model, group, refresh, now)
+        _launch_ahead(model, group, refresh, now)
+        _replace_first(model, group, refresh, now)
 
 
 def _bounds(group: Group, refresh: Refresh) -> tuple[int, int]:
-    """(fewest healthy, most in all) that the percentages allow."""
+    """(fewest healthy, most in all) while it runs.
+
+    With a maximum set and no room between the two, one is launched ahead; without one, one goes first.
+    """
     policy = group.maintenance_policy or {}
     low = refresh.preferences.get("MinHealthyPercentage", policy.get("MinHealthyPercentage", 90))
-    high = refresh.preferences.get("MaxHealthyPercentage", policy.get("MaxHealthyPercentage", 100))
-    return math.ceil(group.desired * low / 100), max(group.desired, math.floor(group.desired * high / 100))
+    high = refresh.preferences.get("MaxHealthyPercentage", policy.get("MaxHealthyPercentage"))
+    fewest = math.ceil(group.desired * low / 100)
+    most = math.floor(group.desired * (high or 100) / 100)
+    if fewest >= most:
+        return (group.desired, group.desired + 1) if high is not None else (max(0, group.desired - 1), group.desired)
+    return fewest, most
 
 
-def _ready(group: Group, refresh: Refresh) -> list[Instance]:
-    """In service, healthy and warm."""
-    return [i for i in group.instances.values() if i.state == IN_SERVICE and i.healthy and i.id not in refresh.fresh]
+def _ready(group: Group, refresh: Refresh) -> int:
+    """How many are in service, healthy and warm."""
+    return sum(1 for i in group.instances.values() if i.state == IN_SERVICE and i.healthy and i.id not in refresh.fresh)
 
 
 def _follow(group: Group, refresh: Refresh, now: float) -> None:
     """See what became of the instances that were taken out and launched."""
-    for instance in group.instances.values():  # a launch after a victim went is its replacement
+    for instance in group.instances.values():  # whatever is launched meanwhile has to warm up as well
         if instance.counted and instance.launched >= refresh.start and instance.in_service_since is None:
             refresh.fresh.setdefault(instance.id, NEVER)
     for instance_id in list(refresh.fresh):
@@ -153,75 +164,64 @@ def _follow(group: Group, refresh: Refresh, now: float) -> None:
         if fresh is None or not fresh.counted:
             del refresh.fresh[instance_id]
         elif fresh.state == IN_SERVICE and fresh.in_service_since is not None:
-            warm_at = fresh.in_service_since + warmup(group, refresh)
-            refresh.fresh[instance_id] = warm_at
-            if now >= warm_at and fresh.healthy:
+            refresh.fresh[instance_id] = fresh.in_service_since + warmup(group, refresh)
+            if now >= refresh.fresh[instance_id] and fresh.healthy:
                 del refresh.fresh[instance_id]
                 refresh.progressed = now
-    refresh.due = [
-        i for i in refresh.due if i in group.instances and (group.instances[i].counted or _standby(group, i))
-    ]
-    refresh.replacing = [old for old in refresh.replacing if old in group.instances]
+    members = group.instances
+    refresh.due = [i for i in refresh.due if i in members and (members[i].counted or members[i].state == STANDBY)]
+    refresh.replacing = [i for i in refresh.replacing if i in members]
     refresh.surge = max(0, min(refresh.surge, group.capacity() - group.desired))
-    _pause_at_checkpoint(refresh, now)
-
-
-def _standby(group: Group, instance_id: str) -> bool:
-    return group.instances[instance_id].state == STANDBY
-
-
-def _pause_at_checkpoint(refresh: Refresh, now: float) -> None:
     checkpoints = refresh.preferences.get("CheckpointPercentages") or []
     done = percentage_complete(refresh)
     while refresh.checkpoints_done < len(checkpoints) and done >= checkpoints[refresh.checkpoints_done]:
         refresh.checkpoints_done += 1
-        if done < 100:
-            refresh.paused_until = now + refresh.preferences.get("CheckpointDelay", 3600)
+        refresh.paused_until = now + refresh.preferences.get("CheckpointDelay", 3600)
+        refresh.progressed = refresh.paused_until
 
 
-def _batch_room(refresh: Refresh) -> int:
-    """How many more may be replaced before the next checkpoint."""
+def _room(refresh: Refresh) -> int:
+    """How many more may be begun before the next checkpoint; with the last below 100 %, nothing after it."""
     checkpoints = refresh.preferences.get("CheckpointPercentages") or []
-    if refresh.checkpoints_done >= len(checkpoints):
+    if not checkpoints or refresh.rolling_back:
         return len(refresh.due)
-    goal: int = math.ceil(refresh.total * checkpoints[refresh.checkpoints_done] / 100)
+    percent = checkpoints[min(refresh.checkpoints_done, len(checkpoints) - 1)]
+    goal: int = math.ceil(refresh.total * percent / 100)
     return max(0, goal - (refresh.total - len(refresh.due)))
 
 
-def _next_due(group: Group, refresh: Refresh, now: float) -> Instance | None:
-    """The next instance to go: unhealthy ones first, then as listed. Waits for protection and standby to end."""
-    candidates = [group.instances[i] for i in refresh.due]
+def _next_victim(group: Group, refresh: Refresh) -> Instance | None:
+    """The next to go: unhealthy ones first, then as described. Waits for protection and standby to end."""
+    waits_protected = refresh.preferences.get("ScaleInProtectedInstances", "Wait") == "Wait"
+    waits_standby = refresh.preferences.get("StandbyInstances", "Wait") == "Wait"
     candidates = [
         i
-        for i in candidates
-        if not (i.protected and refresh.preferences.get("ScaleInProtectedInstances") == "Wait")
-        and not (i.state == STANDBY and refresh.preferences.get("StandbyInstances") == "Wait")
-        and i.state in (IN_SERVICE, STANDBY)
+        for i in (group.instances[i] for i in refresh.due)
+        if not (i.protected and waits_protected)
+        and (i.state == IN_SERVICE or (i.state == STANDBY and not waits_standby))
     ]
     return min(candidates, key=lambda i: i.healthy, default=None)
 
 
-def _take_out(model: Model, group: Group, refresh: Refresh, low: int, now: float) -> None:
-    """Terminate first: as many as leave the fewest healthy, at least one when nothing else is under way."""
-    room = _batch_room(refresh)
+def _replace_first(model: Model, group: Group, refresh: Refresh, now: float) -> None:
+    """Terminate and launch together, as many as leave the fewest healthy."""
+    fewest, most = _bounds(group, refresh)
+    if most > group.desired and fewest >= group.desired:
+        return  # only ever ahead
+    room = _room(refresh)
     while room > 0:
-        victim = _next_due(group, refresh, now)
-        if victim is None:
-            return
-        ready = len(_ready(group, refresh))
-        idle = not refresh.fresh and group.capacity() >= group.desired and not refresh.replacing
-        _, high = _bounds(group, refresh)
-        alone = idle and high <= group.desired
-        if victim.state == IN_SERVICE and victim.healthy and ready - 1 < low and not alone:
+        victim = _next_victim(group, refresh)
+        if victim is None or (victim.state == IN_SERVICE and victim.healthy and _ready(group, refresh) - 1 < fewest):
             return
         _replace(model, group, refresh, victim, now)
         room -= 1
 
 
-def _launch_ahead(model: Model, group: Group, refresh: Refresh, high: int, now: float) -> None:
-    """Launch before terminate, as far as the most healthy percentage allows."""
-    room = min(_batch_room(refresh), len(refresh.due)) - len(refresh.fresh)
-    while room > 0 and group.capacity() < high and group.capacity() >= group.desired and now >= group.next_launch:
+def _launch_ahead(model: Model, group: Group, refresh: Refresh, now: float) -> None:
+    """Launch before terminating, as far as the most in all allows."""
+    _, most = _bounds(group, refresh)
+    room = min(_room(refresh), len(refresh.due) - refresh.surge)
+    while room > 0 and group.desired <= group.capacity() < most and now >= group.next_launch:
         cause = f"At {words.stamp(now)} an instance was launched in response to an instance refresh."
         instance = model.launch(group, now, cause=cause)
         if instance is None:
@@ -231,11 +231,11 @@ def _launch_ahead(model: Model, group: Group, refresh: Refresh, high: int, now: 
         room -= 1
 
 
-def _take_surplus_out(model: Model, group: Group, refresh: Refresh, low: int, now: float) -> None:
-    """A surplus instance is warm: an old one goes, without a further launch."""
-    while refresh.surge > 0 and len(_ready(group, refresh)) > max(low, group.desired - 1):
-        victim = _next_due(group, refresh, now)
-        if victim is None or len(refresh.fresh) >= refresh.surge:
+def _replace_surplus(model: Model, group: Group, refresh: Refresh, now: float) -> None:
+    """A surplus instance is warm: an old one goes, and nothing is launched for it."""
+    while refresh.surge > len(refresh.fresh):
+        victim = _next_victim(group, refresh)
+        if victim is None or (victim.state == IN_SERVICE and _ready(group, refresh) - 1 < _bounds(group, refresh)[0]):
             return
         refresh.surge -= 1
         _replace(model, group, refresh, victim, now)
@@ -253,26 +253,27 @@ def _end(model: Model, group: Group, refresh: Refresh, now: float) -> None:
     bake = float(refresh.preferences.get("BakeTime", 0))
     if refresh.status == "InProgress" and bake > 0:
         refresh.status = "Baking"
-        refresh.bake_until = now + bake
+        refresh.bake_until = refresh.progressed = now + bake
         return
     if refresh.status == "Baking" and now < (refresh.bake_until or 0.0):
         return
-    refresh.end = now
     if refresh.status == "Cancelling":
         refresh.status = "Cancelled"
     elif refresh.rolling_back:
         refresh.status = "RollbackSuccessful"
     else:
+        group.template, group.mixed = configuration(group)
         refresh.status = "Successful"
+    refresh.end = now
+    if refresh.status != "Cancelled":
+        model.renew_warm_pool(group)
 
 
 def _fail(model: Model, group: Group, refresh: Refresh, now: float) -> None:
-    reason = "There was no progress for one hour."
-    failed = [a for a in group.activities.values() if a.status == "Failed" and a.start >= refresh.start]
-    if failed:
-        reason = f"{failed[-1].message}"
+    refused = [a for a in group.activities.values() if a.status == "Failed" and a.start >= refresh.start]
+    reason = refused[-1].message if refused else "No instance could be replaced for one hour."
     if refresh.preferences.get("AutoRollback") and not refresh.rolling_back:
-        roll_back(model, group, refresh, reason)
+        roll_back(model, group, refresh, str(reason))
         return
     refresh.status = "RollbackFailed" if refresh.rolling_back else "Failed"
     refresh.reason = reason

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from localcloud.autoscaling import placement, refresh, shapes, words
+from localcloud.autoscaling import placement, refresh, shapes, warmpool, words
 from localcloud.autoscaling.model import NEVER, Model, Timing, template_of
 from localcloud.autoscaling.ports import Hosts, HostStatus, LaunchOrder, Subnets, Targets, Templates
 from localcloud.autoscaling.state import (
@@ -28,6 +28,7 @@ from localcloud.autoscaling.state import (
     Refresh,
     Tag,
     TemplateRef,
+    WarmPool,
     decode,
     encode,
 )
@@ -479,24 +480,27 @@ class AutoScaling:
     # ---- instances -----------------------------------------------------------------------------------------------
 
     def _op_terminate_instance_in_auto_scaling_group(self, params: Params, region: str) -> dict[str, Any]:
-        ids = params.get("InstanceIds") or [params.get("InstanceId")]
+        several = "InstanceIds" in params
+        if several == ("InstanceId" in params) or several != ("AutoScalingGroupName" in params):
+            raise words.invalid(
+                "Valid requests must contain either InstanceId, or InstanceIds together with AutoScalingGroupName."
+            )
+        ids = _few(params["InstanceIds"], 100) if several else [params["InstanceId"]]
         found = []
         for instance_id in ids:
-            if instance_id is None:
-                raise words.invalid("Valid requests must contain either InstanceId or InstanceIds.")
             group = self._owner(instance_id, region)
-            if group is None or group.deleting or instance_id in group.warm:
+            if group is None or group.deleting:
                 raise words.no_instance(instance_id)
+            if instance_id in group.warm:
+                raise words.invalid(
+                    f"Instance {instance_id} is in a warm pool. This operation cannot be called on instances in a warm pool."
+                )
             found.append((group, instance_id))
         activities = [
             shapes.activity(self.model.terminate(group, i, params["ShouldDecrementDesiredCapacity"]), group)
             for group, i in found
         ]
-        return (
-            {"Activity": activities[0], "Activities": activities}
-            if "InstanceIds" in params
-            else {"Activity": activities[0]}
-        )
+        return {"Activities": activities} if several else {"Activity": activities[0]}
 
     def _op_set_instance_health(self, params: Params, region: str) -> None:
         status = params["HealthStatus"]
@@ -850,8 +854,10 @@ class AutoScaling:
             start=self._clock.now(),
             preferences=preferences,
             desired_configuration=wanted,
+            template=template,
+            mixed=mixed,
         )
-        refresh.begin(self.model, group, item, template, mixed)
+        refresh.begin(self.model, group, item)
         return {"InstanceRefreshId": item.id}
 
     def _op_describe_instance_refreshes(self, params: Params, region: str) -> dict[str, Any]:
@@ -862,30 +868,55 @@ class AutoScaling:
 
     def _op_cancel_instance_refresh(self, params: Params, region: str) -> dict[str, Any]:
         group = self._live_group(params, region)
-        item = self._active_refresh(group)
-        refresh.cancel(self.model, group, item)
+        item = refresh.running(group)
+        if item is None or item.status == "Cancelling":
+            raise _no_refresh(group)
+        refresh.cancel(self.model, group, item, wait=params.get("WaitForTransitioningInstances", True))
         return {"InstanceRefreshId": item.id}
 
     def _op_rollback_instance_refresh(self, params: Params, region: str) -> dict[str, Any]:
         group = self._live_group(params, region)
-        item = self._active_refresh(group)
-        if item.desired_configuration is None:
-            raise ApiError(
-                "IrreversibleInstanceRefresh",
-                "The instance refresh has no desired configuration and cannot be rolled back.",
-            )
+        item = refresh.running(group)
+        if item is None or item.status in ("Cancelling", "RollbackInProgress"):
+            raise _no_refresh(group)
+        why = _irreversible(group, item.desired_configuration)
+        if why:
+            raise ApiError("IrreversibleInstanceRefresh", f"The instance refresh cannot be rolled back: {why}")
         refresh.roll_back(self.model, group, item, "Rollback was requested by the user.")
         return {"InstanceRefreshId": item.id}
 
-    @staticmethod
-    def _active_refresh(group: Group) -> Refresh:
-        item = refresh.running(group)
-        if item is None or item.status in ("Cancelling", "RollbackInProgress"):
-            raise ApiError(
-                "ActiveInstanceRefreshNotFound",
-                f"No in progress or pending Instance Refresh found for Auto Scaling group {group.name}",
-            )
-        return item
+    # ---- warm pools ----------------------------------------------------------------------------------------------
+
+    def _op_put_warm_pool(self, params: Params, region: str) -> None:
+        group = self._live_group(params, region)
+        if group.mixed is not None:
+            raise words.invalid("You can't add a warm pool to an Auto Scaling group that has a mixed instances policy.")
+        pool = group.warm_pool or WarmPool()
+        if pool.deleting:
+            raise words.invalid(f"The warm pool of AutoScalingGroup {group.name} is pending delete.")
+        prepared = params.get("MaxGroupPreparedCapacity", pool.max_prepared)
+        group.warm_pool = WarmPool(
+            min_size=params.get("MinSize", pool.min_size),
+            max_prepared=None if prepared == -1 else prepared,  # -1 takes the limit back
+            state=params.get("PoolState", pool.state),
+            reuse_on_scale_in=(params.get("InstanceReusePolicy") or {}).get("ReuseOnScaleIn", pool.reuse_on_scale_in),
+        )
+
+    def _op_describe_warm_pool(self, params: Params, region: str) -> dict[str, Any]:
+        group = self._group(params, region)
+        page = _page("Instances", [shapes.instance(i) for i in group.warm.values()], params, default=50, most=50)
+        if group.warm_pool is not None:
+            page["WarmPoolConfiguration"] = shapes.warm_pool(group.warm_pool)
+        return page
+
+    def _op_delete_warm_pool(self, params: Params, region: str) -> None:
+        group = self._live_group(params, region)
+        if group.warm_pool is None:
+            raise words.invalid(f"No warm pool found for AutoScalingGroup {group.name}")
+        group.warm_pool.deleting = True  # until its instances are gone
+        for instance in list(group.warm.values()):
+            cause = f"At {words.stamp(self._clock.now())} the warm pool was deleted by a user request."
+            warmpool.terminate(self.model, group, instance, cause, self._clock.now())
 
     # ---- small ones ----------------------------------------------------------------------------------------------
 
@@ -994,15 +1025,34 @@ def _check_preferences(preferences: dict[str, Any], wanted: dict[str, Any] | Non
     checkpoints = preferences.get("CheckpointPercentages") or []
     if checkpoints != sorted(set(checkpoints)) or any(not 1 <= c <= 100 for c in checkpoints):
         raise words.invalid("CheckpointPercentages must be unique values between 1 and 100 in ascending order.")
-    if not preferences.get("AutoRollback"):
-        return
-    if wanted is None:
-        raise words.invalid("AutoRollback cannot be used without a DesiredConfiguration.")
-    specs = [group.template] if group.template else []
+    for key, allowed in (
+        ("ScaleInProtectedInstances", ("Refresh", "Ignore", "Wait")),
+        ("StandbyInstances", ("Terminate", "Ignore", "Wait")),
+    ):
+        if preferences.get(key, "Wait") not in allowed:
+            raise words.invalid(f"{key} must be one of {', '.join(allowed)}.")
+    why = _irreversible(group, wanted) if preferences.get("AutoRollback") else None
+    if why:
+        raise words.invalid(f"AutoRollback cannot be enabled: {why}")
+
+
+def _irreversible(group: Group, wanted: dict[str, Any] | None) -> str | None:
+    """Why an instance refresh of this group cannot be rolled back; None if it can."""
+    if not wanted:
+        return "there is no desired configuration specified for the instance refresh."
+    spec = group.template
     if group.mixed:
-        specs = [template_of(group.mixed["LaunchTemplate"]["LaunchTemplateSpecification"])]
-    if any(spec.version in ("$Latest", "$Default") for spec in specs):
-        raise words.invalid("AutoRollback cannot be used with launch template versions $Latest or $Default.")
+        spec = template_of(group.mixed["LaunchTemplate"]["LaunchTemplateSpecification"])
+    if spec is not None and spec.version in ("$Latest", "$Default"):
+        return "the Auto Scaling group uses the launch template's $Latest or $Default version."
+    return None
+
+
+def _no_refresh(group: Group) -> ApiError:
+    return ApiError(
+        "ActiveInstanceRefreshNotFound",
+        f"No in progress or pending Instance Refresh found for Auto Scaling group {group.name}",
+    )
 
 
 def _processes(params: Params) -> list[str]:

@@ -130,11 +130,11 @@ class Instance:
     in_service_since: float | None = None
     waits: list[HookWait] = field(default_factory=list)
     leaving: list[str] = field(default_factory=list)  # target groups it is draining from
-    halted: bool = False  # the host was told to terminate
+    halted: bool = False  # the host was told to terminate (in a warm pool: to stop)
+    returning: bool = False  # goes back to the warm pool instead of being terminated
     forced: bool = False  # no hooks and no draining: the group is being force-deleted
     spot: bool = False
     weight: int = 1
-    replaces: str | None = None  # the instance in whose stead it was launched
     image_id: str | None = None
     attached: bool = False  # not launched by the group
 
@@ -143,7 +143,12 @@ class Instance:
 
     @property
     def counted(self) -> bool:
+        """Whether it counts towards the desired capacity."""
         return self.state in COUNTED_STATES
+
+    def enter(self, state: str, now: float) -> None:
+        self.state = state
+        self.since = now
 
 
 @dataclass
@@ -176,8 +181,8 @@ class Refresh:
     paused_until: float = 0.0  # a checkpoint's wait
     checkpoints_done: int = 0
     bake_until: float | None = None
-    rollback_template: TemplateRef | None = None
-    rollback_mixed: dict[str, Any] | None = None
+    template: TemplateRef | None = None  # of the desired configuration
+    mixed: dict[str, Any] | None = None
     rolling_back: bool = False
     rolled_back_at: float | None = None
     percentage_on_rollback: int | None = None
