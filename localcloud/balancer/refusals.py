@@ -214,6 +214,10 @@ def _listener(arn: str, moto: Any) -> tuple[Any, Any]:
 
 def _association(actions: list[dict[str, Any]], balancer: Any, moto: Any) -> None:
     """A target group serves one load balancer, and speaks its protocol."""
+    if balancer.type == "network" and actions and (len(_forwarded(actions)) != 1 or actions[0]["Type"] != "forward"):
+        raise ApiError(
+            "InvalidLoadBalancerAction", f"{_HERE}a TCP listener with anything but one forward to one target group."
+        )
     for arn in _forwarded(actions):
         group = moto.target_groups.get(arn)
         if group is None:

@@ -228,8 +228,8 @@ def _backend(group: TargetGroup, servers: Sequence[Server]) -> str:
         f"backend {group.backend}",
         "  mode tcp" if group.protocol == "TCP" else "  mode http",
         f"  balance {balance}",
-        # a check's connect takes at most `timeout connect`, its answer at most `timeout check`
-        f"  timeout connect {check.timeout}s",
+        # also for checks: theirs may take `timeout connect` to connect and `timeout check` to be answered
+        f"  timeout connect {min(check.timeout, 10)}s",
         f"  timeout check {check.timeout}s",
         f"  timeout server {group.idle_timeout}s",
     ]

@@ -332,6 +332,8 @@ def test_health_is_what_the_checks_measured(cloud: Cloud, targets: Callable[[], 
         "Reason": "Elb.InitialHealthChecking",
         "Description": "Initial health checks in progress",
     }
+    assert {get(address, port)[0] for _ in range(8)} == {200}
+    assert never.requests == [], "no traffic before a check passed"
     wrong.health, slow.check_delay = 503, 6
     gone.close()
     assert cloud.wait(group, wrong, "unhealthy", 13) == {

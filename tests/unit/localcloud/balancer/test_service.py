@@ -420,6 +420,15 @@ def _listen(**extra: Any) -> Any:
     return lambda world: world.listen(world.balancer(), world.group(), **extra)
 
 
+def _network(world: World) -> None:
+    group = world.group(Protocol="TCP")
+    several = {"TargetGroups": [{"TargetGroupArn": group}, {"TargetGroupArn": world.group("b", Protocol="TCP")}]}
+    world.listen(
+        world.balancer(kind="network"), group, Protocol="TCP",
+        DefaultActions=[{"Type": "forward", "ForwardConfig": several}],
+    )  # fmt: skip
+
+
 def _twice(world: World) -> None:
     group, arn = world.group(), world.balancer()
     world.listen(arn, group)
@@ -485,6 +494,7 @@ def _same_name(world: World) -> None:
             "InvalidLoadBalancerAction",
             "forward, redirect and fixed-response are there",
         ),
+        (_network, "InvalidLoadBalancerAction", "a TCP listener with anything but one forward to one target group"),
         (_twice, "DuplicateListener", "A listener already exists on this port for this load balancer"),
         (_two_balancers, "TargetGroupAssociationLimit", "more than one load balancer"),
         (_protected, "OperationNotPermitted", "because deletion protection is enabled"),
