@@ -101,7 +101,7 @@ class AwsError(Exception):
         return self.code in DENIED
 
 
-class Unanswered(AwsError):
+class UnansweredError(AwsError):
     """The connection failed: whether the call was carried out is not known."""
 
 
@@ -130,7 +130,7 @@ def explain(exc: BaseException, *, service: str = "", operation: str = "", doing
         return AwsError(f"{prefix}{exc}: name one that ~/.aws/config has", operation=operation)
     if name in _CONNECTION_CLASSES or isinstance(exc, (ConnectionError, TimeoutError)):
         reason = _one_line(exc)
-        return Unanswered(
+        return UnansweredError(
             f"{prefix}AWS did not answer ({reason}): check the network, the region and endpoint_url "
             "or AWS_ENDPOINT_URL",
             operation=operation,

@@ -19,7 +19,7 @@ from typing import Any
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import (
     UNKNOWN_OPERATION,
     AwsError,
-    Unanswered,
+    UnansweredError,
     explain,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, TAG_RECORD
@@ -105,6 +105,7 @@ class Cloud:
             desired=raw["DesiredCapacity"],
             template=template,
             instances=tuple(self._parse_instance(item) for item in raw.get("Instances") or ()),
+            zones=tuple(raw.get("AvailabilityZones") or ()),
             suspended={
                 item["ProcessName"]: item.get("SuspensionReason") or "no reason given"
                 for item in raw.get("SuspendedProcesses") or ()
@@ -239,7 +240,7 @@ class Cloud:
 
     def resolve(self, template: Template) -> Template:
         """The launch template with its id, name and version number. Raises AwsError when there is none such."""
-        by = {"LaunchTemplateId": template.id} if template.id else {"LaunchTemplateName": template.name}
+        by: dict[str, Any] = {"LaunchTemplateId": template.id} if template.id else {"LaunchTemplateName": template.name}
         label = f"launch template {template.id or template.name}"
         answer = self._call(
             "ec2",
@@ -259,7 +260,7 @@ class Cloud:
         found: dict[str, Machine] = {}
         wanted = sorted(ids)
         for start in range(0, len(wanted), _FILTER_LIMIT):
-            token: dict[str, str] = {}
+            token: dict[str, Any] = {}
             while True:
                 answer = self._call(
                     "ec2",
@@ -331,7 +332,7 @@ class Cloud:
     def terminate(self, instance_id: str, *, shrink: bool) -> bool:
         """Terminate; ``shrink`` takes the desired capacity along. False: it was on its way out or gone already.
 
-        Raises Unanswered when it is not known whether AWS did it.
+        Raises UnansweredError when it is not known whether AWS did it.
         """
         try:
             self._write(
@@ -367,7 +368,7 @@ class Cloud:
             except Exception as exc:
                 error = explain(exc, service=service, operation=operation, doing=doing)
                 again = error.throttled or error.busy
-                if isinstance(error, Unanswered):
+                if isinstance(error, UnansweredError):
                     again = twice and (self._answered or attempt < _BEFORE_FIRST_ANSWER)
                 if not again or self._clock() - started >= self.patience:
                     raise error from exc

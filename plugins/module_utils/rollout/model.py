@@ -108,6 +108,7 @@ class Group:
     desired: int
     template: Template | None  # its version may be $Latest or $Default
     instances: tuple[Instance, ...] = ()
+    zones: tuple[str, ...] = ()
     suspended: Mapping[str, str] = field(default_factory=dict)  # process: reason
     target_groups: tuple[str, ...] = ()  # ARNs
     balancers: tuple[str, ...] = ()  # classic load balancers

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
@@ -99,7 +99,9 @@ def why_due(
 
 def roles(seen: Observation, journal: Journal, policy: Policy) -> Roles:
     """Sort the instances that count towards the group's capacity, less those that were told to terminate."""
-    old, fresh, kept = [], [], []
+    old: list[Instance] = []
+    fresh: list[Instance] = []
+    kept: list[Instance] = []
     gone = journal.memory.gone
     target = journal.target
     by_template = policy.match is Match.TEMPLATE
@@ -120,28 +122,69 @@ def units(instances: Iterable[Instance]) -> int:
     return sum(instance.weight for instance in instances)
 
 
-def choose(candidates: Iterable[Instance], others: Iterable[Instance], count: int, seen: Observation) -> list[Instance]:
-    """The ``count`` instances that should go first.
+class Choice:
+    """Chooses who goes next, so that the group ends balanced over its zones and AZRebalance finds nothing to do.
 
-    Unhealthy ones lead: they serve nobody. Then always one of the zone that holds most, so that the group stays
-    balanced and AZRebalance has nothing to do afterwards. ``others`` are the group's remaining instances.
+    AWS launches in the zone that holds fewest. So where a successor is to be launched, an instance goes of the zone that
+    needs new ones most: it will get one back. Where the capacity shrinks, one goes of the zone that holds most.
+    Those that are told to drain already lead, then unhealthy ones: they serve nobody.
     """
-    pools: dict[tuple[bool, str], list[Instance]] = {}
-    zones = Counter(instance.zone for instance in others)
-    for instance in candidates:
-        sick = bool(seen.verdict(instance)) if seen.health is not None else not instance.in_service
-        pools.setdefault((not sick, instance.zone), []).append(instance)
-        zones[instance.zone] += 1
-    for pool in pools.values():
-        pool.sort(key=lambda instance: instance.id, reverse=True)
-    chosen: list[Instance] = []
-    while pools and len(chosen) < count:
-        key = min(pools, key=lambda key: (key[0], -zones[key[1]], key[1]))
-        chosen.append(pools[key].pop())
-        zones[key[1]] -= 1
-        if not pools[key]:
-            del pools[key]
-    return chosen
+
+    def __init__(
+        self,
+        seen: Observation,
+        old: Iterable[Instance],
+        others: Iterable[Instance],
+        draining: Container[str] = (),
+    ) -> None:
+        self._pools: dict[tuple[bool, bool, str], list[Instance]] = {}
+        self._old: Counter[str] = Counter()
+        self._others = Counter(instance.zone for instance in others)
+        self._zones = set(seen.group.zones) | set(self._others)
+        for instance in old:
+            sick = bool(seen.verdict(instance)) if seen.health is not None else not instance.in_service
+            self._pools.setdefault((instance.id not in draining, not sick, instance.zone), []).append(instance)
+            self._old[instance.zone] += 1
+            self._zones.add(instance.zone)
+        for pool in self._pools.values():
+            pool.sort(key=lambda instance: instance.id, reverse=True)
+
+    def place(self, count: int) -> None:
+        """What AWS is expected to do with ``count`` launches."""
+        for _ in range(count if self._zones else 0):
+            self._others[min(self._zones, key=lambda zone: (self._total(zone), zone))] += 1
+
+    def take(self, desired: int, count: int, shrinking: int) -> list[Instance]:
+        """The next ``count`` to go, the ``shrinking`` ones that get no successor first. ``desired`` is the user's."""
+        need = self._need(desired)
+        follow: list[Instance] = []
+        while len(follow) < count - shrinking and self._pools:
+            chosen = self._pop(lambda zone: (-need[zone], self._total(zone), zone))
+            need[chosen.zone] -= 1
+            follow.append(chosen)
+        shrink: list[Instance] = []
+        while len(shrink) < shrinking and self._pools:
+            shrink.append(self._pop(lambda zone: (-self._total(zone), zone)))
+        return shrink + follow
+
+    def _total(self, zone: str) -> int:
+        return self._others[zone] + self._old[zone]
+
+    def _need(self, desired: int) -> dict[str, int]:
+        """How many more instances each zone is to get."""
+        if not self._zones:
+            return {}
+        share, rest = divmod(desired, len(self._zones))
+        fullest = sorted(self._zones, key=lambda zone: (-self._others[zone], -self._total(zone), zone))
+        return {zone: share + (index < rest) - self._others[zone] for index, zone in enumerate(fullest)}
+
+    def _pop(self, rank: Callable[[str], tuple[int | str, ...]]) -> Instance:
+        key = min(self._pools, key=lambda key: (key[:2], rank(key[2])))
+        chosen = self._pools[key].pop()
+        self._old[chosen.zone] -= 1
+        if not self._pools[key]:
+            del self._pools[key]
+        return chosen
 
 
 def make_plan(seen: Observation, journal: Journal, policy: Policy) -> Plan:
@@ -151,20 +194,25 @@ def make_plan(seen: Observation, journal: Journal, policy: Policy) -> Plan:
     desired = group.desired - journal.surge
     size = policy.batch_size.of(desired, least=1)
     slack = policy.max_unavailable.of(desired)
-    order = choose(parts.old, (*parts.fresh, *parts.kept), len(parts.old), seen)
-    batches: list[tuple[Due, ...]] = []
     proven = any(not seen.verdict(instance) for instance in parts.fresh)
     first = size if proven or not policy.canary else min(size, policy.canary)
-    start = 0
-    while start < len(order):
-        stop = start + (size if batches else first)
+    batches: list[tuple[Due, ...]] = []
+    choice = Choice(seen, parts.old, (*parts.fresh, *parts.kept))
+    left = len(parts.old)
+    now = min(first, left)
+    choice.place(now)
+    while left > 0:
+        left -= now
+        then = min(size, left)
+        follow = 0 if policy.held else min(now, then)
         batches.append(
             tuple(
                 Due(instance, why_due(instance, journal.target, policy, journal.started, seen.born))
-                for instance in order[start:stop]
+                for instance in choice.take(desired, now, now - follow)
             )
         )
-        start = stop
+        choice.place(then)
+        now = then
     widest = max((units(due.instance for due in batch) for batch in batches), default=0)
     surge = max(0, widest - slack)
     user_max = group.max - journal.headroom

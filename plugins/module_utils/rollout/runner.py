@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError, Unanswered
+from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError, UnansweredError
 from ansible_collections.boring.fleet.plugins.module_utils.rollout import step as core
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.aws import Cloud
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.checks import Place
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import (
     TAG_JOURNAL,
     TAG_RECORD,
@@ -28,7 +29,9 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal impor
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
     AZ_REBALANCE,
+    Activity,
     Beat,
+    Drain,
     Drop,
     Event,
     Failure,
@@ -62,15 +65,6 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import P
 
 STATES = ("planned", "advanced", "completed", "aborted")
 _GRACE = 60.0  # how long calls are tried again once the roll was told to stop
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a probe finds an instance."""
-
-    instance_id: str
-    address: str
-    zone: str
 
 
 # Runs every health check against every place at once; why each fails, "" where all pass.
@@ -146,6 +140,7 @@ class Roll:
         emit: Callable[[Event], None] = lambda event: None,
         stopped: Callable[[], str] = lambda: "",
         prober: Prober | None = None,
+        drainer: Prober | None = None,
     ) -> None:
         self.cloud = cloud
         self.request = request
@@ -155,6 +150,7 @@ class Roll:
         self.owner = owner
         self.stopped = stopped
         self.prober = prober
+        self.drainer = drainer
         self.narrator = Narrator(emit, clock, request.group)
         self.result = Result(request.group, "failed")
         self._started = clock()
@@ -346,6 +342,8 @@ class Roll:
                 break
             try:
                 self._act(seen, step)
+                if isinstance(step, Drain):
+                    seen = self._observe()
             except AwsError as exc:
                 if self.journal.memory.ending:
                     raise RolloutError(
@@ -370,7 +368,7 @@ class Roll:
         first = journal.memory.lowest is None
         if first or core.wants_health(group, journal, policy, self._born, now):
             health, _ = self.cloud.health(group)
-        activities = ()
+        activities: tuple[Activity, ...] = ()
         if core.wants_activities(group, journal, policy, self._born, now):
             activities = self.cloud.activities(group.name)
         seen = Observation(group, health, {}, activities, self._born)
@@ -389,11 +387,7 @@ class Roll:
         if self.prober is None:
             return {}
         wanted = {instance.id: instance for instance in instances}
-        unknown = [name for name in wanted if name not in self._places]
-        if unknown:
-            for name, machine in self.cloud.machines(unknown).items():
-                if machine.address:
-                    self._places[name] = Place(name, machine.address, wanted[name].zone)
+        self._find(wanted)
         found = dict(self.prober([self._places[name] for name in wanted if name in self._places]))
         for name in wanted:
             if name not in self._places:
@@ -438,6 +432,8 @@ class Roll:
                 self._remember(suspended=True)
             case Turn():
                 self._turn(step)
+            case Drain(instances):
+                self._drain(instances)
             case Drop():
                 self._drop(step)
             case Shrink(to, resize):
@@ -537,6 +533,50 @@ class Roll:
             self._remember(batches=memory.batches + 1)
         self.narrator.turned(step, self.journal)
 
+    def _drain(self, instances: Iterable[Instance]) -> None:
+        """Tell instances that they will leave, again and again until they say that they are done.
+
+        Returns after the longest poll at the latest, so that the group is looked at meanwhile.
+        """
+        waiting = {instance.id: instance for instance in instances}
+        memory, began = self.journal.memory, self.clock()
+        self._find(waiting)
+        fresh = [name for name in waiting if name not in memory.draining]
+        if fresh:
+            self._remember(draining={**memory.draining, **dict.fromkeys(fresh, began)}, progress_at=began)
+            self.narrator.say(f"draining {', '.join(fresh)}")
+        pause = self.policy.poll_interval
+        while True:
+            answers = (
+                self.drainer([self._places[name] for name in waiting if name in self._places]) if self.drainer else {}
+            )
+            done = {name for name in waiting if answers.get(name) == ""}
+            if done:
+                memory = self.journal.memory
+                self._remember(drained=memory.drained | done, progress_at=self.clock())
+                waiting = {name: instance for name, instance in waiting.items() if name not in done}
+            late = self.clock() - self.journal.memory.progress_at > self.policy.batch_timeout
+            if late and waiting:
+                name = next(iter(waiting))
+                why = answers.get(name) or "EC2 does not tell its address"
+                self._act_halt(f"{name} was not drained for {self.policy.batch_timeout:g} s (batch_timeout): {why}")
+            if not waiting or late or self.stopped() or self.clock() - began >= self.policy.longest_poll:
+                return
+            self.sleep(pause)
+
+    def _act_halt(self, reason: str) -> None:
+        step = Halt("failed", reason)
+        self._remember(ending=step.state, reason=reason)
+        self.narrator.halted(step)
+
+    def _find(self, wanted: Mapping[str, Instance]) -> None:
+        """Look up where instances are found, those that are not known yet."""
+        unknown = [name for name in wanted if name not in self._places]
+        if unknown:
+            for name, machine in self.cloud.machines(unknown).items():
+                if machine.address:
+                    self._places[name] = Place(name, machine.address, wanted[name].zone)
+
     def _pair(self, old: Instance, successor: str) -> None:
         memory, now = self.journal.memory, self.clock()
         if not successor:
@@ -579,7 +619,7 @@ class Roll:
             try:
                 done = self.cloud.terminate(instance.id, shrink=shrink)
                 break
-            except Unanswered:
+            except UnansweredError:
                 self.sleep(self.policy.poll_interval)
                 group = self.cloud.group(self.request.group)
                 now = {item.id: item for item in group.instances}.get(instance.id)

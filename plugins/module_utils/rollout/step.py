@@ -54,7 +54,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     Victim,
     Wait,
 )
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Roles, choose, roles, units
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Choice, Roles, roles, units
 
 HEARTBEAT = 300.0  # seconds between two renewals of the lock
 LAG = 60.0  # descriptions may show what was before a write of ours for this long
@@ -373,7 +373,7 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
     if AZ_REBALANCE in journal.suspended and not memory.suspended and parts.old:
         return Suspend((AZ_REBALANCE,))
     if journal.surge > old:
-        return _take_back(seen, journal, view, journal.surge - old, policy, now)
+        return _take_back(seen, journal, policy, view, now, by=journal.surge - old)
     if now - memory.progress_at > policy.batch_timeout and (late := _stuck(seen, journal, policy, view)):
         return late
     if not view.quiet:
@@ -483,10 +483,10 @@ def _turn(seen: Observation, journal: Journal, policy: Policy, view: View, now: 
         return Wait(now + policy.longest_poll, why)
     if grow and not view.settled:
         return Wait(now + policy.poll_interval, "AWS does not show the last change of the desired capacity yet")
-    victims = choose(parts.old, (*parts.fresh, *parts.kept), leave, seen)
+    shrinking = max(0, leave - launch)
+    victims = Choice(seen, parts.old, (*parts.fresh, *parts.kept), memory.draining).take(view.desired, leave, shrinking)
     if policy.drained and (waiting := [v for v in victims if v.id not in memory.drained]):
         return Drain(tuple(waiting))
-    shrinking = max(0, leave - launch)
     named = name_successors(victims, memory, parts.fresh)
     after = surge - leave + launch
     max_to = (
@@ -538,7 +538,7 @@ def name_successors(
     return named
 
 
-def _take_back(seen: Observation, journal: Journal, view: View, by: int, policy: Policy, now: float) -> Step:
+def _take_back(seen: Observation, journal: Journal, policy: Policy, view: View, now: float, *, by: int) -> Step:
     """Give up ``by`` of our own capacity: new instances that nobody needs, the least advanced first."""
     memory, parts = journal.memory, view.roles
     old = units(parts.old)
@@ -579,7 +579,7 @@ def _wind_down(seen: Observation, journal: Journal, policy: Policy, view: View, 
     """Leave the group as it was found."""
     memory = journal.memory
     if journal.surge > 0:
-        return _take_back(seen, journal, view, journal.surge, policy, now)
+        return _take_back(seen, journal, policy, view, now, by=journal.surge)
     raised = journal.headroom > 0
     pinned = journal.spec if journal.spec and not _floats(seen.group, journal) else ""
     if (raised or pinned) and not memory.restored:

@@ -15,6 +15,7 @@ from math import ceil
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Window
 
 PRECISE = 1.0  # seconds
+_STRETCH = 1.02  # a step may be this much longer than the longest, where that saves a look
 _GROWTH = 0.5  # of the age, while nothing is known
 
 
@@ -40,7 +41,7 @@ def look_at(now: float, due: float, shortest: float, longest: float) -> float:
     ahead = due - now
     if ahead <= shortest:
         return now + shortest
-    return now + ahead / ceil(ahead / longest - 1e-9)
+    return now + ahead / ceil(ahead / (longest * _STRETCH))
 
 
 def look_for(now: float, since: float, window: Window, shortest: float, longest: float) -> float:

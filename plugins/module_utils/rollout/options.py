@@ -1,0 +1,92 @@
+# Copyright: (c) 2026, boring.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module's options as values; every contradiction is found here, before AWS is asked anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.checks import Check, parse_check, parse_drain
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
+    Amount,
+    Match,
+    Policy,
+    RolloutError,
+    Template,
+)
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.runner import Request
+
+_AT_LEAST = {
+    "canary": 0,
+    "min_healthy_time": 0,
+    "bake_time": 0,
+    "batch_timeout": 1,
+    "max_failures": 0,
+    "poll_interval": 1,
+    "lock_timeout": 60,
+}
+
+
+def parse_policy(params: Mapping[str, Any]) -> tuple[Policy, tuple[Check, ...], Check | None]:
+    """How to roll, the health checks and the drain. Raises RolloutError that names the option and the fix."""
+    for name, least in _AT_LEAST.items():
+        if params[name] < least:
+            raise RolloutError(f"{name} is {params[name]}: it must be at least {least}")
+    match = Match(params["match"])
+    age = params.get("max_age")
+    if match is Match.AGE and (age is None or age <= 0):
+        raise RolloutError("match=age needs max_age: the age in seconds beyond which an instance is due")
+    if match is not Match.AGE and age is not None:
+        raise RolloutError(f"max_age does nothing with match={match.value}: set match=age, or leave max_age out")
+    instances = params.get("instances") or []
+    for name in instances:
+        if not re.fullmatch(r"i-[0-9a-zA-Z]+", name):
+            raise RolloutError(f"instances holds {name!r}, which is no instance id (i-...)")
+    checks = tuple(
+        parse_check(entry, f"health_checks[{index}]") for index, entry in enumerate(params.get("health_checks") or [])
+    )
+    drain = parse_drain(params["drain"], "drain") if params.get("drain") else None
+    policy = Policy(
+        batch_size=Amount.parse(params["batch_size"], "batch_size", 1),
+        max_unavailable=Amount.parse(params["max_unavailable"], "max_unavailable", 0),
+        canary=params["canary"],
+        min_healthy_time=params["min_healthy_time"],
+        bake_time=params["bake_time"],
+        batch_timeout=params["batch_timeout"],
+        max_failures=params["max_failures"],
+        match=match,
+        max_age=age or 0.0,
+        instances=frozenset(instances),
+        standby=params["standby"],
+        protected=params["protected"],
+        raise_max_size=params["raise_max_size"],
+        suspend_az_rebalance=params["suspend_az_rebalance"],
+        poll_interval=params["poll_interval"],
+        lock_timeout=params["lock_timeout"],
+        one_batch=params["state"] == "advanced",
+        checked=bool(checks),
+        drained=drain is not None,
+    )
+    return policy, checks, drain
+
+
+def parse_request(params: Mapping[str, Any]) -> Request:
+    """What is asked for. Raises RolloutError."""
+    if not params["group"].strip():
+        raise RolloutError("group is empty: name an Auto Scaling group")
+    return Request(params["group"], params["state"], _parse_template(params.get("launch_template")))
+
+
+def _parse_template(given: Mapping[str, Any] | None) -> Template | None:
+    if not given:
+        return None
+    template_id, name = given.get("id") or "", given.get("name") or ""
+    if bool(template_id) == bool(name):
+        raise RolloutError("launch_template needs either id or name")
+    version = str(given.get("version") or "$Default").strip()
+    if not version.isdecimal() and version not in ("$Latest", "$Default"):
+        raise RolloutError(f"launch_template.version is {version!r}: give a number, $Latest or $Default")
+    return Template(template_id, name, version)
