@@ -157,7 +157,7 @@ def _resize(model: Model, group: Group, now: float) -> None:
     for instance in sorted(staying, key=lambda i: (i.since, i.id))[: max(0, len(staying) - size)]:
         cause = f"At {stamp} an instance was terminated in response to the warm pool exceeding its size of {size}."
         terminate(model, group, instance, cause, now)
-    missing = size - len(staying)
+    missing = size - len(staying) - sum(i.returning for i in group.instances.values())
     while missing > 0 and group.runs("Launch") and now >= group.next_launch:
         cause = f"At {stamp} an instance was launched to fill the warm pool to its size of {size}."
         instance_or_none = model.launch(group, now, cause=cause, warm=True)

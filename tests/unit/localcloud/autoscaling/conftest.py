@@ -20,9 +20,7 @@ SHUTDOWN = 5.0
 @pytest.fixture
 def cloud() -> SimulatedCloud:
     """Three zones, no group yet. Boot 60 s, healthy 10 s later, 30 s of draining, 5 s to shut down."""
-    return SimulatedCloud(
-        boot=BOOT, healthy_after=HEALTHY, deregistration_delay=DRAIN, shutdown=SHUTDOWN, notice=15.0
-    )
+    return SimulatedCloud(boot=BOOT, healthy_after=HEALTHY, deregistration_delay=DRAIN, shutdown=SHUTDOWN, notice=15.0)
 
 
 @pytest.fixture
