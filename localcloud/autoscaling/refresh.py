@@ -81,6 +81,7 @@ def _note_due(model: Model, group: Group, refresh: Refresh, *, skip_matching: bo
         and not (i.protected and ignores_protected)
     ]
     refresh.total = len(refresh.due)
+    refresh.updated = 0
     refresh.progressed = model.clock.now()
 
 
@@ -109,11 +110,11 @@ def roll_back(model: Model, group: Group, refresh: Refresh, reason: str) -> None
 
 def percentage_complete(refresh: Refresh) -> int:
     """Percent of the instances that are replaced and warm."""
-    return 100 if not refresh.total else 100 * (refresh.total - instances_to_update(refresh)) // refresh.total
+    return 100 if not refresh.total else 100 * refresh.updated // refresh.total
 
 
 def instances_to_update(refresh: Refresh) -> int:
-    return min(refresh.total, len(refresh.due) + len(refresh.fresh) - refresh.surge)
+    return refresh.total - refresh.updated
 
 
 def step(model: Model, group: Group, now: float) -> None:
@@ -167,6 +168,7 @@ def _follow(group: Group, refresh: Refresh, now: float) -> None:
             refresh.fresh[instance_id] = fresh.in_service_since + warmup(group, refresh)
             if now >= refresh.fresh[instance_id] and fresh.healthy:
                 del refresh.fresh[instance_id]
+                refresh.updated = min(refresh.updated + 1, refresh.total)
                 refresh.progressed = now
     members = group.instances
     refresh.due = [i for i in refresh.due if i in members and (members[i].counted or members[i].state == STANDBY)]

@@ -175,6 +175,7 @@ class Refresh:
     desired_configuration: dict[str, Any] | None = None
     due: list[str] = field(default_factory=list)  # instances still to be replaced
     total: int = 0
+    updated: int = 0  # replaced and warm
     replacing: list[str] = field(default_factory=list)  # victims on their way out
     fresh: dict[str, float] = field(default_factory=dict)  # new instance -> when its warm-up is over
     progressed: float = 0.0  # the last time something was replaced
