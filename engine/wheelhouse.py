@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make the wheelhouse that an image's role installs from without a network.
 
-    python engine/wheelhouse.py --python 3.13 --profile engine --dest build/wheelhouse/engine-3.13.tar
+    python engine/wheelhouse.py --python 3.13 --profile engine --dest build/wheelhouse/engine
 
 downloads the wheels of requirements/<profile>.txt for the guest's Python (every one checked against its hash), builds the
-package's own wheel, and writes one tar: requirements.txt, package.txt (the same for the own wheel) and the wheels.
-Equal sources and locks give equal bytes; a tar that is up to date already is left alone. The last line of the output is
-the tar's SHA-256.
+package's own wheel, and writes <dest>/<profile>-<python>-<machine>.tar: the wheels, requirements.txt, package.txt (the same
+for the own wheel) and the fingerprint of all that it was made from. Equal sources and locks give equal bytes; a tar that is
+up to date is left alone. Prints one line of JSON: path, sha256, fingerprint, changed.
 
 Needs Python 3.11 or newer with pip. `--cache` keeps downloaded wheels between profiles and runs.
 """
@@ -16,14 +16,19 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
-from pip._vendor.packaging.markers import Marker
+try:
+    from pip._vendor.packaging.markers import Marker
+except ImportError:
+    raise SystemExit("wheelhouse: this Python has no pip; run it with one that has, such as build/venv/bin/python") from None
 
 ENGINE = Path(__file__).resolve().parent
 ROOT = ENGINE.parent
@@ -123,7 +128,7 @@ def own_wheel(cache: Path, dest: Path) -> Path:
 
 def pack(directory: Path, dest: Path) -> str:
     """Write the tar with sorted names and fixed owners and times; its SHA-256."""
-    partial = dest.with_name(f".{dest.name}.part")
+    partial = dest.with_name(f".{dest.name}.{os.getpid()}")
     try:
         with tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as tar:
             for path in sorted(directory.iterdir()):
@@ -167,7 +172,9 @@ def build(profile: str, python: str, machine: str, dest: Path, cache: Path) -> b
         download(lock, python, machine, cache, directory)
         for wheel in directory.glob("*.whl"):
             if not (cache / wheel.name).exists():
-                os.link(wheel, cache / wheel.name)
+                partial = cache / f".{os.getpid()}-{wheel.name}"
+                shutil.copyfile(wheel, partial)
+                partial.rename(cache / wheel.name)
         wheel = own_wheel(cache, directory)
         (directory / "package.txt").write_text(
             f"{wheel.name.split('-')[0].replace('_', '-')}=={wheel.name.split('-')[1]} --hash=sha256:{sha256(wheel)}\n"
@@ -182,23 +189,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Make the wheelhouse for an image.")
     parser.add_argument("--python", required=True, help="the guest's Python: 3.11 on Debian 12, 3.13 on Debian 13")
     parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--dest", required=True, type=Path, help="the tar to write")
+    parser.add_argument("--dest", required=True, type=Path, help="the directory to write to")
     parser.add_argument("--machine", default="x86_64", choices=MACHINES)
-    parser.add_argument("--cache", type=Path, default=ROOT / "build" / "cache" / "wheels")
+    parser.add_argument("--cache", type=Path, help="default: .cache in --dest")
     arguments = parser.parse_args()
     if [part.isdigit() for part in arguments.python.split(".")] != [True, True]:
         parser.error(f"--python {arguments.python} is not a version such as 3.13")
+    dest = arguments.dest.absolute() / f"{arguments.profile}-{arguments.python}-{arguments.machine}.tar"
+    cache = (arguments.cache or arguments.dest / ".cache").absolute()
     try:
-        changed = build(
-            arguments.profile, arguments.python, arguments.machine, arguments.dest.absolute(), arguments.cache.absolute()
-        )
+        changed = build(arguments.profile, arguments.python, arguments.machine, dest, cache)
     except (WheelhouseError, OSError) as exc:
         print(f"wheelhouse: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    print(f"{arguments.dest} {'written' if changed else 'is up to date'}")
-    print(sha256(arguments.dest))
+    print(json.dumps({"path": str(dest), "sha256": sha256(dest), "fingerprint": recorded(dest), "changed": changed}))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -150,3 +151,21 @@ def _version(release_file: str) -> str:
         if text:
             return text[:64]
     return __version__
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Variables in a systemd EnvironmentFile as our role writes it: NAME="value", with \\ before \\ and "."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as exc:
+        raise SettingsError(f"{path} cannot be read: {exc.strerror}.") from exc
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = re.fullmatch(r'([A-Z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^"\\]*))', line.rstrip())
+        if match is None:
+            raise SettingsError(f'{path} line {number} is not of the form NAME="value".')  # not the line: a secret
+        name, quoted, plain = match.groups()
+        found[name] = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+    return found

@@ -8,16 +8,25 @@ import asyncio
 import contextlib
 import logging
 import sys
+from pathlib import Path
 
 from .. import backends, service
 from ..cache import Cache
 from ..errors import SettingsError, Unavailable
 from ..jobs import Jobs
 from ..jobs.memory import MemoryJobs
-from ..settings import Settings, load
+from ..settings import Settings, load, read_env_file
 from .app import Api, application
 
 log = logging.getLogger(__name__)
+
+
+def check(settings: Settings) -> None:
+    """SettingsError for what the API cannot do without."""
+    if not settings.nats_url:
+        raise SettingsError(
+            "CONVERSION_NATS_URL is not set: write where NATS is, as in nats://10.0.0.5:4222, or use --standalone."
+        )
 
 
 async def api(settings: Settings, stop: asyncio.Event, *, standalone: bool) -> None:
@@ -26,12 +35,9 @@ async def api(settings: Settings, stop: asyncio.Event, *, standalone: bool) -> N
     jobs: Jobs
     if standalone:
         jobs = MemoryJobs(max_queued=settings.max_queued)
-    elif settings.nats_url:
-        jobs = backends.nats_jobs(settings, f"conversion-api/{settings.version}")
     else:
-        raise SettingsError(
-            "CONVERSION_NATS_URL is not set: write where NATS is, as in nats://10.0.0.5:4222, or use --standalone."
-        )
+        check(settings)
+        jobs = backends.nats_jobs(settings, f"conversion-api/{settings.version}")
     cache = backends.cache(settings, standalone=standalone)
     handlers = Api(jobs, cache, settings, metrics)
 
@@ -99,13 +105,15 @@ def main() -> int:
     """Entry point; every setting is in the environment."""
     parser = argparse.ArgumentParser(prog="conversion-api", description=__doc__)
     parser.add_argument("--standalone", action="store_true", help="no NATS, no Redis, engine included: for a laptop")
-    parser.add_argument("--check", action="store_true", help="check the settings and end")
+    parser.add_argument("--check", metavar="FILE", type=Path, help="check the settings in an environment file and end")
     arguments = parser.parse_args()
 
     async def body(stop: asyncio.Event) -> None:
+        if arguments.check:
+            check(load(read_env_file(arguments.check), port=8080))
+            return
         settings = load(port=8080)
-        if not arguments.check:
-            await api(settings, stop, standalone=arguments.standalone)
+        await api(settings, stop, standalone=arguments.standalone)
 
     backends.hide_environment()
     return service.run(body)

@@ -10,22 +10,28 @@ import logging
 import shutil
 import sys
 import time
+from pathlib import Path
 
 from aiohttp import web
 
 from .. import backends, service
 from ..errors import SettingsError
-from ..settings import Settings, load
+from ..settings import Settings, load, read_env_file
 from .engine import JOB_PREFIX, Engine
 from .pool import Limits, Pool
 
 log = logging.getLogger(__name__)
 
 
-async def engine(settings: Settings, stop: asyncio.Event) -> None:
-    """Run until `stop`; then take no more jobs, finish those in hand within the drain deadline, return the rest."""
+def check(settings: Settings) -> None:
+    """SettingsError for what the engine cannot do without."""
     if not settings.nats_url:
         raise SettingsError("CONVERSION_NATS_URL is not set: write where NATS is, as in nats://10.0.0.5:4222.")
+
+
+async def engine(settings: Settings, stop: asyncio.Event) -> None:
+    """Run until `stop`; then take no more jobs, finish those in hand within the drain deadline, return the rest."""
+    check(settings)
     for left in settings.work_dir.glob(f"{JOB_PREFIX}*"):  # of an engine that was killed; not of one beside us
         if left.stat().st_mtime < time.time() - 3600:
             shutil.rmtree(left, ignore_errors=True)
@@ -74,13 +80,15 @@ async def engine(settings: Settings, stop: asyncio.Event) -> None:
 def main() -> int:
     """Entry point; every setting is in the environment."""
     parser = argparse.ArgumentParser(prog="conversion-engine", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="check the settings and end")
+    parser.add_argument("--check", metavar="FILE", type=Path, help="check the settings in an environment file and end")
     arguments = parser.parse_args()
 
     async def body(stop: asyncio.Event) -> None:
+        if arguments.check:
+            check(load(read_env_file(arguments.check), port=8081))
+            return
         settings = load(port=8081)
-        if not arguments.check:
-            await engine(settings, stop)
+        await engine(settings, stop)
 
     backends.hide_environment()
     return service.run(body)
