@@ -243,7 +243,7 @@ class SimulatedCloud:
             refusal = self.faults.api_refusal(operation)
             if refusal is not None:
                 raise refusal
-            result = self._dispatch(service, operation, params)
+            result = self.handle(service, operation, params)
         except ApiError as error:
             response: Any = {
                 "Error": {"Type": "Sender", "Code": error.code, "Message": error.message},
@@ -254,7 +254,8 @@ class SimulatedCloud:
             hook(call)
         return result | {"ResponseMetadata": {"HTTPStatusCode": 200, "RequestId": f"sim-{call.number}"}}
 
-    def _dispatch(self, service: str, operation: str, params: Params) -> dict[str, Any]:
+    def handle(self, service: str, operation: str, params: Params) -> dict[str, Any]:
+        """Run one operation uncounted, as a server would on behalf of a caller. Raises ApiError."""
         if service == "autoscaling":
             result = self.autoscaling.handle(operation, params, REGION)
             if not operation.startswith("Describe"):
