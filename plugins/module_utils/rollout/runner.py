@@ -497,24 +497,17 @@ class Roll:
             self._note(step.resize)
         journal = self.journal
         desired = journal.desired + journal.surge
-        if step.point or step.grow_to is not None:
-            template = journal.target.template if step.point else None
-            self.cloud.update(name, desired=step.grow_to, max_size=step.max_to, template=template)
-            if step.point:
-                self._remember(pointed_at=self.clock())
-            if step.grow_to is not None:
-                self._wrote(desired, step.grow_to)
-                self._journal = replace(self.journal, surge=journal.surge + step.grow_to - desired)
-                desired = step.grow_to
-                if step.max_to is not None and self.result.during is not None:
-                    self.result.during = replace(self.result.during, max=max(self.result.during.max, step.max_to))
+        if step.point:
+            # What the terminations launch must be of the new template already.
+            self.cloud.update(name, template=journal.target.template)
+            self._remember(pointed_at=self.clock())
         if step.launches:
             self._remember(triggered_at=now, unready=0.0)
         if step.victims or step.launches:
             self._remember(progress_at=self.clock())
         for victim in step.victims:
             if not self._stopping and self.stopped():
-                break
+                return
             shrink = victim.shrink
             done = self._terminate(victim.instance, shrink=shrink)
             if done and shrink:
@@ -522,6 +515,13 @@ class Roll:
                 desired -= victim.instance.weight
                 self._journal = replace(self.journal, surge=self.journal.surge - victim.instance.weight)
             self._pair(victim.instance, victim.successor)
+        # Only now: launched before, new ones would go to zones that are about to have room.
+        if step.grow_to is not None:
+            self.cloud.update(name, desired=step.grow_to, max_size=step.max_to)
+            self._wrote(desired, step.grow_to)
+            self._journal = replace(self.journal, surge=self.journal.surge + step.grow_to - desired)
+            if step.max_to is not None and self.result.during is not None:
+                self.result.during = replace(self.result.during, max=max(self.result.during.max, step.max_to))
         memory = self.journal.memory
         if step.opens:
             self._remember(open=True)

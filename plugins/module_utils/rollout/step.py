@@ -484,7 +484,7 @@ def _turn(seen: Observation, journal: Journal, policy: Policy, view: View, now: 
     if grow and not view.settled:
         return Wait(now + policy.poll_interval, "AWS does not show the last change of the desired capacity yet")
     shrinking = max(0, leave - launch)
-    victims = Choice(seen, parts.old, (*parts.fresh, *parts.kept), memory.draining).take(view.desired, leave, shrinking)
+    victims = Choice(seen, parts.old, (*parts.fresh, *parts.kept), memory.draining).take(view.desired, leave, launch)
     if policy.drained and (waiting := [v for v in victims if v.id not in memory.drained]):
         return Drain(tuple(waiting))
     named = name_successors(victims, memory, parts.fresh)
