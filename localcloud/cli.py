@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import http.client
 import ipaddress
 import json
-import logging
 import os
 import re
 import shutil
@@ -16,69 +14,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from localcloud.balancer.haproxy import Haproxy
 from localcloud.hosts import base
 from localcloud.hosts.fleet import LABEL
 from localcloud.hosts.podman import STOP_SECONDS, HostError, Podman
+from localcloud.settings import Directory, Refusal, Settings
 
 PORT, SUBNET, REGION = 4577, "172.31.0.0/16", "eu-central-1"
 _UP_SECONDS = 180
 _SERVER_STOP_SECONDS = 60
-
-
-class Refusal(Exception):  # noqa: N818 - it is what the user reads
-    """The command cannot be done: one sentence with the way out."""
-
-
-class Directory:
-    """The files of one cloud."""
-
-    def __init__(self, root: Path, name: str) -> None:
-        self.name = name
-        self.path = root.absolute() / name
-        self.log = self.path / "server.log"
-        self._pid = self.path / "server.pid"
-        self._lock = self.path / "lock"
-
-    def make(self) -> None:
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the directory for the life of a server."""
-        with self._lock.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise Refusal(f"Cloud {self.name} is running already.") from None
-            self._pid.write_text(str(os.getpid()))
-            try:
-                yield
-            finally:
-                self._pid.unlink(missing_ok=True)
-
-    def server(self) -> int:
-        """The process id of the running server, 0 if there is none."""
-        try:
-            with self._lock.open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return 0
-        except OSError:  # somebody holds it
-            with suppress(OSError, ValueError):
-                return int(self._pid.read_text())
-        return 0
-
-    def last_words(self) -> str:
-        """The last line that the server wrote."""
-        with suppress(OSError):
-            lines = self.log.read_text(errors="replace").splitlines()
-            return next((line for line in reversed(lines) if line.strip()), "")
-        return ""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -129,7 +78,6 @@ def _parser() -> argparse.ArgumentParser:
     bases.add_argument("--rootfs", type=Path, default=Path("build/rootfs"), help="where base images are cached")
     bases.add_argument("--refresh", action="store_true", help="build anew from today's packages")
     bases.set_defaults(command=_base, name="main", state_dir=Path("build/localcloud"))
-    verb("serve", _serve, "Run the API in the foreground (what up does in the background).")
     return parser
 
 
@@ -157,16 +105,13 @@ def _tell(text: str) -> None:
 
 
 def _up(options: argparse.Namespace, directory: Directory) -> int:
-    from localcloud.cloud import Settings  # moto takes a second to load
-
     podman = Podman()
     podman.require()
     directory.make()
     before = Settings.read(directory.path)
     if before is not None and options.subnet not in {None, before.subnet}:
         raise Refusal(f"Cloud {options.name} has the network {before.subnet}; take it down before you choose another.")
-    if directory.server():
-        assert before is not None
+    if before is not None and directory.server():
         if options.port not in {None, before.port}:
             raise Refusal(f"Cloud {options.name} is up on port {before.port}; stop it before you choose another.")
         _wait_ready(directory, before.port)
@@ -183,7 +128,7 @@ def _up(options: argparse.Namespace, directory: Directory) -> int:
     settings.write(directory.path)
     with directory.log.open("ab") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "localcloud", "serve", "--name", options.name, "--state-dir", directory.path.parent],
+            [sys.executable, "-m", "localcloud.daemon", directory.path],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_root()), os.environ.get("PYTHONPATH", "")])},
         )  # fmt: skip
@@ -196,21 +141,10 @@ def _root() -> Path:
     return Path(__file__).resolve().parent.parent
 
 
-def _announce(options: argparse.Namespace, settings: Any) -> None:
+def _announce(options: argparse.Namespace, settings: Settings) -> None:
     if not options.quiet:
-        for key, value in environment(settings).items():
+        for key, value in settings.environment.items():
             print(f"export {key}={value}")
-
-
-def environment(settings: Any) -> dict[str, str]:
-    """What points AWS's tools at the cloud."""
-    return {
-        "AWS_ENDPOINT_URL": settings.endpoint,
-        "AWS_DEFAULT_REGION": settings.region,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
 
 
 def _wait_ready(directory: Directory, port: int, server: subprocess.Popen[bytes] | None = None) -> None:
@@ -234,36 +168,6 @@ def _get(port: int, path: str, seconds: float) -> dict[str, Any]:
     finally:
         connection.close()
     return answer
-
-
-def _serve(_: argparse.Namespace, directory: Directory) -> int:
-    from localcloud.balancer.haproxy import BalancerError
-    from localcloud.cloud import Cloud, Settings
-    from localcloud.server import Application, PortTakenError, Server
-    from localcloud.state import StateError
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("botocore").setLevel(logging.WARNING)
-    settings = Settings.read(directory.path)
-    if settings is None:
-        raise Refusal(f"There is no cloud {directory.name} in {directory.path.parent}: start one with up.")
-    with directory.held():
-        try:
-            server = Server(settings.port)
-        except PortTakenError as error:
-            raise Refusal(str(error)) from None
-        cloud = Cloud(settings, directory.path, Podman())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: server.stop())
-        cloud.start_in_background(server.stop)
-        server.serve(Application(cloud))
-        server.close()
-        if isinstance(cloud.failure, HostError | BalancerError | StateError):
-            raise Refusal(str(cloud.failure))
-        if cloud.failure is not None:
-            raise cloud.failure
-        cloud.close()
-    return 0
 
 
 def _stop(_: argparse.Namespace, directory: Directory) -> int:
@@ -292,8 +196,6 @@ def _end_server(directory: Directory) -> None:
 
 
 def _down(_: argparse.Namespace, directory: Directory) -> int:
-    from localcloud.balancer.haproxy import Haproxy
-
     podman = Podman()
     podman.require()
     _end_server(directory)
@@ -309,8 +211,6 @@ def _down(_: argparse.Namespace, directory: Directory) -> int:
 
 
 def _status(options: argparse.Namespace, directory: Directory) -> int:
-    from localcloud.cloud import Settings
-
     settings = Settings.read(directory.path)
     if settings is None or not directory.server():
         state = "down" if settings is None else "stopped"

@@ -5,17 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import json
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moto.ec2.models import ec2_backends
 from moto.elbv2.models import elbv2_backends
 
 from localcloud.autoscaling.service import AutoScaling
@@ -24,12 +21,12 @@ from localcloud.balancer.haproxy import Haproxy
 from localcloud.balancer.service import Balancer
 from localcloud.balancer.upstream import MotoElbv2
 from localcloud.clock import Clock, SystemClock
-from localcloud.ec2.backend import ACCOUNT, HostBackend, World, install
+from localcloud.ec2.backend import ACCOUNT, HostBackend, World, backend_of, install
 from localcloud.ec2.ports import Ec2
 from localcloud.faults import Faults
-from localcloud.hosts.base import Base
 from localcloud.hosts.fleet import LABEL, Fleet
 from localcloud.hosts.podman import Podman
+from localcloud.settings import Settings
 from localcloud.state import Store
 
 LOG = logging.getLogger(__name__)
@@ -37,33 +34,6 @@ TICK_SECONDS = 0.25
 _SAVE_SECONDS = 1.0
 _RESUME_SECONDS = 120
 _MINUTE = 60.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What makes one cloud differ from another."""
-
-    name: str
-    port: int
-    subnet: str
-    region: str
-    bases: list[Base] = field(default_factory=list)
-
-    def write(self, directory: Path) -> None:
-        (directory / "settings.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
-
-    @classmethod
-    def read(cls, directory: Path) -> Settings | None:
-        """The settings of the cloud in this directory; None if there is none."""
-        try:
-            values = json.loads((directory / "settings.json").read_text())
-        except FileNotFoundError:
-            return None
-        return cls(**{**values, "bases": [Base(**base) for base in values["bases"]]})
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
 
 class Cloud:
@@ -104,9 +74,7 @@ class Cloud:
 
     def backend(self) -> HostBackend:
         """EC2 of the cloud's region."""
-        backend = ec2_backends[ACCOUNT][self.settings.region]
-        assert isinstance(backend, HostBackend)
-        return backend
+        return backend_of(self.settings.region)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -119,8 +87,7 @@ class Cloud:
         state = self._store.load()
         install(self.world)
         with self.lock:
-            for base in self.settings.bases:
-                self.backend().register_base(base)
+            self.backend().register_bases(self.settings.bases)
             if state is not None:
                 self.fleet.load(state["fleet"])
                 self.autoscaling.load(state["autoscaling"])

@@ -27,7 +27,7 @@ from moto.iam.responses import IamResponse
 from moto.kms.responses import KmsResponse
 from moto.ssm.responses import SimpleSystemManagerResponse
 from moto.sts.responses import TokenResponse
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
 from localcloud.cloud import Cloud
@@ -136,7 +136,7 @@ class Application:
         model = _operation(_OWN[service], operation)
         parser = PROTOCOL_PARSERS["query"](model, timestamp_parser=parse_timestamp)
         try:
-            params = parser.parse({"values": request.values})
+            params = parser.parse({"values": request.values})  # type: ignore[typeddict-item] # a query has no more
         except (RequestParserError, ValueError) as error:
             raise ApiError("ValidationError", f"The parameters of {operation} cannot be read: {error}") from None
         handler = self._cloud.autoscaling if service == "autoscaling" else self._cloud.balancer
@@ -160,22 +160,29 @@ class Server:
             self._socket.bind((HOST, port))
         except OSError as error:
             self._socket.close()
-            raise PortTakenError(f"Port {port} cannot be used ({error.strerror}): choose another with --port.") from None
+            raise PortTakenError(
+                f"Port {port} cannot be used ({error.strerror}): choose another with --port."
+            ) from None
         self._socket.listen(128)
         self.port = int(self._socket.getsockname()[1])
-        self._server: BaseWSGIServer | None = None
+        self._stopping = threading.Event()
 
     def serve(self, application: Application) -> None:
         """Answer requests until ``stop``."""
-        self._server = make_server(
+        server = make_server(
             HOST, self.port, application, threaded=True, request_handler=_Handler, fd=self._socket.fileno()
         )
-        self._server.serve_forever(poll_interval=0.1)
+
+        def wait() -> None:
+            self._stopping.wait()
+            server.shutdown()
+
+        threading.Thread(target=wait, daemon=True).start()
+        server.serve_forever(poll_interval=0.1)
 
     def stop(self) -> None:
-        """End ``serve``; callable from a signal handler."""
-        if self._server is not None:
-            threading.Thread(target=self._server.shutdown, daemon=True).start()
+        """End ``serve``, now or as soon as it begins; callable from a signal handler."""
+        self._stopping.set()
 
     def close(self) -> None:
         self._socket.close()
@@ -198,7 +205,8 @@ class _Refusal(ServiceException):
 
 def _operation(service: str, operation: str) -> OperationModel:
     try:
-        return get_service_model(service).operation_model(operation)
+        model: OperationModel = get_service_model(service).operation_model(operation)
+        return model
     except Exception:
         raise ApiError("InvalidAction", f"The action {operation} is not valid for this web service.") from None
 

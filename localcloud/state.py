@@ -12,6 +12,7 @@ import os
 import pickle
 import sys
 import types
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,9 @@ class Store:
                 file.write(content)
             part.replace(self._path)
         except OSError as error:
-            raise StateError(f"The state could not be saved in {self._path}: {error.strerror}: free some space.") from None
+            raise StateError(
+                f"The state could not be saved in {self._path}: {error.strerror}: free some space."
+            ) from None
         self._written = content
         return True
 
@@ -75,19 +78,28 @@ class Store:
 def _moto() -> dict[str, dict[str, dict[str, Any]]]:
     return {
         backends.service_name: {account: dict(regions.items()) for account, regions in backends.items()}
-        for backends in BackendDict._instances
+        for backends in BackendDict._instances  # type: ignore[misc] # of any kind
     }
 
 
 class _Pickler(pickle.Pickler):
-    """Knows lambdas too: moto has some as factories of its defaultdicts."""
+    """Knows two things that moto's state holds and pickle refuses: lambdas as factories of defaultdicts, and
+    subclasses of defaultdict that are made with other arguments."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, types.FunctionType) and obj.__name__ == "<lambda>" and obj.__closure__ is None:
             return _lambda, (marshal.dumps(obj.__code__), obj.__module__)
+        if isinstance(obj, defaultdict) and type(obj) is not defaultdict:
+            return _empty, (type(obj), obj.default_factory), vars(obj), None, iter(obj.items())
         return NotImplemented
 
 
 def _lambda(code: bytes, module: str) -> types.FunctionType:
     __import__(module)
     return types.FunctionType(marshal.loads(code), vars(sys.modules[module]))  # noqa: S302 - as above
+
+
+def _empty(kind: type[defaultdict[Any, Any]], factory: Any) -> defaultdict[Any, Any]:
+    made = kind.__new__(kind)
+    made.default_factory = factory
+    return made

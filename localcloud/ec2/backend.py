@@ -13,10 +13,10 @@ import hashlib
 import ipaddress
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any, ClassVar, cast
 
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import (
@@ -215,9 +215,9 @@ class HostBackend(EC2Backend):
             changed.append((instance, previous))
         return changed
 
-    def describe_instance_status(
+    def describe_instance_status(  # type: ignore[override] # its caller takes either
         self, instance_ids: list[str], include_all_instances: bool, filters: Any
-    ) -> list[dict[str, Any]]:  # type: ignore[override]
+    ) -> list[dict[str, Any]]:
         """Status checks say what the hosts' own systemd says."""
         described = []
         for instance in super().describe_instance_status(instance_ids, include_all_instances, filters):
@@ -317,7 +317,7 @@ class HostBackend(EC2Backend):
     ) -> Ami:
         podman_image = self.podman_image(source_image_id)
         ami = super().copy_image(source_image_id, source_region, name, description)
-        _as_ebs(ami, self.amis[source_image_id].architecture)
+        _as_ebs(ami, str(self.amis[source_image_id].architecture))
         self.podman_images[ami.id] = podman_image
         return ami
 
@@ -326,33 +326,35 @@ class HostBackend(EC2Backend):
         self.podman_images.pop(ami_id, None)
         self.sweep_images()
 
-    def register_base(self, base: Base) -> None:
-        """Make a base image an AMI under Debian's name and owner, unless it is one already."""
-        ami_id = "ami-" + hashlib.sha256(f"{base.ami_name} {base.sha256}".encode()).hexdigest()[:17]
-        if ami_id in self.amis:
-            return
-        ami = Ami(
-            self,
-            ami_id,
-            name=base.ami_name,
-            description=f"{base.release} ({base.architecture}), built here",
-            owner_id=DEBIAN_OWNER,
-            public=True,
-            creation_date=datetime.strptime(base.date, "%Y%m%d").replace(tzinfo=UTC).replace(tzinfo=None),
-            image_location=f"{DEBIAN_OWNER}/{base.ami_name}",
-        )
-        _as_ebs(ami, {"amd64": "x86_64"}.get(base.architecture, base.architecture))
-        self.amis[ami_id] = ami
-        self.podman_images[ami_id] = base.tag
+    def register_bases(self, bases: Iterable[Base]) -> None:
+        """Make base images AMIs under Debian's name and owner; those whose podman image is gone are so no more."""
+        for ami_id, image in list(self.podman_images.items()):
+            if self.amis[ami_id].owner_id == DEBIAN_OWNER and not self.world.fleet.podman.has_image(image):
+                del self.podman_images[ami_id], self.amis[ami_id]
+        for base in bases:
+            ami_id = "ami-" + hashlib.sha256(f"{base.ami_name} {base.sha256}".encode()).hexdigest()[:17]
+            if ami_id in self.amis:
+                continue
+            ami = Ami(
+                self,
+                ami_id,
+                name=base.ami_name,
+                description=f"{base.release} ({base.architecture}), built here",
+                owner_id=DEBIAN_OWNER,
+                public=True,
+                creation_date=datetime.strptime(base.date, "%Y%m%d"),  # moto wants it naive
+                image_location=f"{DEBIAN_OWNER}/{base.ami_name}",
+            )
+            _as_ebs(ami, {"amd64": "x86_64"}.get(base.architecture, base.architecture))
+            self.amis[ami_id] = ami
+            self.podman_images[ami_id] = base.tag
 
     def sweep_images(self) -> None:
         """Remove the disks of images that are deregistered; one that a host still uses goes with that host."""
         kept, podman = set(self.podman_images.values()), self.world.fleet.podman
 
         def sweep() -> None:
-            podman.untag(
-                tag for tag in podman.images(self.world.images) if tag not in kept and "/draft:" not in tag
-            )
+            podman.untag(tag for tag in podman.images(self.world.images) if tag not in kept and "/draft:" not in tag)
 
         self.world.fleet.background(sweep)
 
@@ -393,16 +395,12 @@ class InstanceObserver(Observer):
         self._backend().sweep_images()
 
     def _backend(self) -> HostBackend:
-        backend = ec2_backends[ACCOUNT][self._world.region]
-        assert isinstance(backend, HostBackend)
-        return backend
+        return backend_of(self._world.region)
 
     def _instance(self, host: Host) -> Instance | None:
         return self._backend().get_instance_by_id(host.id)
 
-    def _set(
-        self, host: Host, state: str, reason: tuple[str, str] = ("", ""), only: set[str] | None = None
-    ) -> None:
+    def _set(self, host: Host, state: str, reason: tuple[str, str] = ("", ""), only: set[str] | None = None) -> None:
         instance = self._instance(host)
         if instance is not None and (only is None or instance.state in only):
             _set_state(instance, state, reason)
@@ -413,9 +411,12 @@ def install(world: World) -> HostBackend:
     HostBackend.world = world
     ec2_backends.backend = HostBackend
     world.fleet.observer = InstanceObserver(world)
-    backend = ec2_backends[ACCOUNT][world.region]
-    assert isinstance(backend, HostBackend)
-    return backend
+    return backend_of(world.region)
+
+
+def backend_of(region: str) -> HostBackend:
+    """EC2 of a region, once ``install`` was called."""
+    return cast(HostBackend, ec2_backends[ACCOUNT][region])
 
 
 def _set_state(instance: Instance, state: str, reason: tuple[str, str] = ("", "")) -> None:

@@ -29,10 +29,11 @@ PACKAGES = (
     "systemd,systemd-sysv,dbus,libpam-systemd,udev,cloud-init,openssh-server,sudo,python3,python3-apt,"
     "ca-certificates,curl,iproute2,iputils-ping,less,netbase,procps,tzdata"
 )
-_RECIPE = 1  # raise it when what is below changes, so that cached files are built anew
+_RECIPE = 2  # raise it when what is below changes, so that cached files are built anew
 _BUILD_SECONDS = 900
 
-# As in Debian's images for AWS: user admin with sudo, no passwords. The locale is the one that needs no package.
+# As in Debian's images for AWS: user admin with sudo, no passwords. The locale is the one that needs no package;
+# RSA host keys and their fingerprints on a console that nobody sees would cost half a boot.
 _CLOUD_CFG = """\
 system_info:
   default_user:
@@ -44,6 +45,8 @@ system_info:
     lock_passwd: true
 locale: false
 apt_preserve_sources_list: true
+ssh_genkeytypes: [ed25519, ecdsa]
+ssh: {emit_keys_to_console: false}
 """
 # No identity is baked: cloud-init makes host keys, systemd the machine-id.
 _CUSTOMIZE = f"""\
@@ -54,6 +57,7 @@ echo LANG=C.UTF-8 > "$1/etc/default/locale"
 : > "$1/etc/machine-id"
 rm -f "$1"/etc/ssh/ssh_host_* "$1/etc/hostname" "$1/etc/resolv.conf" "$1/var/lib/dbus/machine-id"
 rm -rf "$1"/var/log/apt "$1"/var/log/*.log "$1"/var/cache/debconf/*-old
+touch "$1/etc/.updated" "$1/var/.updated"  # nothing to catch up with at the first boot
 """
 
 Progress = Callable[[str], None]
@@ -108,7 +112,7 @@ def ensure(release: str, rootfs: Path, podman: Podman, progress: Progress, *, re
         progress(f"{release}: importing")
         change = ('CMD ["/sbin/init"]', "STOPSIGNAL SIGRTMIN+3")
         podman("import", "--quiet", *[f"--change={line}" for line in change], str(tar), base.tag, seconds=300)
-    podman.tag(base.tag, base.alias)
+        podman.tag(base.tag, base.alias)
     return base
 
 
@@ -144,11 +148,21 @@ def _build(release: str, tar: Path, progress: Progress) -> Base:
 
 def _follow(command: list[str], progress: Progress) -> None:
     """Run mmdebstrap, telling its steps; its last complaint becomes the error."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
     lines: SimpleQueue[str] = SimpleQueue()
-    stream = process.stderr
-    reader = threading.Thread(target=lambda: [lines.put(raw.decode(errors="replace").strip()) for raw in stream])
+
+    def read() -> None:
+        for line in process.stderr or ():
+            lines.put(line.strip())
+
+    reader = threading.Thread(target=read, daemon=True)
     reader.start()
     complaint, started = "it said nothing", time.monotonic()
     try:

@@ -132,7 +132,12 @@ class Podman:
         """Run ``podman ARGS`` and return what it printed. Raises HostError with podman's own last words."""
         try:
             done = subprocess.run(
-                ["podman", *args], capture_output=True, text=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
+                ["podman", *args],
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                check=False,
+                stdin=subprocess.DEVNULL,
             )
         except FileNotFoundError:
             raise HostError("podman is missing: install it (apt-get install podman).") from None

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is known of a cloud without talking to it: its settings and its files."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from localcloud.hosts.base import Base
+
+
+class Refusal(Exception):  # noqa: N818 - it is what the user reads
+    """The command cannot be done: one sentence with the way out."""
+
+
+class Directory:
+    """The files of one cloud."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.name = name
+        self.path = root.absolute() / name
+        self.log = self.path / "server.log"
+        self._pid = self.path / "server.pid"
+        self._lock = self.path / "lock"
+
+    def make(self) -> None:
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the directory for the life of a server."""
+        with self._lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise Refusal(f"Cloud {self.name} is running already.") from None
+            self._pid.write_text(str(os.getpid()))
+            try:
+                yield
+            finally:
+                self._pid.unlink(missing_ok=True)
+
+    def server(self) -> int:
+        """The process id of the running server, 0 if there is none."""
+        try:
+            with self._lock.open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return 0
+        except OSError:  # somebody holds it
+            with suppress(OSError, ValueError):
+                return int(self._pid.read_text())
+        return 0
+
+    def last_words(self) -> str:
+        """The last line that the server wrote."""
+        with suppress(OSError):
+            lines = self.log.read_text(errors="replace").splitlines()
+            return next((line for line in reversed(lines) if line.strip()), "")
+        return ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes one cloud differ from another."""
+
+    name: str
+    port: int
+    subnet: str
+    region: str
+    bases: list[Base] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What points AWS's tools at the cloud."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def write(self, directory: Path) -> None:
+        (directory / "settings.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, directory: Path) -> Settings | None:
+        """The settings of the cloud in this directory; None if there is none."""
+        try:
+            values = json.loads((directory / "settings.json").read_text())
+        except FileNotFoundError:
+            return None
+        return cls(**{**values, "bases": [Base(**base) for base in values["bases"]]})
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
