@@ -17,9 +17,6 @@ locals {
     "boring:family" = var.family
   })
 
-  role_variables = merge(var.role_variables, {
-    image_roles      = var.roles
-    image_lock       = var.lock
-    image_wheelhouse = var.wheelhouse == "" ? "" : abspath("${path.root}/../${var.wheelhouse}")
-  })
+  role_files     = { for name, relative in var.role_files : name => abspath("${path.root}/../${relative}") }
+  role_variables = merge(var.role_variables, local.role_files, { image_roles = var.roles, image_lock = var.lock })
 }

@@ -47,16 +47,23 @@ source "amazon-ebs" "cpu" {
     delete_on_termination = true
   }
 
+  # How often EC2 is asked whether something is done, and for how long: 30 minutes.
+  aws_polling {
+    delay_seconds = 3
+    max_attempts  = 600
+  }
+
   metadata_options {
     http_endpoint               = "enabled"
     http_tokens                 = "required"
     http_put_response_hop_limit = 1
   }
 
-  ssh_username                          = var.ssh_username
-  ssh_interface                         = var.ssh_interface
+  ssh_username  = var.ssh_username
+  ssh_interface = var.ssh_interface
+  # golang.org/x/crypto 0.52 spins for ever in a keep-alive to a session that has ended, half a core for the whole build.
+  ssh_keep_alive_interval               = "-1s"
   ssh_timeout                           = "5m"
-  ssh_clear_authorized_keys             = true
   temporary_key_pair_type               = "ed25519"
   temporary_security_group_source_cidrs = var.ssh_cidrs
   shutdown_behavior                     = "terminate"

@@ -29,10 +29,10 @@ variable "role_variables" {
   default     = {}
 }
 
-variable "wheelhouse" {
-  type        = string
-  description = "Directory of Python wheels for the image, relative to the directory above this one. Empty: from PyPI."
-  default     = ""
+variable "role_files" {
+  type        = map(string)
+  description = "Variables for the roles that are paths on this machine, relative to the directory above this one."
+  default     = {}
 }
 
 variable "lock" {

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The conversion API: takes requests, hands the work to NATS.
 
-family     = "api"
-roles      = ["boring.fleet.base", "boring.fleet.conversion_api"]
-wheelhouse = "build/wheelhouse/api"
+family = "api"
+roles  = ["boring.fleet.base", "boring.fleet.conversion_api"]
+
+role_files = {
+  conversion_api_wheelhouse = "build/wheelhouse/api/api-3.13-x86_64.tar"
+}

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The conversion engine: takes work from NATS, converts, caches in Redis.
 
-family     = "engine"
-roles      = ["boring.fleet.base", "boring.fleet.conversion_engine"]
-wheelhouse = "build/wheelhouse/engine"
+family = "engine"
+roles  = ["boring.fleet.base", "boring.fleet.conversion_engine"]
+
+role_files = {
+  conversion_engine_wheelhouse = "build/wheelhouse/engine/engine-3.13-x86_64.tar"
+}

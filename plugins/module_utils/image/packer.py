@@ -232,7 +232,7 @@ _PREFIX = re.compile(r"^(?:==> |    )(?P<build>[\w.-]+): ?(?P<text>.*)$")
 _BEGINS = re.compile(r"^Provisioning with ")
 _FAILED = re.compile(r"^(?:Provisioning step had errors|Step \"\w+\" errored|Error )")
 _VERDICT = re.compile(r"^Build '(?P<build>[^']+)' errored after [^:]+: (?P<reason>.*)$")
-_NOISE = re.compile(r"^(?:PLAY RECAP|\S+ +: ok=\d+ .*|Executing Ansible: .*|\s*)$")
+_NOISE = re.compile(r"^(?:PLAY RECAP .*|\S+ +: ok=\d+ .*|Executing Ansible: .*|\s*)$")
 _LINES, _WIDTH = 12, 400
 
 
