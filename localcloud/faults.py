@@ -10,7 +10,7 @@ api        ``operation`` ("*": any), ``code`` Throttling, ``message`` Rate excee
 launch     ``code`` InsufficientInstanceCapacity, ``message``, ``zone`` (null: any), ``times`` 1 (null: until cleared)
 boot       ``outcome`` hang or die, ``times`` 1: what becomes of the next hosts that are launched
 target     ``outcome`` unhealthy, ``times`` 1: the next hosts launched never pass a load balancer's health check
-lag        ``seconds``: descriptions of Auto Scaling groups show a write only this much later (0 turns it off)
+lag        ``seconds``: descriptions of Auto Scaling groups and tags show a write only this much later (0: off)
 =========  ===========================================================================================================
 """
 
@@ -68,9 +68,7 @@ class LagFault:
 
 
 Fault = ApiFault | LaunchFault | BootFault | TargetFault | LagFault
-_KINDS: dict[str, type[Fault]] = {
-    cls.kind: cls for cls in (ApiFault, LaunchFault, BootFault, TargetFault, LagFault)
-}
+_KINDS: dict[str, type[Fault]] = {cls.kind: cls for cls in (ApiFault, LaunchFault, BootFault, TargetFault, LagFault)}
 
 
 @dataclass

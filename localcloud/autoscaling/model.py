@@ -129,6 +129,10 @@ class Model:
                 due = min(due, instance.since + self.timing.proceed)
         for instance in group.warm.values():
             due = min([due, *(wait.deadline for wait in instance.waits if wait.result is None)])
+        if group.max_lifetime:
+            due = min(
+                [due, *(i.launched + group.max_lifetime for i in group.instances.values() if i.state == IN_SERVICE)]
+            )
         if group.next_launch > now and (group.capacity() < group.desired or len(group.warm) < warmpool.wanted(group)):
             due = min(due, group.next_launch)
         return min(due, refresh.next_due(group, now))
@@ -180,20 +184,23 @@ class Model:
                 return False
             if not instance.forced:
                 self.begin_waits(group, instance, TERMINATION, TERMINATING_WAIT, now)
-            if not instance.waits:
-                self._halt(group, instance)
-            return True
+            return bool(instance.waits) or self._halt(group, instance)
         if instance.state == TERMINATING_WAIT:
             return self._after_termination_hooks(instance, now)
-        if now < instance.since + self.timing.proceed:
-            return False
-        self._halt(group, instance)
-        return True
+        return now >= instance.since + self.timing.proceed and self._halt(group, instance)
 
-    def _halt(self, group: Group, instance: Instance) -> None:
+    def _halt(self, group: Group, instance: Instance) -> bool:
+        """Have the host terminated; False when EC2 refuses for now (the next tick asks again)."""
+        try:
+            self.hosts.terminate(instance.id)
+        except ApiError as refusal:
+            activity = group.activities.get(instance.activity or "")
+            if activity is not None:
+                activity.message = refusal.message
+            return False
         instance.halted = True
         self._progress(group, instance.activity, "InProgress", 50)
-        self.hosts.terminate(instance.id)
+        return True
 
     def _step_out(self, group: Group, instance: Instance, now: float) -> bool:
         """Into standby or out of the group, once it is drained."""
@@ -380,10 +387,9 @@ class Model:
         group.ailing = []
         if group.max_lifetime:
             for instance in list(group.instances.values()):
-                if instance.state == IN_SERVICE and now - instance.launched > group.max_lifetime:
+                if instance.state == IN_SERVICE and now - instance.launched >= group.max_lifetime:
                     cause = f"At {stamp} an instance was taken out of service in response to a max instance lifetime violation."
                     self._terminate(group, instance, cause, now)
-                    return  # one at a time
 
     # ---- capacity ------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from localcloud.autoscaling import placement, refresh, shapes, warmpool, words
-from localcloud.autoscaling.model import NEVER, Model, Timing, template_of
+from localcloud.autoscaling.model import NEVER, SIX_WEEKS, Model, Timing, template_of
 from localcloud.autoscaling.ports import Hosts, HostStatus, LaunchOrder, Subnets, Targets, Templates
 from localcloud.autoscaling.state import (
     ENTERING_STANDBY,
@@ -146,7 +146,13 @@ class AutoScaling:
                     self.model.tick(group)
                     if group.deleting and not group.instances and not group.warm:
                         del groups[group.name]
-                        self._deleted.setdefault(region, []).append(group)
+                        self._bury(region, group)
+
+    def _bury(self, region: str, group: Group) -> None:
+        """Keep a deleted group as long as AWS tells of its activities."""
+        group.deleted = self._clock.now()
+        kept = [old for old in self._deleted.get(region, []) if old.deleted >= group.deleted - SIX_WEEKS]
+        self._deleted[region] = [*kept, group]
 
     def next_due(self) -> float:
         """When time alone will next have something to do (unix seconds; infinity when nothing is waiting)."""
@@ -204,16 +210,17 @@ class AutoScaling:
 
     def _remember(self, params: Params, region: str) -> None:
         """Before a write: what descriptions go on showing while they lag behind."""
-        lag = self.faults.lag
+        now, lag = self._clock.now(), self.faults.lag
         if lag <= 0:
             return
-        name = params.get("AutoScalingGroupName")
-        group = self._groups.get(region, {}).get(name or "")
-        if group is None and "InstanceId" in params:
-            group = self._owner(params["InstanceId"], region)
-        key = (region, group.name if group else str(name))
-        if self._clock.now() >= self._stale.get(key, (0.0, None))[0]:
-            self._stale[key] = (self._clock.now() + lag, shapes.group(group) if group else None)
+        names = {params.get("AutoScalingGroupName"), *(tag.get("ResourceId") for tag in params.get("Tags") or [])}
+        if "InstanceId" in params:
+            owner = self._owner(params["InstanceId"], region)
+            names.add(owner.name if owner else None)
+        for name in names - {None}:
+            group = self._groups.get(region, {}).get(str(name))
+            if now >= self._stale.get((region, str(name)), (0.0, None))[0]:
+                self._stale[region, str(name)] = (now + lag, shapes.group(group) if group else None)
 
     def _shown(self, region: str) -> list[dict[str, Any]]:
         """Every group as DescribeAutoScalingGroups tells it, stale where that lags."""
@@ -634,7 +641,7 @@ class AutoScaling:
             group.tags[tag["Key"]] = Tag(tag.get("Value") or "", bool(tag.get("PropagateAtLaunch", False)))
 
     def _op_describe_tags(self, params: Params, region: str) -> dict[str, Any]:
-        rows = [tag for group in self._groups.get(region, {}).values() for tag in shapes.tags(group)]
+        rows = [tag for shape in self._shown(region) for tag in shape["Tags"]]
         fields = {"auto-scaling-group": "ResourceId", "key": "Key", "value": "Value"}
         for wanted in params.get("Filters") or []:
             values = wanted.get("Values", [])

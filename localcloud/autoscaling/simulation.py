@@ -39,10 +39,10 @@ import botocore.validate
 from botocore import xform_name
 from botocore.exceptions import ClientError, ParamValidationError
 
+from localcloud.autoscaling import shapes
 from localcloud.autoscaling.model import NEVER, Timing, traffic_places
 from localcloud.autoscaling.ports import HostStatus, LaunchOrder, TargetHealth
 from localcloud.autoscaling.service import AutoScaling
-from localcloud.autoscaling.shapes import when
 from localcloud.autoscaling.state import IN_SERVICE, TERMINATING_STATES, Group
 from localcloud.clock import VirtualClock
 from localcloud.errors import ApiError
@@ -315,15 +315,7 @@ class SimulatedCloud:
 
     def shape(self, group: str) -> dict[str, Any]:
         """The group as DescribeAutoScalingGroups tells it, uncounted and without lag."""
-        lag, self.faults.armed = self.faults.armed, []
-        try:
-            found = self.autoscaling.handle("DescribeAutoScalingGroups", {"AutoScalingGroupNames": [group]}, REGION)
-        finally:
-            self.faults.armed = lag
-        shapes: list[dict[str, Any]] = found["AutoScalingGroups"]
-        if not shapes:
-            raise KeyError(group)
-        return shapes[0]
+        return shapes.group(self._state(group))
 
     def in_service(self, group: str) -> list[str]:
         """Ids of the group's instances in service."""
@@ -550,7 +542,7 @@ class _Hosts:
             "InstanceId": host.id,
             "ImageId": host.image_id,
             "InstanceType": host.type,
-            "LaunchTime": when(host.launched),
+            "LaunchTime": shapes.when(host.launched),
             "Placement": {"AvailabilityZone": host.order.zone},
             "SubnetId": host.order.subnet_id,
             "State": {"Name": state},
@@ -842,7 +834,7 @@ class _Templates:
         return {
             "LaunchTemplateId": template.id,
             "LaunchTemplateName": template.name,
-            "CreateTime": when(template.created),
+            "CreateTime": shapes.when(template.created),
             "DefaultVersionNumber": template.default,
             "LatestVersionNumber": max(template.versions),
         }
@@ -852,7 +844,7 @@ class _Templates:
             "LaunchTemplateId": template.id,
             "LaunchTemplateName": template.name,
             "VersionNumber": number,
-            "CreateTime": when(template.created),
+            "CreateTime": shapes.when(template.created),
             "DefaultVersion": number == template.default,
             "LaunchTemplateData": template.versions[number],
         }

@@ -229,6 +229,7 @@ class Group:
     distribution: dict[str, Any] | None = None  # AvailabilityZoneDistribution
     deletion_protection: str | None = None
     status: str | None = None
+    deleted: float = 0.0  # when it was gone
     instances: dict[str, Instance] = field(default_factory=dict)
     warm_pool: WarmPool | None = None
     warm: dict[str, Instance] = field(default_factory=dict)

@@ -163,6 +163,25 @@ def test_descriptions_lag_behind_writes(web: SimulatedCloud) -> None:
     assert seen() == (2, "Terminating")
 
 
+def test_tags_lag_as_well(web: SimulatedCloud) -> None:
+    web.faults.add({"kind": "lag", "seconds": 20})
+    asg = web.client("autoscaling")
+    asg.create_or_update_tags(Tags=[{"ResourceId": "web", "Key": "lock", "Value": "me"}])
+    assert asg.describe_tags()["Tags"] == []
+    web.sleep(20)
+    assert [tag["Key"] for tag in asg.describe_tags()["Tags"]] == ["lock"]
+    assert [tag["Key"] for tag in web.shape("web")["Tags"]] == ["lock"]
+
+
+def test_what_exceeds_its_lifetime_is_replaced(cloud: SimulatedCloud) -> None:
+    cloud.create_group("web", size=2, MaxInstanceLifetime=86400)
+    first = set(cloud.in_service("web"))
+    cloud.sleep(86400)
+    cloud.sleep(600)
+    assert first.isdisjoint(cloud.in_service("web"))
+    assert count(cloud, "InService") == 2
+
+
 def test_a_thousand_instances_roll_in_seconds() -> None:
     size, batch = 1000, 10
     cloud = SimulatedCloud(boot=90, deregistration_delay=30)
