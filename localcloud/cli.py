@@ -19,7 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from localcloud.balancer.haproxy import Haproxy
 from localcloud.hosts import base
 from localcloud.hosts.fleet import LABEL
 from localcloud.hosts.podman import STOP_SECONDS, HostError, Podman
@@ -132,7 +131,12 @@ def _up(options: argparse.Namespace, directory: Directory) -> int:
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_root()), os.environ.get("PYTHONPATH", "")])},
         )  # fmt: skip
-    _wait_ready(directory, settings.port, server)
+    try:
+        _wait_ready(directory, settings.port, server)
+    except Refusal:
+        if before is None:
+            _down(options, directory)  # nothing was made that is worth keeping
+        raise
     _announce(options, settings)
     return 0
 
@@ -200,6 +204,8 @@ def _down(_: argparse.Namespace, directory: Directory) -> int:
     podman.require()
     _end_server(directory)
     if (directory.path / "haproxy").exists():
+        from localcloud.balancer.haproxy import Haproxy  # noqa: PLC0415 - brings moto along, which takes a second
+
         Haproxy(directory.path / "haproxy").stop()  # a server that was killed left it behind
     podman.remove(*[container.name for container in podman.containers(**{LABEL: directory.name})])
     podman.untag(podman.images(f"localhost/lc-{directory.name}/"))

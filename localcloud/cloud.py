@@ -15,11 +15,8 @@ from typing import Any
 
 from moto.elbv2.models import elbv2_backends
 
+from localcloud import balancer
 from localcloud.autoscaling.service import AutoScaling
-from localcloud.balancer.ec2 import MotoInstances
-from localcloud.balancer.haproxy import Haproxy
-from localcloud.balancer.service import Balancer
-from localcloud.balancer.upstream import MotoElbv2
 from localcloud.clock import Clock, SystemClock
 from localcloud.ec2.backend import ACCOUNT, HostBackend, World, backend_of, install
 from localcloud.ec2.ports import Ec2
@@ -60,14 +57,7 @@ class Cloud:
             self.fleet, self._clock, self.faults, self.lock,
         )  # fmt: skip
         ports = Ec2(self.backend)
-        self.balancer = Balancer(
-            cloud=settings.name,
-            account=ACCOUNT,
-            upstream=MotoElbv2(),
-            proxy=Haproxy(directory / "haproxy"),
-            instances=MotoInstances(ACCOUNT),
-            clock=self._clock,
-        )
+        self.balancer = balancer.create(settings.name, directory / "haproxy", ACCOUNT, self._clock)
         self.autoscaling = AutoScaling(
             hosts=ports, targets=self.balancer, templates=ports, subnets=ports, clock=self._clock, faults=self.faults
         )
@@ -205,8 +195,8 @@ class Cloud:
                     for group in groups
                 ],
                 "load_balancers": [
-                    {"name": balancer.name, "address": balancer.dns_name}
-                    for balancer in elbv2_backends[ACCOUNT][region].load_balancers.values()
+                    {"name": item.name, "address": item.dns_name}
+                    for item in elbv2_backends[ACCOUNT][region].load_balancers.values()
                 ],
                 "images": [
                     {"id": ami.id, "name": ami.name, "owner": ami.owner_id} for ami in backend.amis.values()
