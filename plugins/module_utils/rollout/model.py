@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from typing import Any
 
 
@@ -159,6 +160,7 @@ class Observation:
 
     group: Group
     health: Mapping[str, str] | None = None
+    at: float = inf  # when it was asked for
     checks: Mapping[str, str] = field(default_factory=dict)
     activities: tuple[Activity, ...] = ()
     born: Mapping[str, float] = field(default_factory=dict)
@@ -310,9 +312,9 @@ class Memory:
     shortage: str = ""  # it can
     # own writes, which describe calls may show late
     pointed_at: float = 0.0  # the group's template; 0: not written
-    written_at: float = 0.0  # the desired capacity, from ... to ...; 0: not written
-    written_from: int = 0
+    written_at: float = 0.0  # the desired capacity; 0: not written
     written_to: int = 0
+    written_range: tuple[int, int] = (0, 0)  # all that it was by our last writes, which may still be shown
     suspended: bool = False
     restored: bool = False
     resumed: bool = False

@@ -159,7 +159,10 @@ class Choice:
             self._others.update(level(self._totals(), count))
 
     def take(self, desired: int, count: int, launches: int) -> list[Instance]:
-        """The next ``count`` to go, when AWS then launches so many. ``desired`` is the user's capacity."""
+        """The next ``count`` to go, when AWS then launches so many. ``desired`` is the user's capacity.
+
+        With no launches to follow, the instances that stay, old ones too, should be balanced.
+        """
         chosen: list[Instance] = []
         for key in sorted(self._ranks):
             rank = self._ranks[key]
@@ -213,7 +216,8 @@ class Choice:
             if len(order) <= _ONE_BY_ONE:
                 guesses.append(_level_one_by_one(totals, order, launches, backwards))
             for launched in guesses:
-                news = sorted((self._others[zone] + launched[zone] for zone in self._zones), reverse=True)
+                stay = self._others if launches else left
+                news = sorted((stay[zone] + launched[zone] for zone in self._zones), reverse=True)
                 beyond = sum(max(0, new - share - (index < rest)) for index, new in enumerate(news))
                 cost += beyond if backwards else 2 * beyond
         return cost, sum(number * number for number in quota.values())
@@ -276,7 +280,7 @@ def make_plan(seen: Observation, journal: Journal, policy: Policy) -> Plan:
         batches.append(
             tuple(
                 Due(instance, why_due(instance, journal.target, policy, journal.started, seen.born))
-                for instance in choice.take(desired, now, 0 if policy.held else then)
+                for instance in choice.take(desired, now, 0 if policy.one_batch else then)
             )
         )
         choice.place(then)

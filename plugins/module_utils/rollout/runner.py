@@ -371,14 +371,13 @@ class Roll:
         activities: tuple[Activity, ...] = ()
         if core.wants_activities(group, journal, policy, self._born, now):
             activities = self.cloud.activities(group.name)
-        seen = Observation(group, health, {}, activities, self._born)
+        seen = Observation(group, health, now, {}, activities, self._born)
         if health is not None and self.prober is not None:
             parts = roles(seen, journal, policy)
             checks = self._probe([i for i in parts.fresh if not seen.verdict(i)])
             seen = replace(seen, checks=checks)
-        now = self.clock()
         before = journal
-        self._journal = core.remember(seen, journal, policy, now)
+        self._journal = core.remember(seen, journal, policy, self.clock())
         self._widen(group)
         self.narrator.looked(seen, before, self._journal, policy)
         return seen
@@ -440,7 +439,7 @@ class Roll:
                 self._note(resize)
                 if to != self._shown(seen):
                     self.cloud.update(name, desired=to)
-                    self._wrote(seen.group.desired, to)
+                    self._wrote(self._shown(seen), to)
                 self._journal = replace(self.journal, surge=resize.surge)
             case Restore(max_size, spec):
                 template = replace(self.journal.target.template, version=spec) if spec else None
@@ -483,13 +482,12 @@ class Roll:
 
     def _wrote(self, before: int, after: int) -> None:
         """The desired capacity was changed by us."""
-        memory = self.journal.memory
-        now = self.clock()
-        recent = memory.written_at and now - memory.written_at < core.LAG and memory.written_to == before
-        self._remember(written_at=now, written_from=memory.written_from if recent else before, written_to=after)
+        memory, now = self.journal.memory, self.clock()
+        recent = memory.written_range if memory.written_at and now - memory.written_at < core.LAG else (before, before)
+        span = (min(before, after, *recent), max(before, after, *recent))
+        self._remember(written_at=now, written_to=after, written_range=span)
         if self.result.during is not None:
-            during = self.result.during
-            self.result.during = replace(during, desired=max(during.desired, after))
+            self.result.during = replace(self.result.during, desired=max(self.result.during.desired, after))
 
     def _turn(self, step: Turn) -> None:
         name, now = self.request.group, self.clock()
@@ -693,13 +691,9 @@ class Roll:
     def _after(self, group: Group) -> Sizes:
         """The group's sizes; where AWS does not show our last writes yet, what they made of them."""
         memory = self.journal.memory
-        desired = memory.written_to if memory.written_at and self._lags(group) else group.desired
-        return Sizes(group.min, core.user_max(group, self.journal) if memory.restored else group.max, desired)
-
-    def _lags(self, group: Group) -> bool:
-        memory = self.journal.memory
-        low, high = sorted((memory.written_from, memory.written_to))
-        return self.clock() - memory.written_at < core.LAG and low <= group.desired <= high
+        view = core.survey(Observation(group), self.journal, self.policy, self.clock())
+        largest = core.user_max(group, self.journal) if memory.restored else group.max
+        return Sizes(group.min, largest, view.actual)
 
     def _diff(self, group: Group, plan: Plan, target: Target) -> dict[str, str]:
         due = {item.instance.id for batch in plan.batches for item in batch}

@@ -89,21 +89,22 @@ class View:
 def survey(seen: Observation, journal: Journal, policy: Policy, now: float) -> View:
     """Sort the instances, and tell the user's part of the desired capacity from ours."""
     memory = journal.memory
-    actual, settled = _actual(seen.group, memory, now)
+    actual, settled = _actual(seen, memory, now)
     parts = roles(seen, journal, policy)
     coming = tuple(instance for instance in parts.fresh if instance.id not in memory.proven)
     present = units(parts.old) + units(parts.fresh) + units(parts.kept)
     return View(parts, actual - journal.surge, actual, settled, coming, actual - present)
 
 
-def _actual(group: Group, memory: Memory, now: float) -> tuple[int, bool]:
+def _actual(seen: Observation, memory: Memory, now: float) -> tuple[int, bool]:
     """The group's desired capacity, and whether what it shows can be trusted."""
-    if not memory.written_at or group.desired == memory.written_to:
-        return group.desired, True
-    low, high = sorted((memory.written_from, memory.written_to))
-    if now - memory.written_at < LAG and low <= group.desired <= high:
+    shown = seen.group.desired
+    if not memory.written_at or (shown == memory.written_to and seen.at > memory.written_at):
+        return shown, True
+    low, high = memory.written_range
+    if seen.at <= memory.written_at or (now - memory.written_at < LAG and low <= shown <= high):
         return memory.written_to, False
-    return group.desired, True  # somebody else changed it
+    return shown, True  # somebody else changed it
 
 
 # ---- what to ask AWS for -------------------------------------------------------------------------------------------
@@ -484,7 +485,9 @@ def _turn(seen: Observation, journal: Journal, policy: Policy, view: View, now: 
     if grow and not view.settled:
         return Wait(now + policy.poll_interval, "AWS does not show the last change of the desired capacity yet")
     shrinking = max(0, leave - launch)
-    victims = Choice(seen, parts.old, (*parts.fresh, *parts.kept), memory.draining).take(view.desired, leave, launch)
+    following = min(size, old - leave) if closing and not policy.one_batch else launch
+    choice = Choice(seen, parts.old, (*parts.fresh, *parts.kept), memory.draining)
+    victims = choice.take(view.desired, leave, following)
     if policy.drained and (waiting := [v for v in victims if v.id not in memory.drained]):
         return Drain(tuple(waiting))
     named = name_successors(victims, memory, parts.fresh)
@@ -551,7 +554,7 @@ def _take_back(seen: Observation, journal: Journal, policy: Policy, view: View, 
     # Launches that have not shown yet are given up first: writing the capacity down costs nobody an instance.
     unseen = min(by, max(0, view.owed))
     if unseen:
-        if not view.settled or now <= memory.written_at:
+        if not view.settled:
             return Wait(now + policy.poll_interval, "looking once more before the desired capacity is written")
         return Shrink(
             view.actual - unseen,
