@@ -119,6 +119,7 @@ class Registration:
     since: float = 0.0  # unix seconds: when the phase began
     until: float = 0.0  # unix seconds: when draining ends
     health: TargetHealth = REGISTERING
+    sick: bool = False  # an injected fault: it never passes a check
 
     @property
     def server(self) -> str:

@@ -122,3 +122,4 @@ class Server:
     name: str
     address: str
     port: int
+    sick: bool = False  # an injected fault: its checks go to a port where nothing listens

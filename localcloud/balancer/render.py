@@ -51,6 +51,7 @@ defaults
   http-reuse never
 """
 
+_DEAD_PORT = 1
 _PLACEHOLDER = re.compile(r"#\{(protocol|host|port|path|query)\}")
 
 
@@ -83,6 +84,11 @@ def server_options(group: TargetGroup) -> str:
     return " ".join(words)
 
 
+def own_options(server: Server) -> str:
+    """What one server's line says more than its group's."""
+    return f" port {_DEAD_PORT}" if server.sick else ""
+
+
 def config(view: View, servers: Iterable[Server] = ()) -> str:
     """The whole haproxy.cfg. Without ``servers`` it is the group of settings that only a reload can change."""
     by_backend: dict[str, list[Server]] = {}
@@ -113,9 +119,10 @@ def state(known: str, servers: Iterable[tuple[Server, TargetGroup]]) -> str:
             continue
         health = group.check.healthy + group.check.unhealthy - 1
         ssl = int(group.protocol == "HTTPS")
+        check_port = _DEAD_PORT if server.sick else group.check.port or 0
         lines.append(
             f"0 {server.backend} 0 {server.name} {server.address} 2 8 1 1 0 6 0 {health} 6 0 0 0 - "
-            f"{server.port} - {ssl} {group.check.port or 0} - - 0"
+            f"{server.port} - {ssl} {check_port} - - 0"
         )
     return "\n".join(lines) + "\n"
 
@@ -243,7 +250,7 @@ def _backend(group: TargetGroup, servers: Sequence[Server]) -> str:
             f"  http-check expect status {check.codes}",
         ]
     lines.append(f"  default-server {server_options(group)}")
-    lines += [f"  server {server.name} {server.address}:{server.port}" for server in servers]
+    lines += [f"  server {server.name} {server.address}:{server.port}{own_options(server)}" for server in servers]
     return "\n".join(lines) + "\n"
 
 

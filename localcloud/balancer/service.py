@@ -21,6 +21,7 @@ from localcloud.balancer.model import Server, TargetGroup, View, backend_name
 from localcloud.balancer.upstream import backend, backends, deregistration_delay, target_group, used_groups, view
 from localcloud.clock import Clock
 from localcloud.errors import ApiError
+from localcloud.faults import Faults
 from localcloud.service import Service
 
 log = logging.getLogger(__name__)
@@ -76,10 +77,19 @@ class Balancer:
     :param cloud: the cloud's name; load balancers' addresses are derived from it.
     :param account: the AWS account id that moto keeps its state under.
     :param upstream: moto's ELBv2 (localcloud.balancer.upstream.MotoElbv2).
+    :param faults: ``target`` faults meet the next instances that are registered.
     """
 
     def __init__(
-        self, *, cloud: str, account: str, upstream: Service, proxy: Proxy, instances: Instances, clock: Clock
+        self,
+        *,
+        cloud: str,
+        account: str,
+        upstream: Service,
+        proxy: Proxy,
+        instances: Instances,
+        clock: Clock,
+        faults: Faults | None = None,
     ) -> None:
         self._cloud = cloud
         self._account = account
@@ -87,6 +97,7 @@ class Balancer:
         self._proxy = proxy
         self._instances = instances
         self._clock = clock
+        self._faults = faults or Faults()
         self._lock = threading.RLock()
         self._targets: dict[str, list[Registration]] = {}
         self._view = View()
@@ -324,7 +335,8 @@ class Balancer:
         for target, port, zone in wanted:
             item = next((one for one in items if (one.target, one.port) == (target, port)), None)
             if item is None:
-                items.append(Registration(target, port, zone, since=self._clock.now()))
+                sick = group.target_type == "instance" and self._faults.target_outcome() is not None
+                items.append(Registration(target, port, zone, since=self._clock.now(), sick=sick))
             elif item.phase is Phase.DRAINING:
                 item.begin(Phase.INITIAL, health.REGISTERING, self._clock.now())
         self._reconcile()
@@ -368,7 +380,7 @@ class Balancer:
         if address.startswith("i-"):
             found = self._instances.find(group.arn.split(":")[3], address)
             address = found.address if found else "127.0.0.1"
-        return Server(group.backend, item.server, address, item.port)
+        return Server(group.backend, item.server, address, item.port, item.sick)
 
     def _outside(self, group: TargetGroup, item: Registration) -> TargetHealth | None:
         """Why a registered target is not used at all, if it is not."""
@@ -439,7 +451,7 @@ class Balancer:
             if status is not None:
                 return [_remove(status, cut=True)]  # the next tick adds it anew
             return [
-                f"add server {name} {server.address}:{server.port} {render.server_options(group)};"
+                f"add server {name} {server.address}:{server.port} {render.server_options(group)}{render.own_options(server)};"
                 f"set server {name} health up;set server {name} state drain;enable health {name}"
             ]
         if item.phase is Phase.INITIAL:

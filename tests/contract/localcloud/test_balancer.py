@@ -736,3 +736,25 @@ def test_instances_are_targets_by_their_private_address(
     assert wait(lambda: cloud.elb.health(group)[made.id].state == "healthy", 4)
     cloud.elb.deregister(group, made.id)
     assert cloud.elb.health(group)[made.id].state == "draining"
+
+
+def test_an_injected_target_fault_fails_real_checks(
+    cloud: Cloud, targets: Callable[[], Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = targets()
+    made = ec2_backends[ACCOUNT][REGION].run_instances(
+        "ami-12345678", 1, "", [], subnet_id=cloud.network[0].id, is_instance_type_default=True
+    ).instances[0]  # fmt: skip
+    monkeypatch.setattr(type(made), "private_ip", property(lambda _: one.address))
+    made._state.name, made._state.code = "running", 16
+    arn, address = cloud.load_balancer()
+    group = cloud.group(TargetType="instance", Port=one.port)
+    cloud.listen(arn, group, free_port(address))
+    cloud.elb._faults.add({"kind": "target"})
+    cloud.elb.register(group, made.id)
+    assert wait(lambda: cloud.elb.health(group)[made.id].state == "unhealthy", 9)
+    assert cloud.elb.health(group)[made.id].reason == "Target.FailedHealthChecks"
+    cloud.call("ModifyTargetGroup", TargetGroupArn=group, HealthCheckIntervalSeconds=6)  # a reload
+    time.sleep(7)
+    assert cloud.elb.health(group)[made.id].state == "unhealthy"
+    assert one.checks == 0

@@ -17,6 +17,7 @@ from localcloud.balancer.service import Balancer, Instance, loopback_address
 from localcloud.balancer.upstream import MotoElbv2
 from localcloud.clock import VirtualClock
 from localcloud.errors import ApiError
+from localcloud.faults import Faults
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
@@ -126,6 +127,7 @@ class World:
         self.clock = VirtualClock()
         self.proxy = FakeProxy()
         self.machines = Machines()
+        self.faults = Faults()
         self.subnets = ec2_backends[ACCOUNT][REGION].describe_subnets()
         self.vpc = self.subnets[0].vpc_id
         self.elb = self.fresh()
@@ -133,7 +135,7 @@ class World:
     def fresh(self) -> Balancer:
         return Balancer(
             cloud="main", account=ACCOUNT, upstream=MotoElbv2(), proxy=self.proxy, instances=self.machines,
-            clock=self.clock,
+            clock=self.clock, faults=self.faults,
         )  # fmt: skip
 
     def call(self, operation: str, **params: Any) -> dict[str, Any]:
@@ -350,6 +352,22 @@ def test_instances(world: World) -> None:
     assert world.states(group)["i-1"] == "draining", "ELB deregisters a terminated instance by itself"
     world.pass_time(300)
     assert "i-1" not in world.states(group)
+
+
+def test_a_target_fault_makes_the_next_instance_sick_for_good(world: World) -> None:
+    zone = world.subnets[0].availability_zone
+    world.machines.known = {f"i-{n}": Instance(f"172.31.0.{n}", "running", zone, world.vpc) for n in (1, 2)}
+    group = world.group(TargetType="instance")
+    world.listen(world.balancer(), group)
+    world.faults.add({"kind": "target"})
+    world.elb.register(group, "i-1")
+    world.elb.register(group, "i-2")
+    first, second = (said.split(";")[0] for said in world.proxy.said if said.startswith("add server"))
+    assert first.endswith(" port 1"), "checked where nothing listens"
+    assert "port" not in second
+    world.call("ModifyTargetGroup", TargetGroupArn=group, HealthCheckIntervalSeconds=20)
+    assert "server i-1_8080 172.31.0.1:8080 port 1\n" in world.proxy.applied[-1]
+    assert "server i-2_8080 172.31.0.2:8080\n" in world.proxy.applied[-1]
 
 
 def test_what_haproxy_refuses_is_taken_back(world: World) -> None:
