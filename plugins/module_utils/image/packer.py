@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import shutil
@@ -233,6 +234,8 @@ _BEGINS = re.compile(r"^Provisioning with ")
 _FAILED = re.compile(r"^(?:Provisioning step had errors|Step \"\w+\" errored|Error )")
 _VERDICT = re.compile(r"^Build '(?P<build>[^']+)' errored after [^:]+: (?P<reason>.*)$")
 _NOISE = re.compile(r"^(?:PLAY RECAP .*|\S+ +: ok=\d+ .*|Executing Ansible: .*|\s*)$")
+_TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(?P<name>.*)\] \**$")
+_FATAL = re.compile(r"^(?:fatal|failed): \[[^\]]+\](?:: \w+!|: FAILED!)? (?:\(item=.*\) )?=> (?P<result>\{.*\})$")
 _LINES, _WIDTH = 12, 400
 
 
@@ -251,11 +254,32 @@ def failure(log: str, secrets: Iterable[str] = ()) -> str:
     failed = next((at for at, text in enumerate(texts) if _FAILED.match(text)), len(texts))
     begun = [at for at, text in enumerate(texts[:failed]) if _BEGINS.match(text)]
     block = texts[begun[-1] + 1 : failed] if begun else texts[:failed] or lines
-    tail = [line[:_WIDTH] for line in _without_tracebacks(block) if not _NOISE.match(line)][-_LINES:]
+    tail = _of_ansible(block) or [line for line in _without_tracebacks(block) if not _NOISE.match(line)]
     head = verdict["reason"] if verdict else "no build was finished"
     where = texts[begun[-1]].removeprefix("Provisioning with ").rstrip(".") if begun else ""
-    intro = f"{verdict['build'] if verdict else 'Packer'} failed{f' in its provisioner {where}' if where else ''}: {head[:_WIDTH]}"
-    return "\n".join([intro, *tail])
+    intro = (
+        f"{verdict['build'] if verdict else 'Packer'} failed{f' in its provisioner {where}' if where else ''}: {head}"
+    )
+    return "\n".join(line[:_WIDTH] for line in [intro, *tail[-_LINES:]])
+
+
+def _of_ansible(block: Sequence[str]) -> list[str]:
+    """What an Ansible play failed of: the task, its message, and the last lines that its program printed."""
+    said: list[str] = []
+    task = ""
+    for line in block:
+        if found := _TASK.match(line):
+            task = found["name"]
+        elif found := _FATAL.match(line):
+            try:
+                result = json.loads(found["result"])
+            except ValueError:
+                continue
+            said = [f"task {task}: {result.get('msg', 'it failed without a message')}"]
+            for stream in ("stdout", "stderr", "module_stderr"):
+                printed = _without_tracebacks(str(result.get(stream) or "").splitlines())
+                said += [f"{stream}: {text}" for text in printed[-5:] if text.strip()]
+    return said
 
 
 def _without_tracebacks(lines: Iterable[str]) -> list[str]:

@@ -15,7 +15,6 @@ rm -f /usr/sbin/policy-rc.d
 if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi
 if [ -d /var/lib/cloud/seed ]; then find /var/lib/cloud/seed -xdev -mindepth 1 -delete 2>/dev/null || true; fi
 rm -f /etc/netplan/50-cloud-init.yaml /etc/network/interfaces.d/50-cloud-init
-rm -f /etc/sudoers.d/90-cloud-init-users
 
 # Identity. An empty machine-id is filled at the next boot; "uninitialized" would enable every unit there is (presets).
 : >/etc/machine-id
