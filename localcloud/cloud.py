@@ -57,7 +57,7 @@ class Cloud:
             self.fleet, self._clock, self.faults, self.lock,
         )  # fmt: skip
         ports = Ec2(self.backend)
-        self.balancer = balancer.create(settings.name, directory / "haproxy", ACCOUNT, self._clock)
+        self.balancer = balancer.create(settings.name, directory / "haproxy", ACCOUNT, self._clock, self.faults)
         self.autoscaling = AutoScaling(
             hosts=ports, targets=self.balancer, templates=ports, subnets=ports, clock=self._clock, faults=self.faults
         )
