@@ -21,6 +21,7 @@ def create(
     account: str = "123456789012",
     clock: Clock | None = None,
     faults: Faults | None = None,
+    *,
     binary: str = "haproxy",
 ) -> Balancer:
     """The load balancers of one cloud, over moto's ELBv2 and EC2 of this process.
