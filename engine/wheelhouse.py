@@ -187,12 +187,18 @@ def build(profile: str, python: str, machine: str, dest: Path, cache: Path) -> b
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="Make the wheelhouse for an image.")
-    parser.add_argument("--python", required=True, help="the guest's Python: 3.11 on Debian 12, 3.13 on Debian 13")
-    parser.add_argument("--profile", required=True, choices=PROFILES)
-    parser.add_argument("--dest", required=True, type=Path, help="the directory to write to")
+    parser.add_argument("--python", default="3.13", help="the guest's Python: 3.11 on Debian 12, 3.13 on Debian 13")
+    parser.add_argument("--profile", choices=PROFILES)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--dest", type=Path, help="the directory to write to")
+    where.add_argument("--show", type=Path, metavar="TAR", help="only tell what a tar is")
     parser.add_argument("--machine", default="x86_64", choices=MACHINES)
     parser.add_argument("--cache", type=Path, help="default: .cache in --dest")
     arguments = parser.parse_args()
+    if arguments.show:
+        return show(arguments.show.absolute())
+    if not arguments.profile:
+        parser.error("--dest needs --profile")
     if [part.isdigit() for part in arguments.python.split(".")] != [True, True]:
         parser.error(f"--python {arguments.python} is not a version such as 3.13")
     dest = arguments.dest.absolute() / f"{arguments.profile}-{arguments.python}-{arguments.machine}.tar"
@@ -204,7 +210,16 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print(json.dumps({"path": str(dest), "sha256": sha256(dest), "fingerprint": recorded(dest), "changed": changed}))
+    return show(dest, changed=changed)
+
+
+def show(path: Path, *, changed: bool = False) -> int:
+    """Print what a tar is."""
+    made_from = recorded(path)
+    if made_from is None:
+        print(f"wheelhouse: {path} is missing or no wheelhouse; make it with engine/wheelhouse.py", file=sys.stderr)
+        return 1
+    print(json.dumps({"path": str(path), "sha256": sha256(path), "fingerprint": made_from, "changed": changed}))
     return 0
 
 

@@ -79,7 +79,7 @@ class Pool:
             )
             assert process.stdout
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(120):
                     line = await process.stdout.readline()
             except TimeoutError:
                 line = b""
