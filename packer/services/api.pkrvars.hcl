@@ -5,5 +5,5 @@ family = "api"
 roles  = ["boring.fleet.base", "boring.fleet.conversion_api"]
 
 role_files = {
-  conversion_api_wheelhouse = "build/wheelhouse/api/api-3.13-x86_64.tar"
+  conversion_api_wheelhouse = "build/wheelhouse/api"
 }

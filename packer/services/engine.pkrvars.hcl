@@ -5,5 +5,5 @@ family = "engine"
 roles  = ["boring.fleet.base", "boring.fleet.conversion_engine"]
 
 role_files = {
-  conversion_engine_wheelhouse = "build/wheelhouse/engine/engine-3.13-x86_64.tar"
+  conversion_engine_wheelhouse = "build/wheelhouse/engine"
 }

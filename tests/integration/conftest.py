@@ -34,6 +34,7 @@ class Fleet:
             "fleet_state_dir": str(self.state),
             "fleet_region": "eu-central-1",
             "fleet_reach_hosts": True,
+            "fleet_image_variables": {"ssh_interface": "private_ip"},
             "fleet_deregistration_delay": 5,
         }
 
@@ -43,8 +44,8 @@ class Fleet:
             **os.environ,
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_DEFAULT_REGION": "eu-central-1",
-            "AWS_ACCESS_KEY_ID": "localcloud",
-            "AWS_SECRET_ACCESS_KEY": "localcloud",
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
             "PYTHONPATH": str(ROOT / "engine" / "src"),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
             "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
