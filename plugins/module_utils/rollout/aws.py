@@ -34,7 +34,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 20.0
 _BEFORE_FIRST_ANSWER = 3  # attempts to reach an endpoint that never answered yet
-_FILTER_LIMIT = 200  # values that EC2 takes in one filter
+_IDS_A_CALL = 200  # as many values as EC2 takes in one filter, and answers without paging
 _RUNNING_REFRESHES = frozenset({"Pending", "InProgress", "Cancelling", "Baking", "RollbackInProgress"})
 _INSTANCE_ID = re.compile(r"\bi-[0-9a-zA-Z]+\b")
 
@@ -259,26 +259,26 @@ class Cloud:
         """Address and launch time of instances; those that EC2 does not know (yet) are missing."""
         found: dict[str, Machine] = {}
         wanted = sorted(ids)
-        for start in range(0, len(wanted), _FILTER_LIMIT):
-            token: dict[str, Any] = {}
-            while True:
-                answer = self._call(
-                    "ec2",
-                    "DescribeInstances",
-                    "look up the addresses of instances",
-                    Filters=[{"Name": "instance-id", "Values": wanted[start : start + _FILTER_LIMIT]}],
-                    **token,
-                )
-                for reservation in answer.get("Reservations") or ():
-                    for item in reservation.get("Instances") or ():
-                        launched = item.get("LaunchTime")
+        for start in range(0, len(wanted), _IDS_A_CALL):
+            some = wanted[start : start + _IDS_A_CALL]
+            try:
+                answer = self._instances(InstanceIds=some)
+            except AwsError as exc:
+                if exc.code != "InvalidInstanceID.NotFound":
+                    raise
+                # One of them is too new for EC2 to know, or gone for good; a filter leaves it out.
+                answer = self._instances(Filters=[{"Name": "instance-id", "Values": some}])
+            for reservation in answer.get("Reservations") or ():
+                for item in reservation.get("Instances") or ():
+                    launched = item.get("LaunchTime")
+                    if item["InstanceId"] in some:
                         found[item["InstanceId"]] = Machine(
                             item.get("PrivateIpAddress") or "", launched.timestamp() if launched else 0.0
                         )
-                if not answer.get("NextToken"):
-                    break
-                token = {"NextToken": answer["NextToken"]}
         return found
+
+    def _instances(self, **params: Any) -> Any:
+        return self._call("ec2", "DescribeInstances", "look up the addresses of instances", **params)
 
     # ---- acting ----------------------------------------------------------------------------------------------------
 
@@ -344,7 +344,8 @@ class Cloud:
             )
         except AwsError as exc:
             text = exc.text.lower()
-            if "min size" not in text and ("not found" in text or "no managed instance" in text or "terminat" in text):
+            gone = ("not found", "no managed instance", "terminating", "terminated")
+            if exc.code == "ValidationError" and "min size" not in text and any(words in text for words in gone):
                 return False
             raise
         return True

@@ -322,6 +322,7 @@ class Memory:
     triggered_at: float = 0.0  # launches were last set off
     unready: float = 0.0  # the age at which they were last seen not ready
     boot: Window = Window()
+    undrained: float = 0.0  # the age at which terminated ones were last seen listed
     drain: Window = Window()
 
 

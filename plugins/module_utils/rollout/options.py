@@ -26,7 +26,7 @@ _AT_LEAST = {
     "batch_timeout": 1,
     "max_failures": 0,
     "poll_interval": 1,
-    "lock_timeout": 60,
+    "lock_timeout": 1,
 }
 
 

@@ -383,9 +383,9 @@ class Roll:
         return seen
 
     def _probe(self, instances: Iterable[Instance]) -> Mapping[str, str]:
-        if self.prober is None:
-            return {}
         wanted = {instance.id: instance for instance in instances}
+        if self.prober is None or not wanted:
+            return {}
         self._find(wanted)
         found = dict(self.prober([self._places[name] for name in wanted if name in self._places]))
         for name in wanted:
@@ -495,9 +495,12 @@ class Roll:
             self._note(step.resize)
         journal = self.journal
         desired = journal.desired + journal.surge
-        if step.point:
+        point = journal.target.template if step.point else None
+        if point is not None and (step.victims or step.grow_to is None):
             # What the terminations launch must be of the new template already.
-            self.cloud.update(name, template=journal.target.template)
+            self.cloud.update(name, template=point)
+            point = None
+        if step.point:
             self._remember(pointed_at=self.clock())
         if step.launches:
             self._remember(triggered_at=now, unready=0.0)
@@ -515,7 +518,7 @@ class Roll:
             self._pair(victim.instance, victim.successor)
         # Only now: launched before, new ones would go to zones that are about to have room.
         if step.grow_to is not None:
-            self.cloud.update(name, desired=step.grow_to, max_size=step.max_to)
+            self.cloud.update(name, desired=step.grow_to, max_size=step.max_to, template=point)
             self._wrote(desired, step.grow_to)
             self._journal = replace(self.journal, surge=self.journal.surge + step.grow_to - desired)
             if step.max_to is not None and self.result.during is not None:
@@ -662,7 +665,7 @@ class Roll:
         due = roles(seen, journal, self.policy).old
         result.state, result.done = memory.ending, not due
         result.failures = memory.failures
-        if memory.ending == "completed" and journal.spec:
+        if memory.ending in ("completed", "advanced") and result.done and journal.spec:
             newest = self.cloud.resolve(replace(journal.target.template, version=journal.spec))
             if not newest.same(journal.target.template):
                 result.state, result.done = "superseded", False

@@ -20,6 +20,7 @@ write, downwards terminations that take the capacity with them, so that AWS neve
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -56,8 +57,8 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Choice, Roles, roles, units
 
-HEARTBEAT = 300.0  # seconds between two renewals of the lock
 LAG = 60.0  # descriptions may show what was before a write of ours for this long
+_BEAT = 0.6  # the lock is renewed after this part of lock_timeout
 MISSED_POLLS = 2  # an instance that is not listed for so many polls is gone; one may be a stale answer
 
 
@@ -337,9 +338,10 @@ def _old_ones(seen: Observation, memory: Memory, now: float) -> Memory:
     listed = {instance.id: instance for instance in seen.group.instances}
     left = frozenset(name for name in memory.leaving if name in listed and listed[name].state != "Terminated")
     if left == memory.leaving:
-        return memory
+        return replace(memory, undrained=max(now - memory.gone[name] for name in left))
     newest = max(now - memory.gone[name] for name in memory.leaving - left)
-    return replace(memory, leaving=left, drain=timing.learn(memory.drain, 0.0, newest), progress_at=now)
+    drain = timing.learn(memory.drain, memory.undrained, newest)
+    return replace(memory, leaving=left, drain=drain, undrained=0.0, progress_at=now)
 
 
 def _serving(seen: Observation, view: View, memory: Memory) -> int:
@@ -359,7 +361,7 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
     if memory.lost:
         return Finish("aborted", f"the roll was taken over by {memory.lost}: nothing more is done here")
     view = survey(seen, journal, policy, now)
-    if now - journal.beat >= HEARTBEAT:
+    if now - journal.beat >= policy.lock_timeout * _BEAT:
         return Beat()
     if memory.ending:
         return _wind_down(seen, journal, policy, view, now)
@@ -385,7 +387,7 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
     if not parts.old:
         if needs_pointing(seen.group, journal) and not (journal.spec and _floats(seen.group, journal)):
             return Turn(point=True)
-        return Halt("completed", "")
+        return Halt("advanced" if policy.one_batch else "completed", "")
     if policy.one_batch and memory.batches and not memory.open:
         return Halt("advanced", "")
     return _turn(seen, journal, policy, view, now)
@@ -546,10 +548,14 @@ def _take_back(seen: Observation, journal: Journal, policy: Policy, view: View, 
     memory, parts = journal.memory, view.roles
     old = units(parts.old)
 
-    def use(instance: Instance) -> tuple[int, bool, str]:
+    crowd = Counter(instance.zone for instance in (*parts.old, *parts.fresh, *parts.kept))
+
+    def use(instance: Instance) -> tuple[int, bool, int, str]:
+        """Least useful first; among equals one of the zone that holds most."""
         if instance.id in memory.proven:
-            return (3, instance.id not in memory.spare, instance.id)
-        return (memory.coming.get(instance.id, 0), not seen.verdict(instance), instance.id)
+            return (3, instance.id not in memory.spare, -crowd[instance.zone], instance.id)
+        reached = memory.coming.get(instance.id, 0)
+        return (reached, not seen.verdict(instance), -crowd[instance.zone], instance.id)
 
     # Launches that have not shown yet are given up first: writing the capacity down costs nobody an instance.
     unseen = min(by, max(0, view.owed))
@@ -584,7 +590,7 @@ def _wind_down(seen: Observation, journal: Journal, policy: Policy, view: View, 
     if journal.surge > 0:
         return _take_back(seen, journal, policy, view, now, by=journal.surge)
     raised = journal.headroom > 0
-    pinned = journal.spec if journal.spec and not _floats(seen.group, journal) else ""
+    pinned = journal.spec if journal.spec and _pinned(seen.group, journal, now) else ""
     if (raised or pinned) and not memory.restored:
         return Restore(user_max(seen.group, journal) if raised else None, pinned)
     if memory.leaving and memory.ending in ("completed", "advanced", "rolled_back"):
@@ -605,3 +611,9 @@ def _floats(group: Group, journal: Journal) -> bool:
     if journal.memory.pointed_at:
         return False
     return group.template is None or group.template.version == journal.spec
+
+
+def _pinned(group: Group, journal: Journal, now: float) -> bool:
+    """Whether the group has the number that we wrote; what somebody else wrote since stays."""
+    pointed = journal.memory.pointed_at
+    return journal.target.template.same(group.template) or (pointed > 0 and now - pointed < LAG)

@@ -14,9 +14,9 @@ from math import ceil
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Window
 
-PRECISE = 1.0  # seconds
+PRECISE = 2.0  # seconds
 _STRETCH = 1.02  # a step may be this much longer than the longest, where that saves a look
-_GROWTH = 0.5  # of the age, while nothing is known
+_GROWTH = 1.0  # of the age, while nothing is known
 
 
 def learn(window: Window, low: float, high: float) -> Window:
