@@ -45,12 +45,20 @@ def surge(group: Group) -> int:
     return refresh.surge if refresh else 0
 
 
-def warmup(group: Group, refresh: Refresh) -> float:
-    """Seconds that a new instance warms up: the preference, else the group's default warm-up, else its grace period."""
-    preferred = refresh.preferences.get("InstanceWarmup")
-    if preferred is not None:
-        return float(preferred)
-    return float(group.default_warmup if group.default_warmup is not None else group.grace)
+def with_defaults(preferences: dict[str, Any], group: Group) -> dict[str, Any]:
+    """Preferences as AWS describes them: with what it takes for those that were not given."""
+    policy = group.maintenance_policy or {}
+    warmup_default = group.default_warmup if group.default_warmup is not None else group.grace
+    return {
+        "MinHealthyPercentage": policy.get("MinHealthyPercentage", 90),
+        **({"MaxHealthyPercentage": policy["MaxHealthyPercentage"]} if "MaxHealthyPercentage" in policy else {}),
+        "InstanceWarmup": warmup_default,
+        "SkipMatching": False,
+        "AutoRollback": False,
+        "ScaleInProtectedInstances": "Wait",
+        "StandbyInstances": "Wait",
+        **({"CheckpointDelay": 3600} if preferences.get("CheckpointPercentages") else {}),
+    } | preferences
 
 
 def next_due(group: Group, now: float) -> float:
@@ -65,14 +73,14 @@ def next_due(group: Group, now: float) -> float:
 def begin(model: Model, group: Group, refresh: Refresh) -> None:
     """Put a refresh to work."""
     group.refreshes.insert(0, refresh)
-    _note_due(model, group, refresh, skip_matching=bool(refresh.preferences.get("SkipMatching", False)))
+    _note_due(model, group, refresh, skip_matching=refresh.preferences["SkipMatching"])
 
 
 def _note_due(model: Model, group: Group, refresh: Refresh, *, skip_matching: bool) -> None:
     """Which instances have to go, in the order in which they are described."""
     current = model.is_current(group)
-    ignores_protected = refresh.preferences.get("ScaleInProtectedInstances", "Wait") == "Ignore"
-    ignores_standby = refresh.preferences.get("StandbyInstances", "Wait") == "Ignore"
+    ignores_protected = refresh.preferences["ScaleInProtectedInstances"] == "Ignore"
+    ignores_standby = refresh.preferences["StandbyInstances"] == "Ignore"
     refresh.due = [
         i.id
         for i in group.instances.values()
@@ -140,9 +148,7 @@ def _bounds(group: Group, refresh: Refresh) -> tuple[int, int]:
 
     With a maximum set and no room between the two, one is launched ahead; without one, one goes first.
     """
-    policy = group.maintenance_policy or {}
-    low = refresh.preferences.get("MinHealthyPercentage", policy.get("MinHealthyPercentage", 90))
-    high = refresh.preferences.get("MaxHealthyPercentage", policy.get("MaxHealthyPercentage"))
+    low, high = refresh.preferences["MinHealthyPercentage"], refresh.preferences.get("MaxHealthyPercentage")
     fewest = math.ceil(group.desired * low / 100)
     most = math.floor(group.desired * (high or 100) / 100)
     if fewest >= most:
@@ -165,7 +171,7 @@ def _follow(group: Group, refresh: Refresh, now: float) -> None:
         if fresh is None or not fresh.counted:
             del refresh.fresh[instance_id]
         elif fresh.state == IN_SERVICE and fresh.in_service_since is not None:
-            refresh.fresh[instance_id] = fresh.in_service_since + warmup(group, refresh)
+            refresh.fresh[instance_id] = fresh.in_service_since + refresh.preferences["InstanceWarmup"]
             if now >= refresh.fresh[instance_id] and fresh.healthy:
                 del refresh.fresh[instance_id]
                 refresh.updated = min(refresh.updated + 1, refresh.total)
@@ -178,7 +184,7 @@ def _follow(group: Group, refresh: Refresh, now: float) -> None:
     done = percentage_complete(refresh)
     while refresh.checkpoints_done < len(checkpoints) and done >= checkpoints[refresh.checkpoints_done]:
         refresh.checkpoints_done += 1
-        refresh.paused_until = now + refresh.preferences.get("CheckpointDelay", 3600)
+        refresh.paused_until = now + refresh.preferences["CheckpointDelay"]
         refresh.progressed = refresh.paused_until
 
 
@@ -194,8 +200,8 @@ def _room(refresh: Refresh) -> int:
 
 def _next_victim(group: Group, refresh: Refresh) -> Instance | None:
     """The next to go: unhealthy ones first, then as described. Waits for protection and standby to end."""
-    waits_protected = refresh.preferences.get("ScaleInProtectedInstances", "Wait") == "Wait"
-    waits_standby = refresh.preferences.get("StandbyInstances", "Wait") == "Wait"
+    waits_protected = refresh.preferences["ScaleInProtectedInstances"] == "Wait"
+    waits_standby = refresh.preferences["StandbyInstances"] == "Wait"
     candidates = [
         i
         for i in (group.instances[i] for i in refresh.due)
@@ -274,7 +280,7 @@ def _end(model: Model, group: Group, refresh: Refresh, now: float) -> None:
 def _fail(model: Model, group: Group, refresh: Refresh, now: float) -> None:
     refused = [a for a in group.activities.values() if a.status == "Failed" and a.start >= refresh.start]
     reason = refused[-1].message if refused else "No instance could be replaced for one hour."
-    if refresh.preferences.get("AutoRollback") and not refresh.rolling_back:
+    if refresh.preferences["AutoRollback"] and not refresh.rolling_back:
         roll_back(model, group, refresh, str(reason))
         return
     refresh.status = "RollbackFailed" if refresh.rolling_back else "Failed"

@@ -859,7 +859,7 @@ class AutoScaling:
             id=self._new_id(),
             status="Pending",
             start=self._clock.now(),
-            preferences=preferences,
+            preferences=refresh.with_defaults(preferences, group),
             desired_configuration=wanted,
             template=template,
             mixed=mixed,

@@ -41,6 +41,27 @@ def test_scale_in_takes_the_fullest_zone_then_the_oldest_template(cloud: Simulat
     assert activities(cloud)[0]["Cause"].endswith(f"instance {old} was selected for termination.")
 
 
+def test_scale_in_takes_what_the_group_would_not_launch_now(web: SimulatedCloud) -> None:
+    web.new_template_version("web")
+    asg = web.client("autoscaling")
+    asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=4)
+    web.sleep(BOOT)
+    (new,) = [i["InstanceId"] for i in web.shape("web")["Instances"] if i["LaunchTemplate"]["Version"] == "2"]
+    back = {"LaunchTemplateName": "web", "Version": "1"}
+    asg.update_auto_scaling_group(AutoScalingGroupName="web", LaunchTemplate=back, DesiredCapacity=3)
+    assert states(web)[new] == "Terminating", "version 1 is what the group has now, so version 2 is the older template"
+
+
+def test_scale_in_stays_in_the_fullest_zone_even_if_most_there_are_protected(cloud: SimulatedCloud) -> None:
+    cloud.create_group("web", size=5, MinSize=0, MaxSize=9)
+    a1, b2, _, _, b5 = cloud.in_service("web")
+    asg = cloud.client("autoscaling")
+    asg.terminate_instance_in_auto_scaling_group(InstanceId=a1, ShouldDecrementDesiredCapacity=True)
+    asg.set_instance_protection(AutoScalingGroupName="web", InstanceIds=[b2], ProtectedFromScaleIn=True)
+    asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=3)
+    assert states(cloud)[b5] == "Terminating"
+
+
 @pytest.mark.parametrize(("policy", "index"), [("OldestInstance", 0), ("NewestInstance", 1)])
 def test_termination_policies_choose_within_the_fullest_zone(cloud: SimulatedCloud, policy: str, index: int) -> None:
     cloud.create_group("web", size=3, MinSize=0, MaxSize=9, TerminationPolicies=[policy])

@@ -488,3 +488,10 @@ def test_capacity_rebalancing_launches_before_the_old_one_goes(cloud: SimulatedC
     cloud.sleep(600)
     assert len(watch.launched) == 1
     assert count(cloud, "InService") == 3
+
+
+def test_capacity_rebalancing_goes_at_most_a_tenth_over_the_maximum(cloud: SimulatedCloud) -> None:
+    cloud.create_group("web", size=3, MaxSize=3, CapacityRebalance=True)
+    for victim in cloud.in_service("web"):
+        cloud.interrupt(victim, warning=3600)
+    assert len(states(cloud)) == 4

@@ -75,6 +75,20 @@ def test_ninety_percent_replaces_one_in_ten_at_a_time_terminating_first(ten: Sim
     assert seconds == pytest.approx(10 * (BOOT + 20), abs=DRAIN + SHUTDOWN), "boot and grace period, one after another"
 
 
+def test_preferences_are_described_with_their_defaults(ten: SimulatedCloud) -> None:
+    asg = ten.client("autoscaling")
+    policy = {"MinHealthyPercentage": 80, "MaxHealthyPercentage": 110}
+    asg.update_auto_scaling_group(AutoScalingGroupName="web", InstanceMaintenancePolicy=policy)
+    start(ten, V2, SkipMatching=True)
+    assert refresh(ten)["Preferences"] == policy | {
+        "InstanceWarmup": 20,
+        "SkipMatching": True,
+        "AutoRollback": False,
+        "ScaleInProtectedInstances": "Wait",
+        "StandbyInstances": "Wait",
+    }
+
+
 def test_a_maximum_above_a_hundred_launches_first(ten: SimulatedCloud) -> None:
     watch = ten.watch("web")
     start(ten, V2, MinHealthyPercentage=100, MaxHealthyPercentage=120, InstanceWarmup=30)
