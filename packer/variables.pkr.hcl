@@ -67,7 +67,7 @@ variable "revision" {
 
 variable "image_tags" {
   type        = map(string)
-  description = "Tags for the image and its snapshots."
+  description = "Tags for the image: what it was made of."
   default     = {}
 }
 

@@ -252,7 +252,13 @@ def run(module: AnsibleModule, began: float) -> dict[str, Any]:
     if given["timeout"] < 1:
         raise ImageError(f"timeout is {given['timeout']}: give the seconds that the build may take")
     options = AwsOptions.from_params(given)
-    options = replace(options, region=Aws(options).region)
+    aws = Aws(options)
+    options = replace(options, region=aws.region)
+
+    @cache
+    def ec2(region: str | None) -> Any:
+        return (aws if region == aws.region else Aws(replace(options, region=region))).client("ec2")
+
 
     job = build.ImageBuild(
         build.Request(
@@ -267,7 +273,7 @@ def run(module: AnsibleModule, began: float) -> dict[str, Any]:
             packer=given["packer"],
             region=options.region,
         ),
-        ec2=cache(lambda region: Aws(replace(options, region=region)).client("ec2")),
+        ec2=ec2,
         env={**os.environ, **packer.credentials(options)},
         cache=build.cache_directory(os.environ),
     )

@@ -120,12 +120,14 @@ def collect(template: Path, inputs: Sequence[str], *, ignore: Iterable[Path] = (
 def read(path: str | Path) -> File:
     """Digest one file. Raises ImageError when it cannot be read."""
     try:
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise ImageError(f"{path} is not a file: an image is made of files, take it out of inputs")
         with Path(path).open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & 0o7700
     except OSError as exc:
         raise ImageError(f"{path} cannot be read: {exc.strerror}; it feeds the image, so make it readable") from exc
-    return File(f"{mode:04o}", digest)
+    return File(f"{stat.S_IMODE(mode) & 0o7700:04o}", digest)
 
 
 def read_given(path: Path, what: str) -> File:

@@ -11,7 +11,7 @@ Grammar: https://github.com/hashicorp/hcl/blob/main/hclsyntax/spec.md
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -77,12 +77,117 @@ def parse(text: str, origin: str) -> Block:
     return reader.body("", (), closing="")
 
 
-def evaluate(tokens: tuple[Token, ...], scope: Mapping[str, Any]) -> Any:
-    """The value of an expression, or UNKNOWN.
+def evaluate(tokens: Sequence[Token], scope: Mapping[str, Any]) -> Any:
+    """The value of an expression, or UNKNOWN. In lists and objects what is not understood is UNKNOWN by itself.
 
     `scope` maps the first name of a reference to what it holds: `{"var": {"family": "api"}, "path": {"root": "."}}`.
     """
-    return _Expression(tuple(token for token in tokens if token.kind != "newline"), scope).value()
+    words = [token for token in tokens if token.kind != "newline"]
+    if not words:
+        return UNKNOWN
+    first = words[0]
+    if len(words) == 1 and first.kind == "string":
+        return _filled_in(first.text, scope)
+    if len(words) == 1 and first.kind == "number":
+        return _number(first.text)
+    if len(words) == 2 and first.text == "-" and words[1].kind == "number":
+        return -_number(words[1].text)
+    if first.kind == "name":
+        return _reference(words, scope)
+    inside = _inside(tokens)
+    if inside is None or (inside and inside[0].text == "for"):
+        return UNKNOWN
+    if first.text == "[":
+        return [evaluate(item, scope) for item in _split(inside, ",")]
+    return _object(inside, scope) if first.text == "{" else UNKNOWN
+
+
+def _number(text: str) -> int | float:
+    return float(text) if set(text) & set(".eE") else int(text)
+
+
+def _reference(words: Sequence[Token], scope: Mapping[str, Any]) -> Any:
+    literals = {"true": True, "false": False, "null": None}
+    if len(words) == 1 and words[0].text in literals:
+        return literals[words[0].text]
+    if len(words) % 2 == 0 or any(dot.text != "." for dot in words[1::2]):
+        return UNKNOWN
+    value: Any = scope
+    for word in words[::2]:
+        value = value.get(word.text, UNKNOWN) if word.kind == "name" and isinstance(value, Mapping) else UNKNOWN
+    return value
+
+
+def _inside(tokens: Sequence[Token]) -> list[Token] | None:
+    """What the brackets around a whole expression hold; None when none go around all of it."""
+    start = next(at for at, token in enumerate(tokens) if token.kind != "newline")
+    inner: list[Token] = []
+    depth = 0
+    for at in range(start, len(tokens)):
+        token = tokens[at]
+        if token.kind == "sign" and token.text in _OPENING:
+            depth += 1
+        elif token.kind == "sign" and token.text in _OPENING.values():
+            depth -= 1
+            if depth == 0:
+                return inner if all(rest.kind == "newline" for rest in tokens[at + 1 :]) else None
+        if depth == 0:
+            return None
+        if at > start:
+            inner.append(token)
+    return None
+
+
+def _split(tokens: Iterable[Token], *separators: str) -> list[list[Token]]:
+    """The parts between separators that stand outside of brackets; empty ones are left out."""
+    parts: list[list[Token]] = [[]]
+    depth = 0
+    for token in tokens:
+        sign = token.text if token.kind in ("sign", "newline") else ""
+        depth += (sign in _OPENING) - (sign in _OPENING.values())
+        if depth == 0 and sign in separators:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return [part for part in parts if any(token.kind != "newline" for token in part)]
+
+
+def _object(inside: Iterable[Token], scope: Mapping[str, Any]) -> Any:
+    items: dict[str, Any] = {}
+    for part in _split(inside, ",", "\n"):
+        if len(part) < 3 or part[0].kind not in ("name", "string") or part[1].text not in ("=", ":"):
+            return UNKNOWN
+        items[part[0].text] = evaluate(part[2:], scope)
+    return items
+
+
+def _filled_in(raw: str, scope: Mapping[str, Any]) -> Any:
+    """A quoted string with its escapes undone and its references filled in."""
+    parts: list[Any] = []
+    position = 0
+    while position < len(raw):
+        if raw[position] == "\\":
+            if raw[position + 1] not in _ESCAPES:
+                return UNKNOWN
+            parts.append(_ESCAPES[raw[position + 1]])
+            position += 2
+        elif raw.startswith(("$${", "%%{"), position):
+            parts.append(raw[position + 1 : position + 3])
+            position += 3
+        elif raw.startswith("%{", position):
+            return UNKNOWN
+        elif raw.startswith("${", position):
+            end = _end_of_template(raw, position + 2)
+            parts.append(evaluate(list(_tokens(raw[position + 2 : end - 1], "a string")), scope))
+            position = end
+        else:
+            parts.append(raw[position])
+            position += 1
+    if len(parts) == 1 and raw.startswith("${"):
+        return parts[0]  # "${x}" is x, whatever its type
+    if not all(isinstance(part, str | int | float) for part in parts):
+        return UNKNOWN
+    return "".join(str(part).lower() if isinstance(part, bool) else str(part) for part in parts)
 
 
 def _tokens(text: str, origin: str) -> Iterator[Token]:
@@ -204,112 +309,3 @@ class _Reader:
         if expected or not taken:
             raise self._refuse(self._peek())
         return tuple(taken)
-
-
-class _Expression:
-    """A recursive descent over literals, lists, objects and references; anything left over makes it UNKNOWN."""
-
-    def __init__(self, tokens: tuple[Token, ...], scope: Mapping[str, Any]) -> None:
-        self._tokens, self._scope, self._at = tokens, scope, 0
-
-    def value(self) -> Any:
-        result = self._term()
-        return result if self._at == len(self._tokens) else UNKNOWN
-
-    def _sign(self) -> str:
-        token = self._tokens[self._at] if self._at < len(self._tokens) else None
-        return token.text if token and token.kind == "sign" else ""
-
-    def _take(self, sign: str) -> bool:
-        taken = self._sign() == sign
-        self._at += taken
-        return taken
-
-    def _term(self) -> Any:
-        if self._at >= len(self._tokens):
-            return UNKNOWN
-        token = self._tokens[self._at]
-        self._at += 1
-        if token.kind == "string":
-            return self._text(token.text)
-        if token.kind == "number":
-            return float(token.text) if set(token.text) & set(".eE") else int(token.text)
-        if token.kind == "name":
-            return self._reference(token.text)
-        if token.text == "-" and self._at < len(self._tokens) and self._tokens[self._at].kind == "number":
-            number = self._term()
-            return -number
-        if token.text == "[":
-            return self._list()
-        if token.text == "{":
-            return self._object()
-        return UNKNOWN
-
-    def _reference(self, name: str) -> Any:
-        literals = {"true": True, "false": False, "null": None}
-        if name in literals:
-            return literals[name]
-        result: Any = self._scope.get(name, UNKNOWN)
-        while self._take("."):
-            if self._at >= len(self._tokens) or self._tokens[self._at].kind != "name":
-                return UNKNOWN
-            key = self._tokens[self._at].text
-            self._at += 1
-            result = result.get(key, UNKNOWN) if isinstance(result, Mapping) else UNKNOWN
-        return result
-
-    def _list(self) -> Any:
-        items: list[Any] = []
-        while not self._take("]"):
-            before = self._at
-            items.append(self._term())
-            if not (self._take(",") or self._sign() == "]") or self._at == before:
-                return UNKNOWN
-        return items
-
-    def _object(self) -> Any:
-        items: dict[str, Any] = {}
-        while not self._take("}"):
-            if self._at >= len(self._tokens) or self._tokens[self._at].kind not in ("name", "string"):
-                return UNKNOWN
-            key = self._tokens[self._at].text
-            self._at += 1
-            if not (self._take("=") or self._take(":")):
-                return UNKNOWN
-            items[key] = self._term()
-            self._take(",")
-        return items
-
-    def _text(self, raw: str) -> Any:
-        """A quoted string with its escapes undone and its references filled in."""
-        parts: list[str] = []
-        position = 0
-        while position < len(raw):
-            if raw[position] == "\\" and position + 1 < len(raw):
-                escape = raw[position + 1]
-                if escape in _ESCAPES:
-                    parts.append(_ESCAPES[escape])
-                    position += 2
-                    continue
-                return UNKNOWN
-            if raw.startswith(("$${", "%%{"), position):
-                parts.append(raw[position + 1 : position + 3])
-                position += 3
-            elif raw.startswith("%{", position):
-                return UNKNOWN
-            elif raw.startswith("${", position):
-                end = _end_of_template(raw, position + 2)
-                inner = tuple(_tokens(raw[position + 2 : end - 1], "a string"))
-                value = evaluate(inner, self._scope)
-                if isinstance(value, bool):
-                    value = str(value).lower()
-                if not isinstance(value, str | int | float):
-                    return UNKNOWN
-                if raw[:position] == "" and end == len(raw):
-                    return evaluate(inner, self._scope)
-                parts.append(str(value))
-                position = end
-            else:
-                parts.append(raw[position])
-                position += 1
-        return "".join(parts)

@@ -158,9 +158,7 @@ def _sources(bodies: Sequence[hcl.Block], scope: Mapping[str, Any], only: Sequen
     used: dict[str, tuple[str, ...]] = {}  # build name -> the names by which `only` may call it
     for build in _blocks(bodies, "build"):
         prefix = hcl.evaluate(build.attributes.get("name", ()), scope)
-        listed = hcl.evaluate(build.attributes.get("sources", ()), scope)
-        references = _references(build.attributes.get("sources", ())) if listed is hcl.UNKNOWN else listed
-        names = [str(name).removeprefix("source.") for name in references or ()]
+        names = [name.removeprefix("source.") for name in _references(build.attributes.get("sources", ()))]
         for block in build.all("source"):
             kind = ".".join(block.labels).removeprefix("source.")
             renamed = hcl.evaluate(block.attributes.get("name", ()), scope)
@@ -179,9 +177,9 @@ def _sources(bodies: Sequence[hcl.Block], scope: Mapping[str, Any], only: Sequen
 
 
 def _references(tokens: Sequence[hcl.Token]) -> list[str]:
-    """`[source.amazon-ebs.cpu]` without quotes, as Packer allows it too."""
-    text = "".join(token.text for token in tokens if token.kind != "newline")
-    return re.findall(r"source\.([\w-]+\.[\w-]+)", text)
+    """The names in `sources`, with quotes or as references without."""
+    text = "".join(f" {token.text} " if token.kind == "string" else token.text for token in tokens)
+    return re.findall(r"(?:source\.)?([\w-]+\.[\w-]+)", text)
 
 
 def _source(name: str, block: hcl.Block | None, scope: Mapping[str, Any]) -> Source:
