@@ -2,7 +2,7 @@
 # Two commands for people, each doing all its own set-up: make quickstart, make test.
 # Containers and their networks take root: without it the commands start over through sudo.
 
-PYTHON ?= python3
+PYTHON ?= $(shell command -v python3)
 BIN := $(CURDIR)/build/venv/bin
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export ANSIBLE_HOME := $(CURDIR)/build/ansible
