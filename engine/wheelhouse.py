@@ -28,7 +28,9 @@ from pathlib import Path
 try:
     from pip._vendor.packaging.markers import Marker
 except ImportError:
-    raise SystemExit("wheelhouse: this Python has no pip; run it with one that has, such as build/venv/bin/python") from None
+    raise SystemExit(
+        "wheelhouse: this Python has no pip; run it with one that has, such as build/venv/bin/python"
+    ) from None
 
 ENGINE = Path(__file__).resolve().parent
 ROOT = ENGINE.parent

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make the sample parts again: a box and a bracket with a hole, in every format. Same script, same bytes.
 
-    pip install -r requirements/engine.txt && PYTHONPATH=engine/src python engine/samples/make.py
+pip install -r requirements/engine.txt && PYTHONPATH=engine/src python engine/samples/make.py
 """
 
 from __future__ import annotations

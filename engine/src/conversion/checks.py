@@ -7,20 +7,20 @@ import json
 import struct
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """The file is not a valid, non-empty one of its format; the message says what is wrong."""
 
 
 def triangles(data: bytes, form: str) -> int:
-    """Number of triangles in an STL, OBJ, PLY or GLB file; Broken unless it is at least one and all is there."""
+    """Number of triangles in an STL, OBJ, PLY or GLB file; BrokenError unless it is at least one and all is there."""
     try:
         count = {"stl": _stl, "obj": _obj, "ply": _ply, "glb": _glb}[form](data)
     except KeyError:
-        raise Broken(f"{form.upper()} files cannot be checked") from None
+        raise BrokenError(f"{form.upper()} files cannot be checked") from None
     except (ValueError, IndexError, struct.error, UnicodeDecodeError) as exc:
-        raise Broken(f"the {form.upper()} file is malformed: {exc}") from exc
+        raise BrokenError(f"the {form.upper()} file is malformed: {exc}") from exc
     if count < 1:
-        raise Broken(f"the {form.upper()} file holds no triangle")
+        raise BrokenError(f"the {form.upper()} file holds no triangle")
     return count
 
 
@@ -29,7 +29,7 @@ def _stl(data: bytes) -> int:
         return data.count(b"endfacet")
     (count,) = struct.unpack_from("<I", data, 80)
     if len(data) != 84 + 50 * count:
-        raise Broken(f"the STL file says {count} triangles and has {len(data)} bytes, not {84 + 50 * count}")
+        raise BrokenError(f"the STL file says {count} triangles and has {len(data)} bytes, not {84 + 50 * count}")
     return int(count)
 
 
@@ -43,7 +43,7 @@ def _obj(data: bytes) -> int:
         elif words[:1] == ["f"]:
             corners = [int(word.split("/")[0]) for word in words[1:]]
             if len(corners) < 3 or not all(0 < corner <= vertices for corner in corners):
-                raise Broken("the OBJ file has a face with vertices that it does not have")
+                raise BrokenError("the OBJ file has a face with vertices that it does not have")
             faces += len(corners) - 2
     return faces
 
@@ -52,9 +52,9 @@ def _ply(data: bytes) -> int:
     head, found, body = data.partition(b"end_header\n")
     lines = [line.split() for line in head.decode("ascii").splitlines()]
     if lines[0] != ["ply"] or not found:
-        raise Broken("the PLY file has no header")
+        raise BrokenError("the PLY file has no header")
     if lines[1][:2] != ["format", "binary_little_endian"]:
-        raise Broken("the PLY file is not a binary one")
+        raise BrokenError("the PLY file is not a binary one")
     sizes = {"char": 1, "uchar": 1, "int8": 1, "uint8": 1, "short": 2, "ushort": 2, "int": 4, "uint": 4, "int32": 4}
     sizes |= {"uint32": 4, "int16": 2, "uint16": 2, "float": 4, "float32": 4, "double": 8, "float64": 8}
     counts: dict[str, int] = {}
@@ -67,14 +67,14 @@ def _ply(data: bytes) -> int:
         elif words[0] == "property":  # every face is a triangle: one byte that says so and three indices
             rows[element] += sizes[words[2]] + 3 * sizes[words[3]] if words[1] == "list" else sizes[words[1]]
     if len(body) != sum(counts[name] * rows[name] for name in counts):
-        raise Broken(f"the PLY file's body has {len(body)} bytes, which is not what its header says")
+        raise BrokenError(f"the PLY file's body has {len(body)} bytes, which is not what its header says")
     return counts.get("face", 0)
 
 
 def _glb(data: bytes) -> int:
     magic, version, length, chunk, kind = struct.unpack_from("<4sIII4s", data)
     if (magic, version, length, kind) != (b"glTF", 2, len(data), b"JSON"):
-        raise Broken("the GLB file's header is wrong, or the file is cut off")
+        raise BrokenError("the GLB file's header is wrong, or the file is cut off")
     scene = json.loads(data[20 : 20 + chunk])
     count = 0
     for mesh in scene.get("meshes", []):

@@ -17,19 +17,18 @@ import binascii
 import http.client
 import itertools
 import json
-import os
 import signal
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import SplitResult, urlencode, urlsplit
 
-from .checks import Broken, triangles
+from .checks import BrokenError, triangles
 
 FORMATS = ("step", "stl", "obj", "ply", "glb")
 ALIASES = {"stp": "step"}
@@ -65,7 +64,9 @@ class Client:
         self._timeout = timeout
         self._pause = pause
 
-    def convert(self, data: bytes, src_format: str, output_format: str, options: dict[str, str] | None = None) -> Converted:
+    def convert(
+        self, data: bytes, src_format: str, output_format: str, options: dict[str, str] | None = None
+    ) -> Converted:
         """Convert, wait for the end, check the result; ClientError when there is no valid one."""
         until = time.monotonic() + self._timeout
         query = f"?{urlencode(options)}" if options else ""
@@ -73,7 +74,9 @@ class Client:
         first = status
         while answer.get("status") in ("queued", "in_progress"):
             if time.monotonic() >= until:
-                raise ClientError(f"operation {answer['id']} is still {answer['status']} after {self._timeout:g} s", status)
+                raise ClientError(
+                    f"operation {answer['id']} is still {answer['status']} after {self._timeout:g} s", status
+                )
             time.sleep(self._pause)
             status, answer = self._json("GET", f"/async/operations/{answer['id']}", None, until)
         if answer.get("status") != "completed":
@@ -81,7 +84,7 @@ class Client:
         result = self._result(answer, until)
         try:
             count = triangles(result, output_format)
-        except Broken as exc:
+        except BrokenError as exc:
             raise ClientError(f"operation {answer['id']} gave a bad result: {exc}", status) from exc
         return Converted(result, count, first, answer.get("engine"), bool(answer.get("cached")))
 
@@ -185,7 +188,11 @@ class Load:
             with self._lock:
                 sample, options = next(self._source)
             began, start = time.time(), time.monotonic()
-            line: dict[str, Any] = {"t": round(began, 3), "src_format": sample.src_format, "output_format": sample.output_format}
+            line: dict[str, Any] = {
+                "t": round(began, 3),
+                "src_format": sample.src_format,
+                "output_format": sample.output_format,
+            }
             try:
                 got = self._client.convert(sample.data, sample.src_format, sample.output_format, options)
                 line |= {"ok": True, "status": got.status, "engine": got.engine, "cached": got.cached, "error": None}
@@ -271,7 +278,7 @@ def load(arguments: argparse.Namespace) -> int:
     if arguments.summary:
         partial = arguments.summary.with_name(arguments.summary.name + ".part")
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, arguments.summary)
+        partial.replace(arguments.summary)
     print(text, end="")
     return 0 if summary["requests"] and not summary["failed"] else 1
 

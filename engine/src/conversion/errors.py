@@ -16,7 +16,7 @@ class InputError(ConversionError):
         self.status = status
 
 
-class Unavailable(ConversionError):
+class UnavailableError(ConversionError):
     """A service that we need (queue, disk, worker) cannot serve now; the same request may work later."""
 
 

@@ -16,7 +16,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from . import __version__
-from .errors import InputError, SettingsError, Unavailable
+from .errors import InputError, SettingsError, UnavailableError
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ async def errors(request: web.Request, handler: Callable[[web.Request], Awaitabl
         return await handler(request)
     except InputError as exc:
         return error_response(exc.status, str(exc))
-    except Unavailable as exc:
+    except UnavailableError as exc:
         return error_response(503, str(exc), {"Retry-After": "5"})
     except web.HTTPException as exc:
         if exc.status < 400:
@@ -205,8 +205,8 @@ def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
 
     try:
         asyncio.run(body())
-    except (SettingsError, Unavailable) as exc:
-        log.error("%s", exc)  # noqa: TRY400 - the sentence is all that helps
+    except (SettingsError, UnavailableError) as exc:
+        log.error("%s", exc)
         return 1
     return 0
 
@@ -215,6 +215,6 @@ async def until(condition: Callable[[], bool], seconds: float) -> bool:
     """Wait until `condition` holds, at most `seconds`; whether it does."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while not condition():  # noqa: ASYNC110 - a handful of times, at the end of a process
+            while not condition():
                 await asyncio.sleep(0.05)
     return condition()

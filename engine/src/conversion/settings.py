@@ -97,9 +97,7 @@ class _Reader:
         try:
             return tuple(ipaddress.ip_network(item.strip()) for item in raw.split(",") if item.strip())
         except ValueError as exc:
-            raise SettingsError(
-                f"CONVERSION_{name} is '{raw}': write networks as in 10.0.0.0/8,127.0.0.0/8."
-            ) from exc
+            raise SettingsError(f"CONVERSION_{name} is '{raw}': write networks as in 10.0.0.0/8,127.0.0.0/8.") from exc
 
 
 def load(env: Mapping[str, str] | None = None, *, port: int) -> Settings:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import backends, service
 from ..cache import Cache
-from ..errors import SettingsError, Unavailable
+from ..errors import SettingsError, UnavailableError
 from ..jobs import Jobs
 from ..jobs.memory import MemoryJobs
 from ..settings import Settings, load, read_env_file
@@ -81,9 +81,8 @@ async def _embed_engine(
         import OCP  # type: ignore[import-not-found,unused-ignore]  # noqa: F401, PLC0415
         import trimesh  # noqa: F401, PLC0415
     except ImportError as exc:
-        raise Unavailable(
-            f"--standalone needs the engine's packages ({exc.name} is missing): "
-            "pip install -r requirements/engine.txt."
+        raise UnavailableError(
+            f"--standalone needs the engine's packages ({exc.name} is missing): pip install -r requirements/engine.txt."
         ) from exc
     from ..worker.engine import Engine  # noqa: PLC0415
     from ..worker.pool import Limits, Pool  # noqa: PLC0415

@@ -13,14 +13,14 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 from aiohttp import web
 
 from .. import formats
 from ..cache import Cache
-from ..errors import InputError, Unavailable
-from ..jobs import Jobs
+from ..errors import InputError, UnavailableError
+from ..jobs import Jobs, Readable
 from ..operation import Operation, Status, timestamp
 from ..service import Lifecycle, Metrics, errors
 from ..settings import MIB, Settings
@@ -35,7 +35,7 @@ DISCARD_SECONDS = 30
 class Upload:
     """A source file as received: where, how long, its hash and its first bytes."""
 
-    stream: BinaryIO
+    stream: Readable
     size: int
     sha256: str
     head: bytes
@@ -86,9 +86,9 @@ class Api:
         end = "refused"
         try:
             if self.active > self._settings.max_uploads:
-                raise Unavailable("Too many files are being received: try again in some seconds.")
-            with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=self._settings.work_dir) as spool:
-                upload = await self._receive(request, spool)  # type: ignore[arg-type]
+                raise UnavailableError("Too many files are being received: try again in some seconds.")
+            with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(self._settings.work_dir)) as spool:
+                upload = await self._receive(request, spool)
                 formats.check_head(source, upload.head)
                 accepted = Operation(
                     id=str(uuid.uuid4()),
@@ -146,19 +146,21 @@ class Api:
             return None
         done = operation.completed(self._clock(), len(found), output_key="cached", cached=True)
         await self._jobs.store(done, found)
-        return web.json_response(self._record(done, found if len(found) <= self._settings.inline_max else None), status=201)
+        return web.json_response(
+            self._record(done, found if len(found) <= self._settings.inline_max else None), status=201
+        )
 
     async def _await(self, operation: Operation) -> Operation:
         """The operation when it is final or the wait is over. It is accepted: nothing here may become an error."""
         try:
             return await self._jobs.wait(operation.id, self._settings.wait) or operation
-        except Unavailable:
+        except UnavailableError:
             return operation
 
     async def _answer(self, operation: Operation) -> web.Response:
         try:
             body = await self._body(operation)
-        except (Unavailable, InputError):
+        except (UnavailableError, InputError):
             body = self._record(operation, None)
         if operation.status is Status.FAILED:
             return web.json_response(body, status=422)
@@ -213,7 +215,7 @@ class Api:
         request.writer.output_size = 0
         return None
 
-    async def _receive(self, request: web.Request, spool: BinaryIO) -> Upload:
+    async def _receive(self, request: web.Request, spool: tempfile.SpooledTemporaryFile[bytes]) -> Upload:
         """The file in a request, raw or as the first part of a form; never more than a piece of it in memory."""
         digest, head, size = hashlib.sha256(), b"", 0
         try:
@@ -227,8 +229,8 @@ class Api:
                 await asyncio.to_thread(spool.write, piece)
         except OSError as exc:
             if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-                log.error("no space left in %s", self._settings.work_dir)  # noqa: TRY400
-                raise Unavailable("The disk of the API is full: try again later or tell its operator.") from exc
+                log.error("no space left in %s", self._settings.work_dir)
+                raise UnavailableError("The disk of the API is full: try again later or tell its operator.") from exc
             raise
         if size == 0:
             raise InputError("The file is empty: send it as the body of the request (curl --data-binary @FILE).")

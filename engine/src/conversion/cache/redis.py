@@ -55,7 +55,8 @@ class RedisCache:
 
         async def ask() -> tuple[bytes | None]:
             async with asyncio.timeout(self._timeout):
-                return (await self._redis.get(key),)
+                value = await self._redis.get(key)
+                return (value if isinstance(value, bytes) else None,)
 
         found = await self._call(ask)
         return found[0] if found else None

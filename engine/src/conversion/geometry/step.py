@@ -30,7 +30,9 @@ def read_step(path: Path, deflection: float, angle: float) -> tuple[Points, Tria
     if reader.ReadFile(str(path)) != IFSelect_RetDone:
         raise InputError("The STEP file cannot be read: it is damaged, cut off or of another format.", 422)
     if reader.TransferRoots() < 1 or reader.OneShape().IsNull():
-        raise InputError("The STEP file holds no shape that can be read: export it again as AP203, AP214 or AP242.", 422)
+        raise InputError(
+            "The STEP file holds no shape that can be read: export it again as AP203, AP214 or AP242.", 422
+        )
     return tessellate(reader.OneShape(), deflection, angle)
 
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from ..operation import Operation
+
+
+class Readable(Protocol):
+    """What a source file is read from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes, or all; none at the end."""
 
 
 class Job(Protocol):
@@ -39,7 +46,7 @@ class Job(Protocol):
 
 
 class Jobs(Protocol):
-    """Operations, their files and their queue. Every method raises Unavailable when the backend cannot serve."""
+    """Operations, their files and their queue. Every method raises UnavailableError when the backend cannot serve."""
 
     async def start(self) -> None:
         """Connect in the background; returns at once."""
@@ -50,7 +57,7 @@ class Jobs(Protocol):
     async def problem(self) -> str | None:
         """Why the backend cannot serve now, or None."""
 
-    async def submit(self, operation: Operation, source: BinaryIO) -> None:
+    async def submit(self, operation: Operation, source: Readable) -> None:
         """Accept a job. Once this returns the job is stored, and is worked on whatever dies."""
 
     async def store(self, operation: Operation, result: bytes) -> None:

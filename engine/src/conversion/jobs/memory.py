@@ -8,10 +8,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
-from ..errors import InputError, Unavailable
+from ..errors import InputError, UnavailableError
 from ..operation import Operation
+from . import Readable
 
 PIECE = 256 * 1024
 
@@ -40,10 +40,10 @@ class MemoryJobs:
         """A process can always reach itself."""
         return None
 
-    async def submit(self, operation: Operation, source: BinaryIO) -> None:
-        """Queue the job; Unavailable when too many wait."""
+    async def submit(self, operation: Operation, source: Readable) -> None:
+        """Queue the job; UnavailableError when too many wait."""
         if self._queue.full():
-            raise Unavailable("The queue is full: try again in a minute.")
+            raise UnavailableError("The queue is full: try again in a minute.")
         self._sources[operation.id] = source.read()
         await self.put(operation)
         self._queue.put_nowait((operation.id, 1))

@@ -20,7 +20,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
@@ -38,14 +38,15 @@ from nats.js.errors import (
     APIError,
     KeyNotFoundError,
     KeyWrongLastSequenceError,
-    NotFoundError,
     NoStreamResponseError,
+    NotFoundError,
     ServiceUnavailableError,
 )
 from nats.js.kv import KeyValue
 
-from ..errors import InputError, Unavailable
+from ..errors import InputError, UnavailableError
 from ..operation import Operation
+from . import Readable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -167,18 +168,17 @@ class NatsJobs:
             connect_timeout=2,
             allow_reconnect=False,  # for the first connection only: its refusal is to be seen, not retried silently
             max_reconnect_attempts=-1,
-            reconnect_time_wait=0.5,
             ping_interval=10,
             max_outstanding_pings=2,
             error_cb=on_error,
             disconnected_cb=on_disconnect,
         )
-        client.options["allow_reconnect"] = True
+        client.options |= {"allow_reconnect": True, "reconnect_time_wait": 0.5}
         return client
 
     async def _prepare(self) -> None:
         """Make or adjust what we need in JetStream. Every process does it: whoever comes first."""
-        assert self._client is not None
+        client = self._connected()
         common: dict[str, Any] = {
             "storage": StorageType.FILE,
             "max_age": self._retention,
@@ -227,9 +227,9 @@ class NatsJobs:
                 max_ack_pending=self._max_queued,
             ),
         )
-        if self._listening is not self._client:  # once a connection: the client itself renews it when it reconnects
-            await self._client.subscribe(f"$KV.{OPERATIONS}.*", cb=self._on_record)
-            self._listening = self._client
+        if self._listening is not client:  # once a connection: the client itself renews it when it reconnects
+            await client.subscribe(f"$KV.{OPERATIONS}.*", cb=self._on_record)
+            self._listening = client
         self._prepared = True
 
     async def _ensure_stream(self, config: StreamConfig) -> None:
@@ -242,9 +242,12 @@ class NatsJobs:
 
     @property
     def _js(self) -> JetStreamContext:
+        return self._connected().jetstream(timeout=3)
+
+    def _connected(self) -> Client:
         if self._client is None:
             raise nats.errors.ConnectionClosedError
-        return self._client.jetstream(timeout=3)
+        return self._client
 
     def _bucket(self) -> KeyValue:
         return KeyValue(
@@ -256,19 +259,19 @@ class NatsJobs:
         )
 
     async def patiently(self, what: str, call: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
-        """Result of `call`, repeated while NATS is away; Unavailable when it stays away or refuses."""
+        """Result of `call`, repeated while NATS is away; UnavailableError when it stays away or refuses."""
         until = time.monotonic() + (self._patience if patience is None else patience)
         while True:
             try:
                 return await call()
             except _AWAY as exc:
                 if time.monotonic() >= until:
-                    raise Unavailable(f"NATS did not {what}: {_words(exc)}; try again in a minute.") from exc
+                    raise UnavailableError(f"NATS did not {what}: {_words(exc)}; try again in a minute.") from exc
             except NotFoundError:
                 raise
             except APIError as exc:
                 if exc.code != 503 or time.monotonic() >= until:
-                    raise Unavailable(f"NATS did not {what}: {exc.description}; try again later.") from exc
+                    raise UnavailableError(f"NATS did not {what}: {exc.description}; try again later.") from exc
             await asyncio.sleep(0.2)
 
     # records
@@ -345,7 +348,7 @@ class NatsJobs:
 
     # files
 
-    async def put_file(self, operation_id: str, key: str, stream: BinaryIO, patience: float | None = None) -> None:
+    async def put_file(self, operation_id: str, key: str, stream: Readable, patience: float | None = None) -> None:
         """Store a file in numbered pieces."""
         number = 0
         while piece := await asyncio.to_thread(stream.read, PIECE):
@@ -378,7 +381,7 @@ class NatsJobs:
 
     # the API's side
 
-    async def submit(self, operation: Operation, source: BinaryIO) -> None:
+    async def submit(self, operation: Operation, source: Readable) -> None:
         """File, record, message: in this order, each acknowledged by NATS."""
         try:
             await self.put_file(operation.id, SOURCE, source)
@@ -395,7 +398,7 @@ class NatsJobs:
 
     async def _withdraw(self, operation_id: str) -> None:
         """Not accepted: without its record an engine drops the job, should its message have arrived after all."""
-        with contextlib.suppress(*_AWAY, APIError, Unavailable):
+        with contextlib.suppress(*_AWAY, APIError, UnavailableError):
             await self._bucket().delete(operation_id)
         await self.drop_file(operation_id, SOURCE)
 
@@ -413,13 +416,12 @@ class NatsJobs:
     # the engine's side
 
     async def take(self, timeout: float) -> NatsJob | None:
-        """The next job. Raises Unavailable when NATS is away."""
+        """The next job. Raises UnavailableError when NATS is away."""
         if problem := await self.problem():
-            raise Unavailable(problem)
-        assert self._client is not None
+            raise UnavailableError(problem)
         ask = json.dumps({"batch": 1, "expires": int(timeout * 1e9)}).encode()
         try:
-            msg = await self._client.request(
+            msg = await self._connected().request(
                 f"$JS.API.CONSUMER.MSG.NEXT.{JOBS}.{ENGINES}",
                 ask,
                 timeout=timeout + 2,
@@ -427,11 +429,11 @@ class NatsJobs:
             )
         except nats.errors.NoRespondersError as exc:
             self._prepared, self._reason = False, "its queue is gone"  # a new or emptied server: make it again
-            raise Unavailable("NATS has no queue.") from exc
+            raise UnavailableError("NATS has no queue.") from exc
         except nats.errors.TimeoutError:
             return None
         except _AWAY as exc:
-            raise Unavailable(f"NATS is away: {_words(exc)}.") from exc
+            raise UnavailableError(f"NATS is away: {_words(exc)}.") from exc
         if msg.headers and "Status" in msg.headers:  # 404 and 408: nothing to do; 409: the consumer changed
             return None
         return NatsJob(self, msg, Operation.from_json(msg.data))

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from ..cache import Cache
-from ..errors import ConversionError, InputError, Unavailable
+from ..errors import ConversionError, InputError, UnavailableError
 from ..jobs import Job, Jobs
 from ..service import Metrics
 from ..settings import Settings
@@ -50,7 +50,7 @@ class Engine:
         while not self._draining.is_set():
             try:
                 job = await self._take()
-            except Unavailable:
+            except UnavailableError:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._draining.wait(), 1)
                 continue

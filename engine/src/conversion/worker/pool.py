@@ -16,7 +16,7 @@ from typing import Any
 
 import conversion
 
-from ..errors import Unavailable
+from ..errors import UnavailableError
 from ..formats import FORMATS
 from ..operation import Operation
 from .zygote import OUTCOME
@@ -55,7 +55,7 @@ class Pool:
         self._count = 0
 
     async def start(self) -> None:
-        """Start the zygote unless it runs; Unavailable when it cannot."""
+        """Start the zygote unless it runs; UnavailableError when it cannot."""
         async with self._starting:
             if self._process and self._process.returncode is None:
                 return
@@ -77,19 +77,18 @@ class Pool:
                 },
                 process_group=0,  # a Ctrl-C in a terminal is for the engine, which drains
             )
-            assert process.stdout
             try:
                 async with asyncio.timeout(120):
-                    line = await process.stdout.readline()
+                    line = await _output(process).readline()
             except TimeoutError:
                 line = b""
             if not line:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
-                raise Unavailable("The converter does not start: see the log for what its process wrote.")
+                raise UnavailableError("The converter does not start: see the log for what its process wrote.")
             self._process = process
-            self._reader = asyncio.create_task(self._listen(process.stdout), name="zygote")
+            self._reader = asyncio.create_task(self._listen(_output(process)), name="zygote")
 
     async def close(self) -> None:
         """End the zygote and every job."""
@@ -161,7 +160,8 @@ class Pool:
         return f"The {label} file takes longer than the {self._limits.seconds:g} s that a conversion may take."
 
     def _send(self, words: dict[str, Any]) -> None:
-        assert self._process and self._process.stdin
+        if self._process is None or self._process.stdin is None:
+            raise UnavailableError("The converter is not running.")
         self._process.stdin.write(json.dumps(words).encode() + b"\n")
 
     def _kill(self, job: str) -> None:
@@ -184,3 +184,9 @@ class Pool:
         for waiting in self._ended.values():
             if not waiting.done():
                 waiting.set_result("the process that jobs are forked from died")
+
+
+def _output(process: asyncio.subprocess.Process) -> asyncio.StreamReader:
+    if process.stdout is None:  # never so: it was started with a pipe
+        raise UnavailableError("The converter has no output.")
+    return process.stdout

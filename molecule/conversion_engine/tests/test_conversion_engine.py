@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine on real hosts, with a real NATS and a real Redis; an API from the same package hands it the work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parents[3]
+UNIT = "conversion-engine"
+ENV_FILE = f"/etc/{UNIT}/{UNIT}.env"
+API_PORT = 8088
+SECRETS = ("7f3a9c04", "redis-test-password-91c2")
+
+
+def client(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "conversion.client", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def wait_active(host: Host, url: str, seconds: float = 90) -> None:
+    until = time.monotonic() + seconds
+    while host.run("curl -fs -m 3 %s", url).rc != 0:
+        assert time.monotonic() < until, host.run("curl -s -m 3 %s", url).stdout
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="session")
+def api(host: Host, address: str) -> Iterator[str]:
+    """An API beside the engine, out of the engine's own environment."""
+    host.run("systemctl reset-failed test-api; systemctl stop test-api")
+    host.check_output(
+        f"systemd-run --quiet --unit=test-api --property=EnvironmentFile={ENV_FILE} "
+        f"env CONVERSION_LISTEN_PORT={API_PORT} CONVERSION_LAME_DUCK=0 /opt/{UNIT}/bin/conversion-api"
+    )
+    wait_active(host, f"http://127.0.0.1:{API_PORT}/readyz")
+    yield f"http://{address}:{API_PORT}"
+    host.run("systemctl stop test-api")
+
+
+@pytest.mark.parametrize(("part", "to"), [("bracket.step", "stl"), ("box.stl", "glb"), ("bracket.glb", "ply")])
+def test_converts(api: str, part: str, to: str, tmp_path: Path) -> None:
+    done = client("convert", str(ROOT / "engine/samples" / part), "--to", to, "--url", api, "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "triangles" in done.stdout
+
+
+def test_works_without_its_cache(host: Host, api: str, tmp_path: Path) -> None:
+    host.check_output("systemctl stop redis-server")
+    try:
+        for deflection in ("0.21", "0.22"):  # never asked before: not from any cache
+            done = client(
+                "convert", str(ROOT / "engine/samples/bracket.step"), "--to", "obj", "--url", api,
+                "--option", f"deflection={deflection}", "--out", str(tmp_path),
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+        assert host.run("curl -fs -m 5 http://127.0.0.1:8081/readyz").rc == 0
+    finally:
+        host.check_output("systemctl start redis-server")
+
+
+def test_restart_under_load_loses_nothing(host: Host, api: str, tmp_path: Path) -> None:
+    summary, stop = tmp_path / "load.json", tmp_path / "stop"
+    with subprocess.Popen(
+        [sys.executable, "-m", "conversion.client", "load", "--url", api, "--seconds", "90", "--until", str(stop),
+         "--concurrency", "3", "--summary", str(summary)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")}, stdout=subprocess.DEVNULL,
+    ) as load:  # fmt: skip
+        try:
+            time.sleep(2)
+            host.check_output(f"systemctl restart {UNIT}")
+            wait_active(host, "http://127.0.0.1:8081/readyz")
+            time.sleep(2)
+        finally:
+            stop.touch()
+            load.wait(timeout=100)
+    seen = json.loads(summary.read_text())
+    assert seen["requests"] > 10
+    assert seen["failed"] == 0, seen
+
+
+def test_reports_the_version_of_the_image(host: Host) -> None:
+    version = json.loads(host.check_output("curl -fs -m 5 http://127.0.0.1:8081/version"))
+    assert version["name"] == "conversion-engine"
+    assert version["version"] == "7.1.2-test"
+
+
+def test_metrics_are_prometheus_text(host: Host, api: str) -> None:
+    text = host.check_output("curl -fs -m 5 http://127.0.0.1:8081/metrics")
+    assert 'conversion_info{service="conversion-engine",version="7.1.2-test"} 1.0' in text
+    assert "conversion_ready 1.0" in text
+
+
+def test_wrong_password_is_refused_and_told(host: Host) -> None:
+    host.run("systemctl reset-failed test-wrong; systemctl stop test-wrong")
+    host.check_output(
+        f"systemd-run --quiet --unit=test-wrong --property=EnvironmentFile={ENV_FILE} "
+        f"env CONVERSION_LISTEN_PORT=8099 CONVERSION_NATS_PASSWORD=wrong /opt/{UNIT}/bin/conversion-api"
+    )
+    try:
+        wait_active(host, "http://127.0.0.1:8099/healthz")
+        until = time.monotonic() + 20
+        while "uthorization" not in (answer := host.run("curl -s -m 3 http://127.0.0.1:8099/readyz").stdout):
+            assert time.monotonic() < until, answer
+            time.sleep(0.5)
+        assert host.run("curl -fs -m 3 http://127.0.0.1:8099/readyz").rc != 0
+    finally:
+        host.run("systemctl stop test-wrong")
+
+
+def test_drain_is_for_the_host_itself(host: Host, address: str) -> None:
+    refused = subprocess.run(
+        ["curl", "-s", "-m", "5", "-X", "POST", "-w", "%{http_code}", f"http://{address}:8081/drain"],
+        capture_output=True, text=True, timeout=30, check=True,
+    ).stdout  # fmt: skip
+    assert refused.endswith("403"), refused
+    assert host.run("curl -fs -m 5 http://127.0.0.1:8081/readyz").rc == 0
+
+
+def test_secrets_are_nowhere_to_be_seen(host: Host) -> None:
+    seen = [
+        host.check_output("ps -eww -o args"),
+        host.check_output("journalctl --no-pager -q"),
+        host.check_output(f"systemctl cat {UNIT}.service"),
+        host.check_output(f"systemctl show {UNIT}.service"),
+    ]
+    for secret in SECRETS:
+        assert not any(secret in text for text in seen)
+        found = host.run(f"grep -rlsF {secret} /etc /run /opt /var/lib/{UNIT} /var/cache /tmp").stdout.split()
+        assert set(found) - {"/etc/nats-server.conf"} == {ENV_FILE}
+    file = host.file(ENV_FILE)
+    assert (file.user, file.group, file.mode) == ("root", "root", 0o600)
+
+
+def test_environment_is_hidden_from_the_jobs(host: Host) -> None:
+    """A job runs as the same user; it must not read the engine's passwords from /proc."""
+    pid = host.check_output(f"systemctl show --property MainPID --value {UNIT}")
+    assert host.run(f"runuser -u {UNIT} -- cat /proc/{pid}/environ").rc != 0
+    zygote = host.check_output(f"pgrep -P {pid} -f conversion.worker.zygote").split()[0]
+    environment = host.check_output(f"tr '\\0' '\\n' < /proc/{zygote}/environ")
+    assert "CONVERSION_" not in environment
+
+
+def test_runs_unprivileged_in_its_sandbox(host: Host) -> None:
+    pid = host.check_output(f"systemctl show --property MainPID --value {UNIT}")
+    status = dict(
+        line.split(":", 1) for line in host.check_output(f"cat /proc/{pid}/status").splitlines() if ":" in line
+    )
+    assert int(status["CapEff"], 16) == 0
+    assert int(status["CapBnd"], 16) == 0
+    assert status["NoNewPrivs"].strip() == "1"
+    assert status["Seccomp"].strip() == "2"
+    assert host.check_output(f"stat -c %U /proc/{pid}/root/etc/hostname") == "root"
+    assert host.check_output(f"ps -o user:32= -p {pid}").strip() == UNIT
+    host.check_output(f"systemd-analyze security --no-pager --threshold=20 {UNIT}.service")
+
+
+def test_unconfigured_host_has_no_failed_unit(host: Host) -> None:
+    """The image carries the unit but no configuration: it waits, and is no failure."""
+    host.check_output(f"systemctl stop {UNIT} && mv {ENV_FILE} {ENV_FILE}.aside")
+    try:
+        host.run(f"systemctl start {UNIT}")
+        assert host.run(f"systemctl is-active {UNIT}").stdout.strip() == "inactive"
+        assert host.run(f"systemctl is-failed {UNIT}").stdout.strip() == "inactive"
+        assert host.service(UNIT).is_enabled
+    finally:
+        host.check_output(f"mv {ENV_FILE}.aside {ENV_FILE} && systemctl start {UNIT}")
+    wait_active(host, "http://127.0.0.1:8081/readyz")
