@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -346,7 +346,7 @@ def cache_directory(env: Mapping[str, str]) -> Path:
     return Path(base) / "boring.fleet" / "image_build"
 
 
-def as_diff(plan: Plan, request_only: Sequence[str] = ()) -> dict[str, str]:
+def as_diff(plan: Plan) -> dict[str, str]:
     """Before and after for `--diff`."""
     before = plan.newest or ", ".join(image.id for image in plan.existing) or "no image"
     after = "".join(f"{reason}\n" for reason in plan.reasons)

@@ -1,0 +1,407 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The order of things: digest, look up, skip or build, prove, tidy up. EC2 is a dictionary, Packer a function."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.boring.fleet.plugins.module_utils.image import build, packer
+from ansible_collections.boring.fleet.plugins.module_utils.image.build import ImageBuild, Plan, Request
+from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
+
+TEMPLATE = """
+variable "family" { default = "web" }
+variable "region" { default = "eu-central-1" }
+variable "manifest" { default = "packer-manifest.json" }
+source "amazon-ebs" "cpu" {
+  region = var.region
+  source_ami_filter {
+    owners  = ["debian"]
+    filters = { name = "debian-13-*" }
+  }
+}
+build {
+  sources = ["source.amazon-ebs.cpu"]
+  post-processor "manifest" { output = var.manifest }
+}
+"""
+
+
+class Ec2:
+    """As much of EC2 as the image pipeline asks, with AWS's shapes."""
+
+    def __init__(self) -> None:
+        self.meta = type("Meta", (), {"region_name": "eu-central-1"})
+        self.images: list[dict[str, Any]] = []
+        self.instances: list[dict[str, Any]] = []
+        self.keys: list[dict[str, Any]] = []
+        self.groups: list[dict[str, Any]] = []
+        self.calls: list[str] = []
+        self.add("debian-13-a", owner="debian")
+
+    def add(
+        self, name: str, owner: str = "self", state: str = "available", tags: Mapping[str, str] | None = None
+    ) -> str:
+        number = len(self.images) + 1
+        self.images.append(
+            {
+                "ImageId": f"ami-{number}",
+                "Name": name,
+                "OwnerId": owner,
+                "State": state,
+                "CreationDate": f"2026-01-01T00:00:{number:02}.000Z",
+                "Tags": [{"Key": key, "Value": value} for key, value in (tags or {}).items()],
+            }
+        )
+        return f"ami-{number}"
+
+    def _match(self, thing: Mapping[str, Any], filters: list[dict[str, Any]]) -> bool:
+        tags = {tag["Key"]: tag["Value"] for tag in thing.get("Tags", ())}
+        for wanted in filters:
+            name = wanted["Name"]
+            if name.startswith("tag:"):
+                value = tags.get(name[4:], "")
+            elif name == "instance-state-name":
+                value = thing["State"]["Name"]
+            else:
+                value = str(thing["Name"])
+            if not any(fnmatchcase(value, pattern) for pattern in wanted["Values"]):
+                return False
+        return True
+
+    def describe_images(self, **given: Any) -> dict[str, Any]:
+        self.calls.append("describe_images")
+        found = [image for image in self.images if self._match(image, given.get("Filters", []))]
+        found = [image for image in found if image["OwnerId"] in given.get("Owners", [image["OwnerId"]])]
+        return {"Images": [image for image in found if image["ImageId"] in given.get("ImageIds", [image["ImageId"]])]}
+
+    def create_tags(self, **given: Any) -> None:
+        self.calls.append("create_tags")
+        for image in self.images:
+            if image["ImageId"] in given["Resources"]:
+                image["Tags"] += given["Tags"]
+
+    def describe_instances(self, **given: Any) -> dict[str, Any]:
+        self.calls.append("describe_instances")
+        return {
+            "Reservations": [{"Instances": [host for host in self.instances if self._match(host, given["Filters"])]}]
+        }
+
+    def terminate_instances(self, **given: Any) -> None:
+        self.calls.append("terminate_instances")
+        for host in self.instances:
+            if host["InstanceId"] in given["InstanceIds"]:
+                host["State"] = {"Name": "terminated"}
+
+    def describe_key_pairs(self, **given: Any) -> dict[str, Any]:
+        return {"KeyPairs": [key for key in self.keys if self._match(key, given["Filters"])]}
+
+    def delete_key_pair(self, **given: Any) -> None:
+        self.keys = [key for key in self.keys if key["KeyPairId"] != given["KeyPairId"]]
+
+    def describe_security_groups(self, **given: Any) -> dict[str, Any]:
+        return {"SecurityGroups": [group for group in self.groups if self._match(group, given["Filters"])]}
+
+    def delete_security_group(self, **given: Any) -> None:
+        assert all(host["State"]["Name"] == "terminated" for host in self.instances), "the group is in use"
+        self.groups = [group for group in self.groups if group["GroupId"] != given["GroupId"]]
+
+
+class World:
+    """A checkout, an EC2 and a Packer that makes what its variables say."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.ec2 = Ec2()
+        self.runs: list[dict[str, Any]] = []
+        self.fate: Callable[[dict[str, str]], packer.Ended] = self.makes_an_image
+        self.log = ""
+        self.tags_itself = True
+        (root / "packer").mkdir()
+        (root / "packer" / "it.pkr.hcl").write_text(TEMPLATE)
+        (root / "roles").mkdir()
+        (root / "roles" / "main.yml").write_text("- one\n")
+        program = root / "bin" / "packer"
+        program.parent.mkdir()
+        program.write_text('#!/bin/sh\n[ "$1" = version ] && echo Packer v1.12.0\n')
+        program.chmod(0o755)
+
+    def makes_an_image(self, env: dict[str, str]) -> packer.Ended:
+        tags = json.loads(env["PKR_VAR_image_tags"]) if self.tags_itself else {}
+        revision = env["PKR_VAR_revision"]
+        name = "-".join(filter(None, ["boring-web", env["PKR_VAR_fingerprint"][:12], revision]))
+        image = self.ec2.add(name, tags=tags)
+        made = {
+            "name": "cpu",
+            "builder_type": "amazon-ebs",
+            "artifact_id": f"eu-central-1:{image}",
+            "packer_run_uuid": image,
+        }
+        Path(env["PKR_VAR_manifest"]).write_text(json.dumps({"builds": [made], "last_run_uuid": image}))
+        return packer.Ended(0)
+
+    def supervise(self, argv: list[str], *, env: dict[str, str], log: Path, **others: Any) -> packer.Ended:
+        variables = json.loads(Path(argv[-2].removeprefix("-var-file=")).read_text())
+        self.runs.append({"argv": argv, "env": env, "variables": variables, **others})
+        ended = self.fate(env)
+        log.write_text(self.log)
+        return ended
+
+    def job(self, **changes: Any) -> ImageBuild:
+        request = Request(
+            template=self.root / "packer",
+            inputs=(str(self.root / "roles"),),
+            only=("amazon-ebs.cpu",),
+            packer=str(self.root / "bin" / "packer"),
+        )
+        return ImageBuild(
+            Request(**{**vars(request), **changes}),
+            ec2=lambda region: self.ec2,
+            env={},
+            cache=self.root / "cache",
+            supervise=self.supervise,
+            sleep=lambda seconds: None,
+        )
+
+    def build(self, **changes: Any) -> tuple[Plan, build.Built]:
+        job = self.job(**changes)
+        plan = job.plan()
+        return plan, job.build(plan)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_nothing_there_so_it_is_built_then_skipped(world: World) -> None:
+    plan, built = world.build()
+    assert (plan.builds, plan.reasons) == (True, ("no image with this fingerprint",))
+    (image,) = built.images
+    assert (image.build, image.builder, image.region) == ("amazon-ebs.cpu", "amazon-ebs", "eu-central-1")
+    assert image.name == f"boring-web-{plan.fingerprint[:12]}"
+    assert built.manifest is not None
+    again = world.job().plan()
+    assert (again.builds, again.reasons, again.existing) == (False, (), built.images)
+    assert again.fingerprint == plan.fingerprint
+
+
+def test_the_source_image_is_resolved_once_and_handed_over(world: World) -> None:
+    world.ec2.add("debian-13-b", owner="debian")
+    world.ec2.add("debian-13-c", owner="debian", state="pending")
+    world.build()
+    assert world.runs[0]["env"]["PKR_VAR_source_image"] == "ami-2"
+
+
+def test_a_new_source_image_is_a_reason(world: World) -> None:
+    world.build()
+    world.ec2.add("debian-13-b", owner="debian")
+    assert world.job().plan().reasons == ("source image of amazon-ebs.cpu changed",)
+
+
+def test_a_changed_byte_is_named(world: World) -> None:
+    _, built = world.build()
+    (world.root / "roles" / "main.yml").write_text("- two\n")
+    (world.root / "roles" / "new.yml").write_text("- new\n")
+    plan = world.job(variables={"size": 1}).plan()
+    assert plan.reasons == ("roles/main.yml changed", "roles/new.yml is new", "variable size is new")
+    assert plan.newest == built.images[0].id
+
+
+def test_the_newest_image_of_another_family_says_nothing(world: World) -> None:
+    world.build()
+    assert world.job(variables={"family": "other"}).plan().reasons == ("no image with this fingerprint",)
+
+
+@pytest.mark.parametrize("state", ["pending", "failed", "deregistered", "invalid"])
+def test_only_an_image_that_can_be_used_counts(world: World, state: str) -> None:
+    _, built = world.build()
+    world.ec2.images[-1]["State"] = state
+    assert world.job().plan().reasons == ("no image with this fingerprint",)
+    world.ec2.images[-1]["State"] = "available"
+    assert world.job().plan().existing == built.images
+
+
+def test_an_image_that_says_only_its_fingerprint_is_enough(world: World) -> None:
+    digest = world.job().plan().fingerprint
+    image = world.ec2.add("by hand", tags={"boring:fingerprint": digest})
+    plan = world.job().plan()
+    assert [found.id for found in plan.existing] == [image]
+    assert not plan.builds
+
+
+def test_the_image_of_another_build_is_not(world: World) -> None:
+    digest = world.job().plan().fingerprint
+    world.ec2.add("other", tags={"boring:fingerprint": digest, "boring:build": "amazon-ebs.gpu"})
+    assert world.job().plan().builds
+
+
+def test_tags_that_the_template_forgot_are_added(world: World) -> None:
+    world.tags_itself = False
+    plan, built = world.build()
+    tags = {tag["Key"]: tag["Value"] for tag in world.ec2.images[-1]["Tags"]}
+    assert tags["boring:fingerprint"] == plan.fingerprint
+    assert (tags["boring:build"], tags["boring:family"]) == ("amazon-ebs.cpu", "web")
+    assert "boring:inputs:0" in tags
+    assert world.job().plan().existing == built.images
+
+
+def test_force_builds_another_under_another_name(world: World) -> None:
+    world.build()
+    plan, built = world.build(force=True)
+    assert plan.reasons == ("force: it is built although an image with this fingerprint exists",)
+    assert built.images[0].name == f"boring-web-{plan.fingerprint[:12]}-2"
+    assert world.job().plan().existing[0].id == built.images[0].id
+
+
+def test_the_name_of_a_failed_image_is_not_taken_again(world: World) -> None:
+    _, built = world.build()
+    world.ec2.images[-1].update(State="failed")
+    _, second = world.build()
+    assert second.images[0].name == f"{built.images[0].name}-2"
+
+
+def test_variables_go_by_file_and_the_lock_by_path(world: World) -> None:
+    lock = world.root / "lock.json"
+    lock.write_text("{}")
+    world.build(variables={"password": "s3cret", "sizes": [1]}, lock=lock, region="eu-central-1")
+    (run,) = world.runs
+    assert run["variables"] == {"password": "s3cret", "sizes": [1]}
+    assert "s3cret" not in " ".join(run["argv"])
+    assert run["env"]["PKR_VAR_lock"] == str(lock)
+    assert run["env"]["PKR_VAR_region"] == "eu-central-1"
+    assert run["cwd"] == world.root / "packer"
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "does not exist"), ("", "is empty")])
+def test_a_lock_that_is_none(world: World, content: str | None, said: str) -> None:
+    lock = world.root / "lock.json"
+    if content is not None:
+        lock.write_text(content)
+    with pytest.raises(ImageError, match=rf"the lock .*lock.json {said}"):
+        world.job(lock=lock).plan()
+
+
+def test_no_source_image(world: World) -> None:
+    world.ec2.images.clear()
+    with pytest.raises(
+        ImageError,
+        match=r"no source image for amazon-ebs.cpu in eu-central-1: owner debian has none with name=debian-13",
+    ):
+        world.job().plan()
+
+
+def left_behind(world: World) -> Callable[[dict[str, str]], packer.Ended]:
+    """A Packer that was killed: all it had made is still there."""
+
+    def fate(env: dict[str, str]) -> packer.Ended:
+        tags = [{"Key": key, "Value": value} for key, value in json.loads(env["PKR_VAR_run_tags"]).items()]
+        world.ec2.instances += [
+            {"InstanceId": "i-mine", "State": {"Name": "running"}, "Tags": tags},
+            {"InstanceId": "i-other", "State": {"Name": "terminated"}, "Tags": []},
+        ]
+        world.ec2.keys += [
+            {"KeyPairId": "key-mine", "KeyName": "packer_1", "Tags": tags},
+            {"KeyPairId": "key-other", "KeyName": "b"},
+        ]
+        world.ec2.groups += [{"GroupId": "sg-mine", "Tags": tags}, {"GroupId": "sg-other"}]
+        return packer.Ended(-9, "timeout")
+
+    return fate
+
+
+def test_what_a_killed_packer_left_is_removed_and_nothing_else(world: World) -> None:
+    world.fate = left_behind(world)
+    world.log = "==> amazon-ebs.cpu: Provisioning with Ansible...\n    amazon-ebs.cpu: TASK [slow]\n"
+    with pytest.raises(
+        ImageError, match=r"took longer than its timeout of 9 s, the last thing being: TASK \[slow\]; raise timeout"
+    ):
+        world.build(timeout=9.0)
+    assert [host["State"]["Name"] for host in world.ec2.instances] == ["terminated", "terminated"]
+    assert [key["KeyPairId"] for key in world.ec2.keys] == ["key-other"]
+    assert [group["GroupId"] for group in world.ec2.groups] == ["sg-other"]
+    assert world.runs[0]["grace"] == 15
+
+
+def test_a_failed_build_says_why_without_secrets(world: World) -> None:
+    world.fate = lambda env: packer.Ended(1)
+    world.log = "==> amazon-ebs.cpu: Provisioning with shell script: /tmp/x\n    amazon-ebs.cpu: wrong s3cret\n"
+    with pytest.raises(ImageError) as caught:
+        world.build(variables={"db_password": "s3cret"})
+    assert "wrong ********" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert str(world.root / "cache") in str(caught.value)
+    assert "describe_instances" in world.ec2.calls  # it looked whether anything was left
+
+
+def test_a_stopped_build(world: World) -> None:
+    world.fate = lambda env: packer.Ended(1, "SIGTERM")
+    with pytest.raises(ImageError, match=r"was stopped \(SIGTERM\); what it had started is gone"):
+        world.build()
+
+
+def test_an_image_that_is_gone_or_failed_is_not_believed(world: World) -> None:
+    def fate(env: dict[str, str]) -> packer.Ended:
+        ended = world.makes_an_image(env)
+        world.ec2.images[-1]["State"] = "failed"
+        return ended
+
+    world.fate = fate
+    with pytest.raises(ImageError, match="its image ami-2 is failed"):
+        world.build()
+
+
+def test_two_at_once_make_one_image(world: World) -> None:
+    job, other = world.job(), world.job()
+    plan, plan_of_other = job.plan(), other.plan()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(env: dict[str, str]) -> packer.Ended:
+        inside.set()
+        assert go_on.wait(10)
+        return world.makes_an_image(env)
+
+    world.fate = slow
+    made: list[build.Built] = []
+    threads = [threading.Thread(target=lambda: made.append(job.build(plan)))]
+    threads[0].start()
+    assert inside.wait(10)
+    threads.append(threading.Thread(target=lambda: made.append(other.build(plan_of_other))))
+    threads[1].start()
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(world.runs) == 1
+    assert made[0].images == made[1].images
+    assert [one.manifest is None for one in made] == [False, True]
+
+
+def test_a_source_that_is_not_on_ec2_needs_no_ec2(world: World) -> None:
+    (world.root / "packer" / "it.pkr.hcl").write_text(
+        'source "qemu" "cpu" {}\nbuild { sources = ["source.qemu.cpu"] }\n'
+    )
+    plan = world.job(only=()).plan()
+    assert plan.reasons == ("no image with this fingerprint",)
+    assert world.ec2.calls == []
+
+
+def test_diff(world: World) -> None:
+    _, built = world.build()
+    (world.root / "roles" / "main.yml").write_text("- two\n")
+    plan = world.job().plan()
+    assert build.as_diff(plan) == {
+        "before": f"{built.images[0].id}\n",
+        "after": f"roles/main.yml changed\nweb, fingerprint {plan.fingerprint}\n",
+    }
+
+
+def test_where_locks_and_logs_are() -> None:
+    assert build.cache_directory({"XDG_CACHE_HOME": "/c"}) == Path("/c/boring.fleet/image_build")
+    assert build.cache_directory({"HOME": "/h"}) == Path("/h/.cache/boring.fleet/image_build")
