@@ -120,9 +120,7 @@ class Model:
         """When a tick will next have something to do, as far as time alone tells; NEVER when only others can tell."""
         now = self.clock.now()
         due = group.health_due
-        for instance in group.instances.values():
-            if instance.state in RESTING_STATES:
-                continue
+        for instance in [i for i in group.instances.values() if i.state not in RESTING_STATES]:
             if instance.state in (PENDING_WAIT, TERMINATING_WAIT):
                 due = min([due, *(wait.deadline for wait in instance.waits if wait.result is None)])
             elif instance.state in (PENDING_PROCEED, TERMINATING_PROCEED) and not instance.halted:

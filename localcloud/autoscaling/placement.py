@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from localcloud.autoscaling.state import Group, Instance
+from localcloud.autoscaling.state import COUNTED_STATES, Group, Instance
 
 TERMINATION_POLICIES = (
     "AllocationStrategy",
@@ -29,7 +29,7 @@ def zone_counts(group: Group) -> dict[str, int]:
     """How many instances count towards desired in each zone of the group."""
     counts = dict.fromkeys(group.zones, 0)
     for instance in group.instances.values():
-        if instance.counted:
+        if instance.state in COUNTED_STATES:
             counts[instance.zone] = counts.get(instance.zone, 0) + 1
     return counts
 
@@ -44,8 +44,8 @@ def launch_zone(group: Group, now: float) -> str:
 def launch_subnet(group: Group, zone: str) -> str | None:
     """The zone's subnet with the fewest instances; None when the group names no subnets."""
     subnets = [subnet for subnet, its_zone in group.subnets.items() if its_zone == zone]
-    if not subnets:
-        return None
+    if len(subnets) < 2:
+        return subnets[0] if subnets else None
     used = [instance.subnet for instance in group.instances.values() if instance.counted]
     return min(subnets, key=lambda subnet: (used.count(subnet), subnets.index(subnet)))
 

@@ -212,14 +212,16 @@ class SimulatedCloud:
     def _settle(self) -> None:
         """Everything that is due at this very moment."""
         for _ in range(1000):
-            while self._events and self._events[0][0] <= self.now():
+            while self._is_due():
                 heapq.heappop(self._events)[2]()
             self.autoscaling.tick()
             self._observe()
-            if (self._events and self._events[0][0] <= self.now()) or self.autoscaling.next_due() <= self.now():
-                continue
-            return
+            if not self._is_due() and self.autoscaling.next_due() > self.now():
+                return
         raise RuntimeError("the simulation does not come to rest")
+
+    def _is_due(self) -> bool:
+        return bool(self._events) and self._events[0][0] <= self.now()
 
     # ---- clients -------------------------------------------------------------------------------------------------
 
@@ -258,8 +260,10 @@ class SimulatedCloud:
         """Run one operation uncounted, as a server would on behalf of a caller. Raises ApiError."""
         if service == "autoscaling":
             result = self.autoscaling.handle(operation, params, REGION)
-            if not operation.startswith("Describe"):
+            if self._is_due() or self.autoscaling.next_due() <= self.now():
                 self._settle()
+            elif not operation.startswith("Describe"):
+                self._observe()  # the service has ticked
             return result
         owners: dict[str, tuple[object, ...]] = {
             "elbv2": (self.targets,),
@@ -323,9 +327,9 @@ class SimulatedCloud:
 
     def healthy(self, group: str) -> list[str]:
         """Ids of those in service, up, answering, and healthy in every target group that the group is attached to."""
-        places = [self.targets.place(place).health for place in traffic_places(self._state(group))]
         serving = self.in_service(group)
-        for health in places:
+        for place in traffic_places(self._state(group)):
+            health = self.targets.place(place).health
             serving = [i for i in serving if i in health and health[i].state == "healthy"]
         hosts = self.hosts.by_id
         return [i for i in serving if hosts[i].status is HostStatus.UP and not hosts[i].sick]
@@ -355,7 +359,7 @@ class SimulatedCloud:
                 watch.highest_total = max(watch.highest_total, self._staying(watch.group))
 
     def _staying(self, group: str) -> int:
-        return sum(1 for i in self._state(group).instances.values() if i.state not in TERMINATING_STATES)
+        return len([i for i in self._state(group).instances.values() if i.state not in TERMINATING_STATES])
 
     # ---- faults --------------------------------------------------------------------------------------------------
 

@@ -247,7 +247,7 @@ class Group:
 
     def capacity(self) -> int:
         """Capacity that counts towards desired, in units (weights)."""
-        return sum(i.weight for i in self.instances.values() if i.state in COUNTED_STATES)
+        return sum([i.weight for i in self.instances.values() if i.state in COUNTED_STATES])
 
     def runs(self, process: str) -> bool:
         return process not in self.suspended
