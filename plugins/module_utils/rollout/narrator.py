@@ -4,8 +4,8 @@
 """What a roll tells while it goes on: one event a change, for the terminal, the log and the report.
 
 An event is a flat dict with ``time`` (unix seconds), ``group``, ``event`` (its kind) and mostly ``message`` (one line
-for people). Kinds: plan, instance (``instance_id``, ``zone``, ``phase``, ``role``, ``template``), capacity (``serving``,
-``desired``), turn, drop, wait, note, halt, finish (``result``).
+for people). Kinds: plan, instance (``instance_id``, ``zone``, ``phase``, ``role``, ``template``, and ``since`` when it
+boots), capacity (``serving``, ``desired``), turn, terminate, drop, failure, wait, note, halt, finish (``result``).
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class Narrator:
                 "new" if instance.id in fresh else "old" if instance.id in old else self._roles.get(instance.id, "kept")
             )
             phase = _phase(instance, memory.coming, memory.gone)
+            if role == "new" and instance.id in memory.began:
+                self._since.setdefault(instance.id, memory.began[instance.id])
             self._moved(instance, role, phase, memory.verdicts.get(instance.id, ""), quiet=first)
         for name in [name for name, phase in self._phases.items() if name not in listed and phase != "gone"]:
             self._phases[name] = "gone"
@@ -118,6 +120,7 @@ class Narrator:
             phase=phase,
             role=role,
             template=instance.template.version if instance.template else "",
+            **({"since": round(self._since[name], 3)} if phase == "booting" else {}),
         )
 
     def turned(self, step: Turn, journal: Journal) -> None:
