@@ -255,6 +255,9 @@ def _replace(model: Model, group: Group, refresh: Refresh, victim: Instance, now
     refresh.progressed = now
     cause = f"At {words.stamp(now)} an instance was taken out of service in response to an instance refresh."
     model.take(group, victim, cause)
+    because = f"At {words.stamp(now)} an instance was launched in response to an instance refresh."
+    if group.capacity() < group.desired and because not in group.causes:
+        group.causes.append(because)
 
 
 def _end(model: Model, group: Group, refresh: Refresh, now: float) -> None:

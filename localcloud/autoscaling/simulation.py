@@ -327,7 +327,9 @@ class SimulatedCloud:
 
     def healthy(self, group: str) -> list[str]:
         """Ids of those in service, up, answering, and healthy in every target group that the group is attached to."""
-        serving = self.in_service(group)
+        return self._well(group, self.in_service(group))
+
+    def _well(self, group: str, serving: list[str]) -> list[str]:
         for place in traffic_places(self._state(group)):
             health = self.targets.place(place).health
             serving = [i for i in serving if i in health and health[i].state == "healthy"]
@@ -354,8 +356,9 @@ class SimulatedCloud:
     def _observe(self) -> None:
         for watch in self.watches:
             if self.autoscaling.group(watch.group, REGION) is not None:
-                watch.lowest_healthy = min(watch.lowest_healthy, len(self.healthy(watch.group)))
-                watch.lowest_in_service = min(watch.lowest_in_service, len(self.in_service(watch.group)))
+                serving = self.in_service(watch.group)
+                watch.lowest_in_service = min(watch.lowest_in_service, len(serving))
+                watch.lowest_healthy = min(watch.lowest_healthy, len(self._well(watch.group, serving)))
                 watch.highest_total = max(watch.highest_total, self._staying(watch.group))
 
     def _staying(self, group: str) -> int:
@@ -434,14 +437,31 @@ class _Meta:
 class _Paginator:
     method: Callable[..., dict[str, Any]]
 
-    def paginate(self, PaginationConfig: dict[str, Any] | None = None, **params: Any) -> Iterator[dict[str, Any]]:  # noqa: N803
+    def paginate(self, PaginationConfig: dict[str, Any] | None = None, **params: Any) -> _Pages:  # noqa: N803
         del PaginationConfig
-        while True:
-            page = self.method(**params)
+        return _Pages(self.method, params)
+
+
+@dataclass(frozen=True)
+class _Pages:
+    method: Callable[..., dict[str, Any]]
+    params: Params
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        page = self.method(**self.params)
+        yield page
+        while page.get("NextToken"):
+            page = self.method(**self.params, NextToken=page["NextToken"])
             yield page
-            if not page.get("NextToken"):
-                return
-            params["NextToken"] = page["NextToken"]
+
+    def build_full_result(self) -> dict[str, Any]:
+        """All pages in one: their lists joined."""
+        whole: dict[str, Any] = {}
+        for page in self:
+            for key, value in page.items():
+                if isinstance(value, list):
+                    whole[key] = whole.get(key, []) + value
+        return whole
 
 
 class _Hosts:
@@ -501,7 +521,11 @@ class _Hosts:
         for watch in self._cloud.watches:
             if watch.group == host.order.group:
                 watch.terminated.append(instance_id)
-        self._cloud.at(self._shutdown, lambda: self.die(instance_id))
+        self._cloud.at(self._shutdown, lambda: self._end(host))
+
+    def _end(self, host: SimulatedHost) -> None:
+        host.status = HostStatus.GONE
+        host.ended = host.ended or self._cloud.now()
 
     def stop(self, instance_id: str) -> None:
         def stopped() -> None:
@@ -519,10 +543,10 @@ class _Hosts:
         return self._known(instance_id).type
 
     def die(self, instance_id: str) -> None:
+        """The host is gone, and nobody was told."""
         host = self.by_id[instance_id]
         if host.status is not HostStatus.GONE:
-            host.status = HostStatus.GONE
-            host.ended = self._cloud.now()
+            self._end(host)
             self._cloud._health_changed(instance_id, _TIMEOUT)
 
     def _known(self, instance_id: str) -> SimulatedHost:
@@ -566,6 +590,7 @@ class _Hosts:
     def ec2_terminate_instances(self, params: Params) -> dict[str, Any]:
         hosts = [self._known(i) for i in params["InstanceIds"]]
         for host in hosts:
+            self._cloud.at(self._shutdown, functools.partial(self.die, host.id))
             self.terminate(host.id)
         return {
             "TerminatingInstances": [

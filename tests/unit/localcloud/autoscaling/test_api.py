@@ -19,6 +19,8 @@ def test_groups_are_described_in_pages(cloud: SimulatedCloud) -> None:
     pages = list(asg.get_paginator("describe_auto_scaling_groups").paginate(MaxRecords=100))
     assert [len(page["AutoScalingGroups"]) for page in pages] == [100, 20]
     assert cloud.calls["DescribeAutoScalingGroups"] == 3
+    whole = asg.get_paginator("describe_auto_scaling_groups").paginate().build_full_result()
+    assert len(whole["AutoScalingGroups"]) == 120
 
 
 def test_groups_are_found_by_tag(cloud: SimulatedCloud) -> None:

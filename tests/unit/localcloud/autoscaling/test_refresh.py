@@ -65,6 +65,8 @@ def test_ninety_percent_replaces_one_in_ten_at_a_time_terminating_first(ten: Sim
     assert refresh(ten)["Status"] == "InProgress"
     assert count(ten, "Terminating") == 1
     assert count(ten, "Pending") == 1
+    launch = ten.client("autoscaling").describe_scaling_activities(AutoScalingGroupName="web")["Activities"][0]
+    assert "an instance was launched in response to an instance refresh." in launch["Cause"]
     seconds = finish(ten)
     assert refresh(ten)["Status"] == "Successful"
     assert refresh(ten)["PercentageComplete"] == 100
