@@ -687,7 +687,7 @@ class Roll:
         )
         in_service = ", ".join(f"{count} on {label}" for label, count in sorted(serving.items())) or "nobody"
         result.message = (
-            f"{memory.reason}. Replaced {len(memory.pairs)}; the group {group.name} was left with {result.after}, "
+            f"{memory.reason.rstrip('.')}. Replaced {len(memory.pairs)}; the group {group.name} was left with {result.after}, "
             f"in service: {in_service}"
         )
 
