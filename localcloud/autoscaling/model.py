@@ -370,9 +370,11 @@ class Model:
         if not (group.runs("ReplaceUnhealthy") and group.runs("Terminate")):
             return
         stamp = words.stamp(now)
-        for instance_id in group.ailing:
-            instance = group.instances.get(instance_id)
-            if instance is not None and instance.state == IN_SERVICE and not instance.healthy:
+        ailing = [group.instances[i] for i in group.ailing if i in group.instances]
+        # Who was declared unhealthy before it was in service goes when it is.
+        group.ailing = [i.id for i in ailing if not i.healthy and i.state in PENDING_STATES]
+        for instance in ailing:
+            if instance.state == IN_SERVICE and not instance.healthy:
                 reason = instance.health_reason
                 self._terminate(
                     group, instance, f"At {stamp} an instance was taken out of service in response to {reason}.", now
@@ -382,7 +384,6 @@ class Model:
                 )
                 if cause not in group.causes:
                     group.causes.append(cause)
-        group.ailing = []
         if group.max_lifetime:
             for instance in list(group.instances.values()):
                 if instance.state == IN_SERVICE and now - instance.launched >= group.max_lifetime:

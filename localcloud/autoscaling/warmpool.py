@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.autoscaling import words
+from localcloud.autoscaling import refresh, words
 from localcloud.autoscaling.ports import HostStatus
 from localcloud.autoscaling.state import (
     LAUNCHING,
@@ -43,6 +43,8 @@ def wanted(group: Group) -> int:
 def draw(model: Model, group: Group, zone: str, cause: str, now: float) -> Instance | None:
     """Take a prepared instance into the group, from this zone if there is one; None when the pool has none ready."""
     ready = [i for i in group.warm.values() if i.state in _READY]
+    if refresh.running(group) is not None:  # it would only have to be replaced again
+        ready = list(filter(model.is_current(group), ready))
     if not ready:
         return None
     instance = min(ready, key=lambda i: (i.zone != zone, i.since, i.id))

@@ -334,6 +334,17 @@ def test_an_instance_declared_unhealthy_is_replaced(web: SimulatedCloud) -> None
     assert "in response to a user health-check" in terminations[0]["Cause"]
 
 
+def test_an_instance_declared_unhealthy_while_pending_is_replaced_once_in_service(web: SimulatedCloud) -> None:
+    asg = web.client("autoscaling")
+    asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=4)
+    fresh = next(i for i, state in states(web).items() if state == "Pending")
+    asg.set_instance_health(InstanceId=fresh, HealthStatus="Unhealthy")
+    web.sleep(BOOT - 1)
+    assert states(web)[fresh] == "Pending"
+    web.sleep(1)
+    assert states(web)[fresh] == "Terminating"
+
+
 def test_the_grace_period_protects_from_being_declared_unhealthy(cloud: SimulatedCloud) -> None:
     cloud.create_group("web", size=3, HealthCheckGracePeriod=300)
     victim = cloud.in_service("web")[0]

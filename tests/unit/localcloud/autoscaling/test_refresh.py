@@ -256,7 +256,14 @@ def test_the_warm_pool_is_renewed_after_the_group(ten: SimulatedCloud) -> None:
     asg.put_warm_pool(AutoScalingGroupName="web", MaxGroupPreparedCapacity=12)
     ten.sleep(BOOT + SHUTDOWN)
     start(ten, V2, MinHealthyPercentage=50)
+
+    def prepared() -> set[str]:
+        page = asg.describe_warm_pool(AutoScalingGroupName="web")
+        return {i["LaunchTemplate"]["Version"] for i in page["Instances"]}
+
+    ten.sleep(BOOT)
+    assert prepared() == {"1"}, "nothing old is drawn into the group"
     finish(ten)
+    assert versions(ten) == ["2"] * 10
     ten.sleep(2 * BOOT)
-    page = asg.describe_warm_pool(AutoScalingGroupName="web")
-    assert {i["LaunchTemplate"]["Version"] for i in page["Instances"]} == {"2"}
+    assert prepared() == {"2"}
