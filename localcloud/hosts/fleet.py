@@ -13,7 +13,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -89,9 +89,18 @@ class Fleet:
 
     :param name: the cloud's; containers are called ``lc-NAME-ID``, its network ``lc-NAME``.
     :param lock: the cloud's; held by whoever calls, and taken by the workers when they report.
+    :param workers: run the steps (a few threads if none are given).
     """
 
-    def __init__(self, name: str, seeds: Path, podman: Podman, clock: Clock, lock: threading.RLock) -> None:
+    def __init__(
+        self,
+        name: str,
+        seeds: Path,
+        podman: Podman,
+        clock: Clock,
+        lock: threading.RLock,
+        workers: Executor | None = None,
+    ) -> None:
         self.name = name
         self.network = f"lc-{name}"
         self.observer = Observer()
@@ -100,7 +109,7 @@ class Fleet:
         self._clock = clock
         self._lock = lock
         self._hosts: dict[str, Host] = {}
-        self._workers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="host")
+        self._workers = workers or ThreadPoolExecutor(max_workers=8, thread_name_prefix="host")
 
     # -- what others want ------------------------------------------------------------------------------------------
 
