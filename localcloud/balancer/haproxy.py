@@ -59,7 +59,6 @@ class Haproxy:
         :param state: the state file, see ``render.state``.
         :raises BalancerError: refused, or it did not come up.
         """
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         candidate = self._directory / f"{CONFIG}.new"
         self._write(STATE_FILE, state)
         self._write(candidate.name, config)
@@ -212,13 +211,15 @@ class Haproxy:
         path = self._directory / name
         draft = path.with_name(f".{name}.tmp")
         try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             draft.touch(0o600)
             draft.write_text(text, encoding="utf-8")
             draft.replace(path)
         except OSError as error:
-            raise BalancerError(
-                f"{path} cannot be written ({error.strerror}); free some space or fix the rights."
-            ) from error
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            reason = error.strerror or str(error)
+            raise BalancerError(f"{path} cannot be written ({reason}): free some space or fix its rights.") from error
 
     def _log_text(self) -> str:
         try:
