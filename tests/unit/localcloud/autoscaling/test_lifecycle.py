@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from localcloud.autoscaling.model import NEVER, Timing
 from localcloud.autoscaling.simulation import SimulatedCloud
+from localcloud.errors import ApiError
 from localcloud.faults import BootFault, LaunchFault
 
 from .conftest import BOOT, DRAIN, HEALTHY, SHUTDOWN, activities, count, states
@@ -223,6 +225,53 @@ def test_deleting_a_hook_lets_go_of_what_waits_for_it(web: SimulatedCloud) -> No
     asg.terminate_instance_in_auto_scaling_group(InstanceId=victim, ShouldDecrementDesiredCapacity=False)
     web.sleep(DRAIN)
     asg.delete_lifecycle_hook(AutoScalingGroupName="web", LifecycleHookName="gate")
+    web.sleep(SHUTDOWN)
+    assert victim not in states(web)
+
+
+def test_proceed_states_can_be_made_to_last() -> None:
+    slow = SimulatedCloud(boot=BOOT, timing=Timing(proceed=3, health_interval=NEVER))
+    slow.create_group("web", size=1, MaxSize=2)
+    asg = slow.client("autoscaling")
+    for transition, result in (("LAUNCHING", "CONTINUE"), ("TERMINATING", "ABANDON")):
+        asg.put_lifecycle_hook(
+            AutoScalingGroupName="web",
+            LifecycleHookName=transition,
+            LifecycleTransition=f"autoscaling:EC2_INSTANCE_{transition}",
+            HeartbeatTimeout=30,
+            DefaultResult=result,
+        )
+    asg.set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=2)
+    slow.sleep(BOOT + 30)
+    (fresh,) = (i for i, state in states(slow).items() if state == "Pending:Proceed")
+    slow.sleep(3)
+    assert states(slow)[fresh] == "InService"
+    asg.terminate_instance_in_auto_scaling_group(InstanceId=fresh, ShouldDecrementDesiredCapacity=True)
+    slow.sleep(30 + 30)
+    assert states(slow)[fresh] == "Terminating:Proceed"
+    assert not slow.hosts.by_id[fresh].terminating
+    slow.sleep(3)
+    assert slow.hosts.by_id[fresh].terminating
+
+
+def test_a_termination_that_ec2_refuses_is_asked_for_again(web: SimulatedCloud) -> None:
+    victim = web.in_service("web")[0]
+    terminate, refusals = web.hosts.terminate, ["The instance may not be terminated."]
+
+    def refuse_once(instance_id: str) -> None:
+        if refusals:
+            raise ApiError("OperationNotPermitted", refusals.pop())
+        terminate(instance_id)
+
+    web.hosts.terminate = refuse_once  # type: ignore[method-assign]
+    web.client("autoscaling").terminate_instance_in_auto_scaling_group(
+        InstanceId=victim, ShouldDecrementDesiredCapacity=True
+    )
+    web.sleep(DRAIN)
+    (refused,) = [a for a in activities(web) if a.get("StatusMessage")]
+    assert refused["StatusMessage"] == "The instance may not be terminated."
+    assert states(web)[victim] == "Terminating"
+    web.autoscaling.tick()
     web.sleep(SHUTDOWN)
     assert victim not in states(web)
 
