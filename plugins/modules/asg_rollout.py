@@ -44,8 +44,10 @@ options:
       - V(advanced) does exactly one batch and returns, so that a playbook can run tasks of its own between batches.
       - V(aborted) stops a roll that is under way or was left behind, and puts sizes, suspended processes and lock back.
         Nothing more is replaced.
+      - V(rolled_back) puts the template back that was recorded at the start of the last roll, and rolls the instances
+        that left it.
     type: str
-    choices: [completed, planned, advanced, aborted]
+    choices: [completed, planned, advanced, aborted, rolled_back]
     default: completed
   launch_template:
     description:
@@ -98,6 +100,13 @@ options:
     description: How many failed new instances are tolerated in the whole roll. One more stops it.
     type: int
     default: 1
+  on_failure:
+    description:
+      - With V(stop) no further old instance is touched, and the group is left in service at its own sizes.
+      - With V(rollback) what was replaced is rolled back as with O(state=rolled_back). The task fails all the same.
+    type: str
+    choices: [stop, rollback]
+    default: stop
   health_checks:
     description:
       - Checks of the application, beside EC2's and every attached target group's.
@@ -275,6 +284,11 @@ EXAMPLES = r"""
     match: age
     max_age: 604800
 
+- name: Return to what the instances ran before the last roll
+  boring.fleet.asg_rollout:
+    group: api
+    state: rolled_back
+
 - name: Stop a roll and put the group back
   boring.fleet.asg_rollout:
     group: api
@@ -375,7 +389,7 @@ def main() -> None:
             "state": {
                 "type": "str",
                 "default": "completed",
-                "choices": ["completed", "planned", "advanced", "aborted"],
+                "choices": ["completed", "planned", "advanced", "aborted", "rolled_back"],
             },
             "launch_template": {
                 "type": "dict",
@@ -392,6 +406,7 @@ def main() -> None:
             "bake_time": {"type": "float", "default": 0},
             "batch_timeout": {"type": "float", "default": 900},
             "max_failures": {"type": "int", "default": 1},
+            "on_failure": {"type": "str", "default": "stop", "choices": ["stop", "rollback"]},
             "health_checks": {
                 "type": "list",
                 "elements": "dict",

@@ -325,8 +325,10 @@ class Cloud:
             given["DesiredCapacity"] = desired
         if max_size is not None:
             given["MaxSize"] = max_size
-        if template is not None:
+        if template is not None and template.id:
             given["LaunchTemplate"] = {"LaunchTemplateId": template.id, "Version": template.version}
+        elif template is not None:
+            given["LaunchConfigurationName"] = template.name
         self._write("UpdateAutoScalingGroup", f"update the group {name}", AutoScalingGroupName=name, **given)
 
     def terminate(self, instance_id: str, *, shrink: bool) -> bool:

@@ -96,11 +96,6 @@ def decode_template(text: str) -> Template:
     return Template(template_id, "", version if version.isdecimal() else f"${version}")
 
 
-def encode_record(template: Template, started: float, unfinished: bool = False) -> str:
-    """The value of TAG_RECORD."""
-    return f"from={encode_template(template)} start={int(started)}{' open=1' if unfinished else ''}"
-
-
 @dataclass(frozen=True, slots=True)
 class Record:
     """What TAG_RECORD says: the template before the last roll, and (``unfinished``) that more of it is to come."""
@@ -108,6 +103,13 @@ class Record:
     template: Template
     started: float
     unfinished: bool
+
+
+def encode_record(record: Record) -> str:
+    """The value of TAG_RECORD."""
+    return (
+        f"from={encode_template(record.template)} start={int(record.started)}{' open=1' if record.unfinished else ''}"
+    )
 
 
 def decode_record(value: str) -> Record | None:

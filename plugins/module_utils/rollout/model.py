@@ -232,6 +232,7 @@ class Policy:
     one_batch: bool = False  # state=advanced
     checked: bool = False  # there are health checks of ours
     drained: bool = False  # instances are told before they leave
+    rollback: bool = False  # a failed roll is rolled back
 
     @property
     def longest_poll(self) -> float:
@@ -305,6 +306,8 @@ class Memory:
     progress_at: float = 0.0
     ending: str = ""  # the state that the roll is being wound down to
     reason: str = ""
+    cause: str = ""  # why a failed roll is being rolled back
+    forgiven: int = 0  # failures from before that
     lowest: int | None = None
     # what AWS says of launches
     activities: frozenset[str] = frozenset()  # failed ones that are known

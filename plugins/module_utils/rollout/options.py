@@ -69,6 +69,7 @@ def parse_policy(params: Mapping[str, Any]) -> tuple[Policy, tuple[Check, ...], 
         one_batch=params["state"] == "advanced",
         checked=bool(checks),
         drained=drain is not None,
+        rollback=params["on_failure"] == "rollback",
     )
     return policy, checks, drain
 
@@ -77,7 +78,13 @@ def parse_request(params: Mapping[str, Any]) -> Request:
     """What is asked for. Raises RolloutError."""
     if not params["group"].strip():
         raise RolloutError("group is empty: name an Auto Scaling group")
-    return Request(params["group"], params["state"], _parse_template(params.get("launch_template")))
+    template = _parse_template(params.get("launch_template"))
+    if template is not None and params["state"] == "rolled_back":
+        raise RolloutError(
+            "state=rolled_back returns to the template that is recorded on the group: leave launch_template out, "
+            "or use state=completed to roll to another one"
+        )
+    return Request(params["group"], params["state"], template)
 
 
 def _parse_template(given: Mapping[str, Any] | None) -> Template | None:

@@ -267,7 +267,7 @@ def make_plan(seen: Observation, journal: Journal, policy: Policy) -> Plan:
     desired = group.desired - journal.surge
     size = policy.batch_size.of(desired, least=1)
     slack = policy.max_unavailable.of(desired)
-    proven = any(not seen.verdict(instance) for instance in parts.fresh)
+    proven = journal.back or any(not seen.verdict(instance) for instance in parts.fresh)
     first = size if proven or not policy.canary else min(size, policy.canary)
     batches: list[tuple[Due, ...]] = []
     choice = Choice(seen, parts.old, (*parts.fresh, *parts.kept))

@@ -21,7 +21,9 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.checks import
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import (
     TAG_JOURNAL,
     TAG_RECORD,
+    Record,
     decode,
+    decode_record,
     encode,
     encode_record,
     floating,
@@ -63,7 +65,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.narrator impo
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.owner import Owner
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Plan, make_plan, roles, units
 
-STATES = ("planned", "advanced", "completed", "aborted")
+_DAY = 86400.0  # for how long a roll by age, or of all, that was left unfinished is taken up again
 _GRACE = 60.0  # how long calls are tried again once the roll was told to stop
 
 
@@ -156,7 +158,7 @@ class Roll:
         self._started = clock()
         self._born: dict[str, float] = {}
         self._places: dict[str, Place] = {}
-        self._record = ""
+        self._record: Record | None = None
         self._stopping = False
         self._journal: Journal | None = None
 
@@ -184,6 +186,7 @@ class Roll:
     def _run(self, state: str) -> None:
         group = self.cloud.group(self.request.group)
         left = self._left_behind(group)
+        self._record = decode_record(group.tags.get(TAG_RECORD, ""))
         target, spec = self._target(group, left)
         journal = self._new_journal(group, target, spec, left)
         if self.policy.match is not Match.TEMPLATE:
@@ -247,6 +250,15 @@ class Roll:
 
     def _target(self, group: Group, left: Journal | None) -> tuple[Target, str]:
         """What to roll to with its number, and the floating version that the group is to have in the end."""
+        if self.request.state == "rolled_back":
+            if self._record is None:
+                raise RolloutError(
+                    f"the group {group.name} has no record of a roll (tag {TAG_RECORD}): "
+                    "name the template to return to in launch_template instead"
+                )
+            return self._known(self._record.template), ""
+        if left is not None and left.back and self.policy.rollback:
+            return left.target, ""
         asked = self.request.template
         if asked is not None:
             resolved = self.cloud.resolve(asked)
@@ -262,18 +274,26 @@ class Roll:
             return Target(group.template), ""
         return Target(self.cloud.resolve(group.template)), group.template.version
 
+    def _known(self, template: Template) -> Target:
+        """A recorded template, looked up; a launch configuration is as it is."""
+        return Target(self.cloud.resolve(template) if template.id else template)
+
     def _new_journal(self, group: Group, target: Target, spec: str, left: Journal | None) -> Journal:
         now = self.clock()
+        record, started = self._record, now
+        if self.policy.match is not Match.TEMPLATE and record and record.unfinished and now - record.started < _DAY:
+            started = record.started
         suspends = self.policy.suspend_az_rebalance and AZ_REBALANCE not in group.suspended
         journal = Journal(
             owner=self.owner.name,
             beat=now,
-            started=now,
+            started=started,
             target=target,
             spec=spec,
             desired=group.desired,
             max_size=group.max,
             suspended=(AZ_REBALANCE,) if suspends else (),
+            back=self.request.state == "rolled_back",
         )
         if left is None:
             return journal
@@ -284,19 +304,26 @@ class Roll:
             target=target,
             spec=spec,
             suspended=tuple(dict.fromkeys((*left.suspended, *journal.suspended))),
+            back=journal.back or (left.back and self.policy.rollback),
             memory=Memory(),
         )
 
     def _claim(self, group: Group, journal: Journal, plan: Plan, fresh: bool) -> None:
         """Take the lock, and look whether it was really us who got it."""
         tags = {TAG_JOURNAL: encode(journal)}
-        if fresh and plan.due:
-            self._record = encode_record(self._came_from(group, journal, plan), journal.started)
-            tags[TAG_RECORD] = self._record
+        if fresh and plan.due and not journal.back:
+            self._record = Record(self._came_from(group, journal, plan), journal.started, unfinished=False)
+            tags[TAG_RECORD] = encode_record(self._record)
         known = frozenset(activity.id for activity in self.cloud.activities(group.name))
         self._journal = replace(
             journal,
-            memory=Memory(trusting=fresh, activities=known, triggered_at=self.clock(), progress_at=self.clock()),
+            memory=Memory(
+                trusting=fresh,
+                activities=known,
+                triggered_at=self.clock(),
+                progress_at=self.clock(),
+                cause="" if fresh or not journal.back else "an earlier run of this roll failed",
+            ),
         )
         self.narrator.started(plan, journal, self.policy, resumed=not fresh)
         self.cloud.tag(group.name, tags)
@@ -342,8 +369,8 @@ class Roll:
                 break
             try:
                 self._act(seen, step)
-                if isinstance(step, Drain):
-                    seen = self._observe()
+                if isinstance(step, Drain) or (isinstance(step, Halt) and not self.journal.memory.ending):
+                    seen = self._observe()  # time has passed, or all is seen in another light
             except AwsError as exc:
                 if self.journal.memory.ending:
                     raise RolloutError(
@@ -449,14 +476,50 @@ class Roll:
                 self.cloud.resume(name, processes)
                 self._remember(resumed=True)
             case Forget():
-                self._forget()
+                self._forget(seen)
             case Halt(state, reason, failures):
                 memory = self.journal.memory
                 kept = tuple(dict.fromkeys((*memory.failures, *failures)))
                 self._remember(ending=state, reason=reason, failures=kept)
                 self.narrator.halted(step)
+                if state == "failed" and self.policy.rollback:
+                    self._turn_back(reason)
             case _:
                 raise RolloutError(f"there is no way to do {type(step).__name__}")
+
+    def _turn_back(self, reason: str) -> None:
+        """Roll to what the instances had before, by the same means: what is new becomes old."""
+        journal, record = self.journal, self._record
+        if journal.back or record is None or record.template.same(journal.target.template):
+            return
+        self._journal = replace(
+            journal,
+            target=self._known(record.template),
+            spec="",
+            failed=0,
+            back=True,
+            memory=replace(
+                journal.memory,
+                trusting=True,
+                cause=reason,
+                forgiven=len(journal.memory.failures),
+                ending="",
+                reason="",
+                coming={},
+                healthy_since={},
+                missing={},
+                proven=frozenset(),
+                spare=(),
+                widows=(),
+                refusal="",
+                shortage="",
+                open=False,
+                pointed_at=0.0,
+                progress_at=self.clock(),
+            ),
+        )
+        self.narrator.say(f"rolling back to {self.journal.target.template.label}")
+        self._note()
 
     def _shown(self, seen: Observation) -> int:
         memory = self.journal.memory
@@ -476,7 +539,7 @@ class Roll:
                 headroom=resize.headroom,
                 max_size=resize.max_size,
             )
-        failed = journal.failed + len(journal.memory.failures)
+        failed = journal.failed + len(journal.memory.failures) - journal.memory.forgiven
         self.cloud.tag(self.request.group, {TAG_JOURNAL: encode(replace(journal, failed=failed))})
         self._journal = journal
 
@@ -632,9 +695,14 @@ class Roll:
         self._remember(gone={**memory.gone, instance.id: self.clock()}, leaving=memory.leaving | {instance.id})
         return done
 
-    def _forget(self) -> None:
-        """Delete the journal. With match=age or all a record of an unfinished roll tells the next run where to go on."""
-        self.cloud.untag(self.request.group, TAG_JOURNAL)
+    def _forget(self, seen: Observation) -> None:
+        """Delete the journal. Who is due by age, or all, only the start tells: the record keeps it while some are left."""
+        name, record = self.request.group, self._record
+        if self.policy.match is not Match.TEMPLATE and record is not None and self.request.state != "aborted":
+            unfinished = bool(roles(seen, self.journal, self.policy).old)
+            if unfinished != record.unfinished:
+                self.cloud.tag(name, {TAG_RECORD: encode_record(replace(record, unfinished=unfinished))})
+        self.cloud.untag(name, TAG_JOURNAL)
 
     # ---- abort, and the end ------------------------------------------------------------------------------------
 
@@ -665,7 +733,7 @@ class Roll:
         due = roles(seen, journal, self.policy).old
         result.state, result.done = memory.ending, not due
         result.failures = memory.failures
-        if memory.ending in ("completed", "advanced") and result.done and journal.spec:
+        if memory.ending in ("completed", "advanced") and result.done and journal.spec and not journal.back:
             newest = self.cloud.resolve(replace(journal.target.template, version=journal.spec))
             if not newest.same(journal.target.template):
                 result.state, result.done = "superseded", False
@@ -673,7 +741,7 @@ class Roll:
                     f"{journal.spec} moved to version {newest.version} while version "
                     f"{journal.target.template.version} was being rolled out: run again to roll to it"
                 )
-        if result.state in ("completed", "advanced"):
+        if result.state in ("completed", "advanced") or (result.state == "rolled_back" and not memory.cause):
             result.message = result.message or f"replaced {len(memory.pairs)} of the group {group.name}"
             return
         if result.state == "superseded" or (result.state == "aborted" and self.request.state == "aborted"):
@@ -686,8 +754,10 @@ class Roll:
             if instance.in_service and instance.id not in memory.gone
         )
         in_service = ", ".join(f"{count} on {label}" for label, count in sorted(serving.items())) or "nobody"
+        reasons = [memory.cause, memory.reason, "rolled back" if result.state == "rolled_back" else ""]
+        why = "; ".join(text.rstrip(".") for text in reasons if text)
         result.message = (
-            f"{memory.reason.rstrip('.')}. Replaced {len(memory.pairs)}; the group {group.name} was left with {result.after}, "
+            f"{why}. Replaced {len(memory.pairs)}; the group {group.name} was left with {result.after}, "
             f"in service: {in_service}"
         )
 

@@ -387,7 +387,7 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
     if not parts.old:
         if needs_pointing(seen.group, journal) and not (journal.spec and _floats(seen.group, journal)):
             return Turn(point=True)
-        return Halt("advanced" if policy.one_batch else "completed", "")
+        return Halt("rolled_back" if journal.back else "advanced" if policy.one_batch else "completed", "")
     if policy.one_batch and memory.batches and not memory.open:
         return Halt("advanced", "")
     return _turn(seen, journal, policy, view, now)
@@ -396,7 +396,7 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
 def over_budget(journal: Journal, policy: Policy, more: int = 0) -> str:
     """Why no further failure is tolerated; "" while it is."""
     failures = journal.memory.failures
-    count = journal.failed + len(failures) + more
+    count = journal.failed + len(failures) - journal.memory.forgiven + more
     if count <= policy.max_failures:
         return ""
     last = str(failures[-1]) if failures else "in an earlier run"
@@ -442,7 +442,7 @@ def _stuck(seen: Observation, journal: Journal, policy: Policy, view: View) -> S
             for instance in view.coming
         )
         if over_budget(journal, policy, len(failures)):
-            count = journal.failed + len(memory.failures) + len(failures)
+            count = journal.failed + len(memory.failures) - memory.forgiven + len(failures)
             return Halt(
                 "failed",
                 f"{count} new instance{'s' if count > 1 else ''} failed, max_failures is {policy.max_failures}; "
@@ -465,7 +465,7 @@ def _turn(seen: Observation, journal: Journal, policy: Policy, view: View, now: 
     slack = policy.max_unavailable.of(view.desired)
     size = policy.batch_size.of(view.desired, least=1)
     proven = any(instance.id in memory.proven for instance in parts.fresh)
-    if policy.canary and not proven:
+    if policy.canary and not proven and not journal.back:  # what is rolled back to, was proven once
         size = min(size, policy.canary)
     closing = policy.held and (memory.open or surge > 0)
     launch = 0 if closing else min(size, old - surge)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
+
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.aws import Cloud
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_RECORD
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Amount, Policy, Template
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.runner import Prober, Request, Result, Roll
-
 from localcloud.autoscaling.simulation import Call, SimulatedCloud
 
 BOOT = 90.0

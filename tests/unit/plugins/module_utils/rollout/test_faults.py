@@ -6,9 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, TAG_RECORD
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Template
-from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 
 def _unhealthy(w: Any, times: int | None = None) -> None:
@@ -408,3 +409,61 @@ def test_the_tags_do_not_propagate(world: Any) -> None:
     assert all(not tag["PropagateAtLaunch"] for tag in w.group["Tags"])
     assert w.tags == {TAG_RECORD}
     assert ClientError is not None
+
+
+@pytest.mark.parametrize("moment", [0, 230])
+def test_a_failure_is_rolled_back_when_that_is_wanted(world: Any, moment: float) -> None:
+    w = world(4, version="1")
+    w.cloud.at(moment, lambda: _unhealthy(w, times=1))
+    result = w.roll(template=Template("", "web", "2"), rollback=True, max_failures=0, batch_timeout=200.0)
+    assert (result.state, result.failed) == ("rolled_back", True)
+    assert "rolled back" in result.message
+    assert "Target.FailedHealthChecks" in result.message
+    assert w.versions == ["1"] * 4
+    assert w.group["LaunchTemplate"]["Version"] == "1"
+    assert w.watch.lowest_healthy == 4
+    w.settle()
+    assert w.sizes == (4, 4, 4)
+    assert w.tags == {TAG_RECORD}
+
+
+def test_a_roll_back_that_fails_as_well_stops(world: Any) -> None:
+    w = world(4)
+    w.cloud.at(230, lambda: _unhealthy(w))
+    result = w.roll(rollback=True, max_failures=0, batch_timeout=200.0)
+    assert result.failed
+    assert result.state == "failed"
+    assert w.sizes == (4, 4, 4)
+    assert w.watch.lowest_healthy == 4
+
+
+def test_a_killed_roll_back_is_taken_up(world: Any) -> None:
+    def start() -> Any:
+        w = world(3, version="1")
+        w.cloud.at(120, lambda: _unhealthy(w, times=1))
+        return w
+
+    options: dict[str, Any] = {
+        "template": Template("", "web", "2"),
+        "rollback": True,
+        "max_failures": 0,
+        "batch_timeout": 120.0,
+    }
+    whole = start()
+    calls = whole.roll(**options).api_calls.total()
+    turned = next(
+        call.number
+        for call in whole.cloud.log
+        if call.operation == "CreateOrUpdateTags" and "back=1" in str(call.params)
+    )
+    for number in range(turned, calls + 1):
+        w = start()
+        w.killed_at(number, after=True, owner="first", **options)
+        if TAG_JOURNAL not in w.tags:
+            continue
+        result = w.roll(owner="second", dead=["first"], **options)
+        assert (result.state, result.failed) == ("rolled_back", True), f"{number}: {result.message}"
+        w.settle()
+        assert w.versions == ["1"] * 3
+        assert w.sizes == (3, 3, 3)
+        assert w.watch.lowest_healthy == 3

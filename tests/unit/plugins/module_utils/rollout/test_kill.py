@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL
 
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL
 from localcloud.autoscaling.simulation import SimulatedCloud
 
 CASES: dict[str, tuple[int, dict[str, Any]]] = {

@@ -7,9 +7,9 @@ from math import ceil
 from typing import Any
 
 import pytest
+
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, TAG_RECORD
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Template
-
 from localcloud.autoscaling.simulation import SimulatedCloud
 
 BOOT, DRAIN, HEALTHY = 90.0, 30.0, 10.0
@@ -428,3 +428,63 @@ def _match(name: str) -> Any:
     from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Match
 
     return Match(name)
+
+
+def test_rolled_back_returns_to_what_the_last_roll_left(world: Any) -> None:
+    w = world(3)
+    assert w.roll().state == "completed"
+    w.forget_calls()
+    result = w.roll("rolled_back", batch_size=2)
+    assert (result.state, result.failed, result.done) == ("rolled_back", False, True)
+    assert w.versions == ["1"] * 3
+    assert w.group["LaunchTemplate"]["Version"] == "1"
+    assert (w.sizes, w.suspended, w.tags) == ((3, 3, 3), [], {TAG_RECORD})
+    assert w.watch.lowest_healthy == 3
+    assert len(w.watch.launched) == 6
+    w.forget_calls()
+    again = w.roll("rolled_back")
+    assert (again.state, again.changed, w.writes) == ("rolled_back", False, [])
+
+
+def test_rolled_back_without_a_record_is_refused(world: Any) -> None:
+    w = world(3)
+    result = w.roll("rolled_back")
+    assert result.failed
+    assert TAG_RECORD in result.message
+    assert w.writes == []
+
+
+def test_rolled_back_after_a_roll_that_stopped_half_way(world: Any) -> None:
+    w = world(4)
+    end = w.cloud.now() + 250
+    w.roll(stopped=lambda: "stopped by SIGTERM" if w.cloud.now() >= end else "")
+    assert "2" in w.versions
+    result = w.roll("rolled_back")
+    assert result.state == "rolled_back"
+    assert w.versions == ["1"] * 4
+    assert len(result.replaced) == 2
+
+
+def test_a_killed_roll_can_be_rolled_back(world: Any) -> None:
+    w = world(3)
+    w.killed_at(24, after=True, owner="first")
+    result = w.roll("rolled_back", owner="second", dead=["first"])
+    assert result.state == "rolled_back", result.message
+    w.settle()
+    assert w.versions == ["1"] * 3
+    assert (w.sizes, w.suspended, w.tags) == ((3, 3, 3), [], {TAG_RECORD})
+    assert w.watch.lowest_healthy == 3
+
+
+def test_match_all_by_single_batches_ends(world: Any) -> None:
+    w = world(3, new_version=False)
+    w.settle(60)
+    counts = []
+    for _ in range(6):
+        result = w.roll("advanced", match=_match("all"))
+        assert not result.failed
+        counts.append(len(result.replaced))
+        if result.done:
+            break
+    assert counts == [1, 1, 1]
+    assert len(w.watch.launched) == 3
