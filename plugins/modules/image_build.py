@@ -205,12 +205,13 @@ from ansible_collections.boring.fleet.plugins.module_utils.image.errors import I
 
 
 class Stop:
-    """Whether to give up: a signal came, or nobody listens for our answer any more."""
+    """Whether to give up: a signal came, or nobody is there any more to hear our answer."""
 
     def __init__(self) -> None:
         self._signal = ""
         self._answer = select.poll()
         self._answer.register(sys.stdout.fileno(), 0)
+        self._ansible = packer.ancestors("ansible")
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._heard)
 
@@ -218,7 +219,8 @@ class Stop:
         self._signal = signal.Signals(number).name
 
     def __call__(self) -> str:
-        if any(event & (select.POLLERR | select.POLLHUP) for _, event in self._answer.poll(0)):
+        deaf = any(event & (select.POLLERR | select.POLLHUP) for _, event in self._answer.poll(0))
+        if deaf or not all(process.runs() for process in self._ansible):
             return "Ansible is gone"
         return self._signal
 
@@ -258,7 +260,6 @@ def run(module: AnsibleModule, began: float) -> dict[str, Any]:
     @cache
     def ec2(region: str | None) -> Any:
         return (aws if region == aws.region else Aws(replace(options, region=region))).client("ec2")
-
 
     job = build.ImageBuild(
         build.Request(

@@ -152,7 +152,7 @@ def remove_leftovers(
         removed += running
     keys = call(ec2, "describe_key_pairs", doing="look for the build's key pairs", Filters=mine)["KeyPairs"]
     for key in keys:
-        call(ec2, "delete_key_pair", doing=f"delete the key pair {key['KeyName']}", KeyPairId=key["KeyPairId"])
+        call(ec2, "delete_key_pair", doing=f"delete the key pair {key['KeyName']}", KeyName=key["KeyName"])
         removed.append(key["KeyName"])
     groups = call(ec2, "describe_security_groups", doing="look for the build's security groups", Filters=mine)
     if groups["SecurityGroups"]:

@@ -228,6 +228,39 @@ def _signal(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
+@dataclass(frozen=True)
+class Process:
+    """A process by its number and start, since numbers are used again."""
+
+    pid: int
+    started: str
+
+    def runs(self) -> bool:
+        return _status(self.pid)[1] == self.started
+
+
+def ancestors(word: str) -> list[Process]:
+    """The processes above this one whose command line has `word` in it; none where there is no /proc."""
+    found: list[Process] = []
+    pid = os.getppid()
+    while pid > 1:
+        parent, started = _status(pid)
+        with contextlib.suppress(OSError):
+            if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(Process(pid, started))
+        pid = parent
+    return found
+
+
+def _status(pid: int) -> tuple[int, str]:
+    """A process's parent and start time; nothing of one that is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return int(fields[1]), "" if fields[0] == "Z" else fields[19]
+    except (OSError, IndexError, ValueError):
+        return 0, ""
+
+
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PREFIX = re.compile(r"^(?:==> |    )(?P<build>[\w.-]+): ?(?P<text>.*)$")
 _BEGINS = re.compile(r"^Provisioning with ")

@@ -104,7 +104,7 @@ class Ec2:
         return {"KeyPairs": [key for key in self.keys if self._match(key, given["Filters"])]}
 
     def delete_key_pair(self, **given: Any) -> None:
-        self.keys = [key for key in self.keys if key["KeyPairId"] != given["KeyPairId"]]
+        self.keys = [key for key in self.keys if key["KeyName"] != given["KeyName"]]
 
     def describe_security_groups(self, **given: Any) -> dict[str, Any]:
         return {"SecurityGroups": [group for group in self.groups if self._match(group, given["Filters"])]}

@@ -67,7 +67,7 @@ def test_one_that_will_not_do(program: Program, tmp_path: Path, body: str, said:
 
 
 def test_none_at_all(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="there is no packer on PATH: install Packer 1.12 or newer, or build"):
+    with pytest.raises(ImageError, match=r"there is no packer on PATH: install Packer 1.12 or newer, or build"):
         packer.find(None, tmp_path / "packer", {"PATH": str(tmp_path)})
     with pytest.raises(ImageError, match="absent is not a program"):
         packer.find(str(tmp_path / "absent"), tmp_path, {})
