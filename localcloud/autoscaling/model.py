@@ -45,6 +45,8 @@ from localcloud.errors import ApiError
 NEVER = float("inf")
 SIX_WEEKS = 42 * 86400.0
 
+_DRAINING = " - Waiting For ELB Connection Draining."
+
 # Refusals of a launch that another zone, or the same zone later, may not repeat.
 CAPACITY_CODES = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity", "Unsupported"})
 
@@ -171,12 +173,14 @@ class Model:
         if instance.halted or status is HostStatus.GONE:
             if status is not HostStatus.GONE:
                 return False
+            self._drained(group, instance)
             self._finish(group, instance.activity, now)
             del group.instances[instance.id]
             return True
         if instance.state == TERMINATING:
             if not instance.forced and self._still_leaving(instance):
                 return False
+            self._drained(group, instance)
             if instance.returning:
                 warmpool.give_back(group, instance, now)
                 return False
@@ -186,6 +190,13 @@ class Model:
         if instance.state == TERMINATING_WAIT:
             return self._after_termination_hooks(instance, now)
         return now >= instance.since + self.timing.proceed and self._halt(group, instance)
+
+    @staticmethod
+    def _drained(group: Group, instance: Instance) -> None:
+        activity = group.activities.get(instance.activity or "")
+        if activity is not None and activity.description.endswith(_DRAINING):
+            activity.description = activity.description.removesuffix(_DRAINING)
+            activity.status = "InProgress"
 
     def _halt(self, group: Group, instance: Instance) -> bool:
         """Have the host terminated; False when EC2 refuses for now (the next tick asks again)."""
@@ -346,7 +357,7 @@ class Model:
                 # An unhealthy verdict now would count only then.
                 group.health_due = min(group.health_due, grace_over)
             elif status is HostStatus.IMPAIRED:
-                self.unhealthy(group, instance, "EC2 instance status checks failure")
+                self.unhealthy(group, instance, "an EC2 instance status check failure")
             elif any(instance.id in verdict and verdict[instance.id].state == "unhealthy" for verdict in verdicts):
                 self.unhealthy(group, instance, "an ELB system health check failure")
 
@@ -466,7 +477,6 @@ class Model:
             instance_type = offer.instance_type or self.hosts.instance_type(instance_id)
         except ApiError as refusal:
             self._fail(group, activity.id, f"{_sentence(refusal.message)} Launching EC2 instance failed.", now)
-            activity.description = f"{what}.  Status Reason: {activity.message}"
             if refusal.code in CAPACITY_CODES:
                 group.shunned_zones[zone] = now + self.timing.shun_zone
                 if any(group.shunned_zones.get(other, 0.0) <= now for other in group.zones):
@@ -678,7 +688,9 @@ class Model:
         )
         instance.activity = activity.id
         self._leave_traffic(group, instance)
-        self._progress(group, activity.id, "WaitingForELBConnectionDraining" if instance.leaving else "InProgress", 0)
+        if instance.leaving:
+            activity.status = "WaitingForELBConnectionDraining"
+            activity.description += _DRAINING
         status = self.hosts.statuses([instance.id])[instance.id]
         while instance.id in group.instances and self._step_termination(group, instance, status, now):
             pass
@@ -897,7 +909,9 @@ class Model:
             activity.status = status
             activity.progress = 100
             activity.end = now
-            activity.message = message
+            if message is not None:
+                activity.message = message
+                activity.description += f".  Status Reason: {message}"
 
 
 def template_of(spec: dict[str, Any]) -> TemplateRef:

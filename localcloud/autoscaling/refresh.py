@@ -253,9 +253,10 @@ def _replace(model: Model, group: Group, refresh: Refresh, victim: Instance, now
     refresh.due.remove(victim.id)
     refresh.replacing.append(victim.id)
     refresh.progressed = now
-    cause = f"At {words.stamp(now)} an instance was taken out of service in response to an instance refresh."
-    model.take(group, victim, cause)
-    because = f"At {words.stamp(now)} an instance was launched in response to an instance refresh."
+    stamp = words.stamp(now)
+    cause = f"At {stamp} an instance was taken out of service in response to an instance refresh.  At {stamp} "
+    model.take(group, victim, f"{cause}instance {victim.id} was selected for termination.")
+    because = f"At {stamp} an instance was launched in response to an instance refresh."
     if group.capacity() < group.desired and because not in group.causes:
         group.causes.append(because)
 

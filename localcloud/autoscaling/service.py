@@ -897,7 +897,10 @@ class AutoScaling:
     def _op_put_warm_pool(self, params: Params, region: str) -> None:
         group = self._live_group(params, region)
         if group.mixed is not None:
-            raise words.invalid("You can't add a warm pool to an Auto Scaling group that has a mixed instances policy.")
+            raise words.invalid(
+                "You can't add a warm pool to an Auto Scaling group that has a mixed instances policy or a launch template "
+                "or launch configuration that requests Spot Instances."
+            )
         pool = group.warm_pool or WarmPool()
         if pool.deleting:
             raise words.invalid(f"The warm pool of AutoScalingGroup {group.name} is pending delete.")

@@ -59,6 +59,9 @@ def test_termination_drains_first_then_shuts_down(web: SimulatedCloud) -> None:
     assert states(web)[victim] == "Terminating"
     assert target_states(web)[victim] == "draining"
     assert activities(web)[0]["StatusCode"] == "WaitingForELBConnectionDraining"
+    assert activities(web)[0]["Description"] == (
+        f"Terminating EC2 instance: {victim} - Waiting For ELB Connection Draining."
+    )
     web.sleep(DRAIN - 1)
     assert web.hosts.by_id[victim].terminating is False
     web.sleep(1)
@@ -68,6 +71,7 @@ def test_termination_drains_first_then_shuts_down(web: SimulatedCloud) -> None:
     assert victim not in states(web)
     assert web.shape("web")["DesiredCapacity"] == 2
     assert activities(web)[0]["StatusCode"] == "Successful"
+    assert activities(web)[0]["Description"] == f"Terminating EC2 instance: {victim}"
     assert activities(web)[0]["Cause"].endswith(
         f"instance {victim} was taken out of service in response to a user request, shrinking the capacity from 3 to 2."
     )
@@ -145,6 +149,9 @@ def test_an_abandoned_launch_is_terminated_and_tried_again_later(web: SimulatedC
     assert states(web)[fresh] == "Terminating"
     failed = next(a for a in activities(web) if a["StatusCode"] == "Cancelled")
     assert "was abandoned: Lifecycle Action Completed with ABANDON Result" in failed["StatusMessage"]
+    assert failed["Description"] == (
+        f"Launching a new EC2 instance: {fresh}.  Status Reason: {failed['StatusMessage']}"
+    )
     assert count(web, "Pending") == 0, "the next attempt comes after a pause"
     web.sleep(20)
     assert count(web, "Pending") == 1
