@@ -89,7 +89,8 @@ class Cloud:
         return self._parse_group(groups[0])
 
     def _parse_group(self, raw: Mapping[str, Any]) -> Group:
-        mixed = (raw.get("MixedInstancesPolicy") or {}).get("LaunchTemplate") or {}
+        policy = raw.get("MixedInstancesPolicy") or {}
+        mixed = policy.get("LaunchTemplate") or {}
         spec = raw.get("LaunchTemplate") or mixed.get("LaunchTemplateSpecification")
         template = parse_template(spec)
         if template is None and raw.get("LaunchConfigurationName"):
@@ -119,7 +120,12 @@ class Cloud:
                 if tag["Key"] in (TAG_JOURNAL, TAG_RECORD)
             },
             status=raw.get("Status") or "",
-            mixed=bool(mixed),
+            mixed=policy if mixed else {},
+            overrides={
+                item["InstanceType"]: parse_template(item.get("LaunchTemplateSpecification"))
+                for item in mixed.get("Overrides") or ()
+                if item.get("InstanceType")
+            },
             warm_pool=bool(raw.get("WarmPoolConfiguration")),
         )
 
@@ -318,14 +324,17 @@ class Cloud:
         desired: int | None = None,
         max_size: int | None = None,
         template: Template | None = None,
+        mixed: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write what is given, all in one call."""
+        """Write what is given, all in one call; ``mixed`` is the policy that is to launch ``template``, if any."""
         given: dict[str, Any] = {}
         if desired is not None:
             given["DesiredCapacity"] = desired
         if max_size is not None:
             given["MaxSize"] = max_size
-        if template is not None and template.id:
+        if template is not None and mixed:
+            given["MixedInstancesPolicy"] = _with_template(mixed, template)
+        elif template is not None and template.id:
             given["LaunchTemplate"] = {"LaunchTemplateId": template.id, "Version": template.version}
         elif template is not None:
             given["LaunchConfigurationName"] = template.name
@@ -391,6 +400,21 @@ def parse_template(spec: Mapping[str, Any] | None) -> Template | None:
         spec.get("LaunchTemplateName") or "",
         str(spec.get("Version") or "$Default"),
     )
+
+
+def _with_template(policy: Mapping[str, Any], template: Template) -> dict[str, Any]:
+    """A mixed instances policy as it was described, with another version; AWS takes ids or names, not both."""
+    launch = dict(policy["LaunchTemplate"])
+    launch["LaunchTemplateSpecification"] = {"LaunchTemplateId": template.id, "Version": template.version}
+    overrides = []
+    for item in launch.get("Overrides") or ():
+        own = dict(item)
+        if spec := parse_template(own.get("LaunchTemplateSpecification")):
+            own["LaunchTemplateSpecification"] = {"LaunchTemplateId": spec.id, "Version": spec.version}
+        overrides.append(own)
+    if overrides:
+        launch["Overrides"] = overrides
+    return {**policy, "LaunchTemplate": launch}
 
 
 def _tag(group: str, key: str) -> dict[str, Any]:

@@ -116,7 +116,8 @@ class Group:
     lattice: tuple[str, ...] = ()  # VPC Lattice target groups
     tags: Mapping[str, str] = field(default_factory=dict)
     status: str = ""  # set while the group is being deleted
-    mixed: bool = False  # has a mixed instances policy
+    mixed: Mapping[str, Any] = field(default_factory=dict)  # its MixedInstancesPolicy, {} for none
+    overrides: Mapping[str, Template | None] = field(default_factory=dict)  # of it, by instance type
     warm_pool: bool = False
 
 
@@ -187,9 +188,12 @@ class Target:
 
     template: Template
     by_type: Mapping[str, Template] = field(default_factory=dict)  # overrides of a mixed instances policy
+    types: frozenset[str] = frozenset()  # that the policy names; empty: any
 
     def misfit(self, instance: Instance) -> str:
         """Why the instance does not run it; "" when it does."""
+        if self.types and instance.type not in self.types:
+            return f"is of the type {instance.type}, which the mixed instances policy does not name"
         wanted = self.by_type.get(instance.type, self.template)
         if wanted.same(instance.template):
             return ""

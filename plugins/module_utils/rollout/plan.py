@@ -305,10 +305,17 @@ def refusals(seen: Observation, policy: Policy, parts: Roles, during: Sizes, use
                 f"the process {process} of the group {group.name} is suspended ({reason}), so {consequence}: "
                 f"resume {process} first"
             )
+    if group.warm_pool:
+        yield (
+            f"the group {group.name} has a warm pool, whose instances were launched from the old template and would be "
+            "pulled in by the roll: delete the warm pool first"
+        )
+    if any(instance.weight > 1 for instance in group.instances):
+        yield f"the group {group.name} has weighted capacity, which cannot be rolled by this module: use instance refresh"
     if group.lattice:
         yield (
             f"the group {group.name} has VPC Lattice target groups, whose health this module cannot see: "
-            "use strategy=instance_refresh"
+            "use an instance refresh"
         )
     if not parts.old:
         return

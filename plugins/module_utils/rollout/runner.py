@@ -9,6 +9,7 @@ be taken up from any point, by this process or by the next one.
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -169,6 +170,12 @@ class Roll:
         except (AwsError, RolloutError) as exc:
             self.result.failed = True
             self.result.message = str(exc)
+        except Exception as exc:  # nobody should have to read a traceback to find out what became of the group
+            self.result.failed = True
+            self.result.message = (
+                f"this is a mistake in asg_rollout, please report it: {type(exc).__name__}: {exc} ({_where(exc)}). "
+                "What the roll changed is noted in the group's tags: the same task again, or state=aborted, takes it up"
+            )
         result = self.result
         result.seconds = self.clock() - self._started
         result.api_calls = self.cloud.calls
@@ -188,6 +195,7 @@ class Roll:
         left = self._left_behind(group)
         self._record = decode_record(group.tags.get(TAG_RECORD, ""))
         target, spec = self._target(group, left)
+        target = self._mixed(target, group)
         journal = self._new_journal(group, target, spec, left)
         if self.policy.match is not Match.TEMPLATE:
             self._born = {
@@ -258,14 +266,14 @@ class Roll:
                 )
             return self._known(self._record.template), ""
         if left is not None and left.back and self.policy.rollback:
-            return left.target, ""
+            return self._named(left.target, group), ""
         asked = self.request.template
         if asked is not None:
             resolved = self.cloud.resolve(asked)
             spec = asked.version if floating(asked.version) else ""
             return Target(resolved), spec
         if left is not None:
-            return left.target, left.spec
+            return self._named(left.target, group), left.spec
         if group.template is None:
             raise RolloutError(
                 f"the group {group.name} has no launch template: give it one, or name it in launch_template"
@@ -273,6 +281,26 @@ class Roll:
         if not floating(group.template.version):
             return Target(group.template), ""
         return Target(self.cloud.resolve(group.template)), group.template.version
+
+    def _mixed(self, target: Target, group: Group) -> Target:
+        """A target with what a mixed instances policy says of instance types."""
+        if not group.overrides:
+            return target
+        own = {name: template for name, template in group.overrides.items() if template is not None}
+        numbers = {
+            template: self.cloud.resolve(template) if floating(template.version) else template
+            for template in set(own.values())
+        }
+        by_type = {name: numbers[template] for name, template in own.items()}
+        return replace(target, by_type=by_type, types=frozenset(group.overrides))
+
+    @staticmethod
+    def _named(target: Target, group: Group) -> Target:
+        """A target out of a journal, which keeps no names, with the name that the group tells."""
+        has = group.template
+        if has is None or has.id != target.template.id:
+            return target
+        return replace(target, template=replace(target.template, name=has.name))
 
     def _known(self, template: Template) -> Target:
         """A recorded template, looked up; a launch configuration is as it is."""
@@ -457,7 +485,7 @@ class Roll:
                 self.cloud.suspend(name, processes)
                 self._remember(suspended=True)
             case Turn():
-                self._turn(step)
+                self._turn(seen, step)
             case Drain(instances):
                 self._drain(instances)
             case Drop():
@@ -470,7 +498,7 @@ class Roll:
                 self._journal = replace(self.journal, surge=resize.surge)
             case Restore(max_size, spec):
                 template = replace(self.journal.target.template, version=spec) if spec else None
-                self.cloud.update(name, max_size=max_size, template=template)
+                self.cloud.update(name, max_size=max_size, template=template, mixed=seen.group.mixed)
                 self._remember(restored=True)
             case Resume(processes):
                 self.cloud.resume(name, processes)
@@ -494,7 +522,7 @@ class Roll:
             return
         self._journal = replace(
             journal,
-            target=self._known(record.template),
+            target=replace(journal.target, template=self._known(record.template).template),
             spec="",
             failed=0,
             back=True,
@@ -552,7 +580,7 @@ class Roll:
         if self.result.during is not None:
             self.result.during = replace(self.result.during, desired=max(self.result.during.desired, after))
 
-    def _turn(self, step: Turn) -> None:
+    def _turn(self, seen: Observation, step: Turn) -> None:
         name, now = self.request.group, self.clock()
         if step.resize is not None:
             self._note(step.resize)
@@ -561,7 +589,7 @@ class Roll:
         point = journal.target.template if step.point else None
         if point is not None and (step.victims or step.grow_to is None):
             # What the terminations launch must be of the new template already.
-            self.cloud.update(name, template=point)
+            self.cloud.update(name, template=point, mixed=seen.group.mixed)
             point = None
         if step.point:
             self._remember(pointed_at=self.clock())
@@ -581,7 +609,7 @@ class Roll:
             self._pair(victim.instance, victim.successor)
         # Only now: launched before, new ones would go to zones that are about to have room.
         if step.grow_to is not None:
-            self.cloud.update(name, desired=step.grow_to, max_size=step.max_to, template=point)
+            self.cloud.update(name, desired=step.grow_to, max_size=step.max_to, template=point, mixed=seen.group.mixed)
             self._wrote(desired, step.grow_to)
             self._journal = replace(self.journal, surge=self.journal.surge + step.grow_to - desired)
             if step.max_to is not None and self.result.during is not None:
@@ -779,3 +807,8 @@ class Roll:
             else:
                 after.append(before[-1])
         return {"before": "\n".join(before) + "\n", "after": "\n".join(after) + "\n"}
+
+
+def _where(exc: BaseException) -> str:
+    frames = traceback.extract_tb(exc.__traceback__)
+    return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"

@@ -100,7 +100,9 @@ class World:
             prober=prober,
             drainer=drainer,
         )
-        return roll.run(check)
+        result = roll.run(check)
+        assert "mistake in asg_rollout" not in result.message, result.message
+        return result
 
     def killed_at(self, number: int, *, after: bool, **options: Any) -> Call | None:
         """Roll, and be killed at this call, before or after it took effect; the call, None when the roll ended first."""

@@ -488,3 +488,36 @@ def test_match_all_by_single_batches_ends(world: Any) -> None:
             break
     assert counts == [1, 1, 1]
     assert len(w.watch.launched) == 3
+
+
+def _mixed(version: str = "$Latest") -> dict[str, Any]:
+    return {
+        "LaunchTemplate": {
+            "LaunchTemplateSpecification": {"LaunchTemplateName": "web", "Version": version},
+            "Overrides": [{"InstanceType": "t3.micro"}, {"InstanceType": "t3.small"}],
+        },
+        "InstancesDistribution": {"OnDemandPercentageAboveBaseCapacity": 100},
+    }
+
+
+def test_a_mixed_instances_policy_is_rolled_and_kept(world: Any) -> None:
+    w = world(3, MixedInstancesPolicy=_mixed())
+    before = w.group["MixedInstancesPolicy"]
+    result = w.roll()
+    assert (result.state, result.failed) == ("completed", False), result.message
+    assert w.versions == ["2"] * 3
+    assert len(w.watch.launched) == 3
+    assert w.group["MixedInstancesPolicy"] == before
+    w.forget_calls()
+    assert w.roll().changed is False
+    assert w.writes == []
+
+
+def test_a_warm_pool_is_refused_by_name(world: Any) -> None:
+    w = world(2)
+    w.cloud.client("autoscaling").put_warm_pool(AutoScalingGroupName="web", MinSize=1)
+    w.forget_calls()
+    result = w.roll()
+    assert result.failed
+    assert "warm pool" in result.message
+    assert w.writes == []
