@@ -29,6 +29,7 @@ from moto.ec2.exceptions import (
 )
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.amis import Ami
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
 from moto.ec2.models.vpcs import VPC
 
@@ -49,6 +50,15 @@ _STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "
 _BY_USER = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
 _BY_ITSELF = ("Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown")
 _NO_TOKEN = "ABCDE"  # noqa: S105 - what moto takes for a missing client token
+
+
+def _own_address(interface: NetworkInterface) -> None:
+    """The public address of a host is its private one: moto would make up an address that belongs to somebody else."""
+    if str(interface.public_ip_auto_assign).lower() == "true":
+        interface.public_ip = interface.private_ip_address
+
+
+setattr(NetworkInterface, "check_auto_public_ip", _own_address)  # noqa: B010 - a method of moto's, replaced
 
 
 @dataclass
