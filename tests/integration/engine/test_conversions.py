@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user of the API meets: results, records, refusals, limits."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conversion_stack import (
+    PASSWORD,
+    SAMPLES,
+    TORUS,
+    Stack,
+    background,
+    eventually,
+    operation,
+    post,
+    request,
+    result,
+)
+
+from conversion.checks import triangles
+
+FORMATS = ("step", "stl", "obj", "ply", "glb")
+
+
+def test_every_format_to_every_other(stack: Stack) -> None:
+    api, engine = stack.api(), stack.engine()
+    for source, output in itertools.product(FORMATS, FORMATS[1:]):
+        status, answer = post(api, f"{source}/{output}", (SAMPLES / f"bracket.{source}").read_bytes())
+        assert status == 201, answer
+        assert answer["status"] == "completed"
+        assert list(answer["outputs"]) == [f"output.{output}"]
+        assert triangles(result(answer), output) == 420
+        assert answer["cached"] is False
+        assert answer["engine"].endswith("/0.1.0")
+    metrics = engine.get("/metrics")[1].decode()
+    assert 'conversion_operations_total{end="completed",output_format="stl",src_format="step"} 1.0' in metrics
+
+
+def test_record_and_output_can_be_had_later(stack: Stack) -> None:
+    api, _ = stack.api(INLINE_MAX=1000), stack.engine()
+    status, answer = post(api, "step/stl", (SAMPLES / "bracket.step").read_bytes())
+    assert status == 201
+    assert answer["outputs"] is None  # 21084 bytes are not small here
+    record = operation(api, answer["id"])
+    assert record["status"] == "completed"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", record["completed_at"])
+    assert record["created_at"] <= record["started_at"] <= record["completed_at"]
+    status, data = api.get(record["output_url"])
+    assert status == 200
+    assert len(data) == record["output_bytes"] == 21084
+    assert triangles(data, "stl") == 420
+
+
+def test_a_large_result_goes_through_in_pieces(stack: Stack) -> None:
+    api, _ = stack.api(), stack.engine()
+    rows = [f"v {i % 97} {i % 89} {i % 83}.{i}" for i in range(100_000)]
+    rows += [f"f {i + 1} {i + 2} {i + 3}" for i in range(99_998)]
+    status, answer = post(api, "obj/stl", "\n".join(rows).encode())
+    assert (status, answer["outputs"]) == (201, None)
+    data = api.get(answer["output_url"])[1]
+    assert triangles(data, "stl") == 99_998
+
+
+def test_slow_conversion_is_answered_by_an_id(stack: Stack) -> None:
+    api = stack.api(WAIT=0.5)
+    status, answer = post(api, "step/stl", (SAMPLES / "box.step").read_bytes())  # there is no engine yet
+    assert (status, answer["status"]) == (202, "queued")
+    assert api.get(f"/async/operations/{answer['id']}/output")[0] == 409
+    stack.engine()
+    done = eventually(lambda: (record := operation(api, answer["id"]))["status"] == "completed" and record)
+    assert triangles(result(done), "stl") == 12
+
+
+def test_same_content_comes_from_the_cache(stack: Stack) -> None:
+    api, engine = stack.api(), stack.engine()
+    part = (SAMPLES / "bracket.step").read_bytes()
+    first = post(api, "step/obj", part)[1]
+    eventually(lambda: b'end="completed"' in engine.get("/metrics")[1])  # the cache is written after the answer
+    engine.kill()  # nobody converts any more
+    status, again = post(api, "step/obj", part)
+    assert (status, again["cached"], again["outputs"]) == (201, True, first["outputs"])
+    assert again["id"] != first["id"]
+    assert operation(api, again["id"])["outputs"] == first["outputs"]
+
+
+def test_form_upload(stack: Stack) -> None:
+    api, _ = stack.api(), stack.engine()
+    done = subprocess.run(
+        ["curl", "-s", "-m", "60", "-F", f"file=@{SAMPLES / 'box.stl'}", f"http://127.0.0.1:{api.port}/file/conversion/stl/glb"],
+        capture_output=True, timeout=90, check=True,
+    )  # fmt: skip
+    assert triangles(result(json.loads(done.stdout)), "glb") == 12
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    stack = Stack(tmp_path_factory.mktemp("shared"))
+    try:
+        stack.nats.start()
+        stack.redis.start()
+        yield stack.api(), stack.engine()
+    finally:
+        for server in reversed(stack.servers):
+            server.stop()
+    assert "Traceback" not in stack.logs()
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "status", "words"),
+    [
+        ("dwg/stl", b"x", 400, "Format 'dwg' is unknown: use one of step, stl, obj, ply, glb."),
+        ("stl/dwg", b"x", 400, "Format 'dwg' is unknown"),
+        ("stl/step", b"x", 400, "Nothing converts to STEP"),
+        ("stl/obj", b"", 400, "The file is empty"),
+        ("step/stl", b"no step at all", 422, "This is not a STEP file"),
+        ("step/stl", (SAMPLES / "bracket.step").read_bytes()[:9000], 422, "damaged, cut off"),
+        ("step/stl", b"ISO-10303-21;\nHEADER;ENDSEC;DATA;ENDSEC;END-ISO-10303-21;", 422, "STEP file"),
+        ("stl/obj", b"\0" * 100, 422, "STL file"),
+        ("stl/obj", (SAMPLES / "bracket.stl").read_bytes()[:-10], 422, "STL file"),
+        ("glb/obj", (SAMPLES / "bracket.glb").read_bytes()[:-10], 422, "GLB file"),
+        ("ply/obj", b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n", 422, "PLY file"),
+        ("obj/stl", b"v 0 0 0\nv 1 0 0\n", 422, "OBJ file"),
+        ("obj/stl", b"v nan 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", 422, "OBJ file"),
+        ("stl/obj?deflection=1", b"x", 400, "Option 'deflection' is unknown"),
+        ("step/obj?deflection=wide", b"x", 400, "from 0.001 to 100"),
+        ("step/obj?angle=nan", b"x", 400, "from 1 to 60"),
+    ],
+)
+def test_bad_input_gets_one_sentence(shared, path: str, data: bytes, status: int, words: str) -> None:  # type: ignore[no-untyped-def]
+    api, engine = shared
+    got, answer = post(api, path, data)
+    assert got == status, answer
+    assert words in answer["error"]
+    assert answer["error"].endswith(".")
+    assert "\n" not in answer["error"]
+    assert engine.ready
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/async/operations/x", 404), ("/async/operations/00000000-0000-4000-8000-000000000000", 404), ("/nope", 404),
+     ("/file/conversion/step/stl", 405)],
+)  # fmt: skip
+def test_wrong_addresses(shared, path: str, status: int) -> None:  # type: ignore[no-untyped-def]
+    got, body = shared[0].get(path)
+    assert got == status
+    assert json.loads(body)["error"]
+
+
+def test_200_mb_get_413_in_bounded_memory(stack: Stack) -> None:
+    api = stack.api()
+
+    def zeros(total: int):  # type: ignore[no-untyped-def]
+        piece = bytes(1 << 20)
+        for _ in range(total >> 20):
+            yield piece
+
+    for headers in ({"Content-Length": str(200 << 20)}, {"Transfer-Encoding": "chunked"}):
+        status, body = request(
+            api.port, "POST", "/file/conversion/stl/obj", zeros(200 << 20), timeout=120, headers=headers
+        )
+        assert status == 413
+        assert json.loads(body)["error"] == "The file is larger than the 100 MiB that are taken: make it smaller."
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{api.pid}/status").read_text()).group(1))  # type: ignore[union-attr]
+    assert peak < 150_000, f"{peak} kB"
+
+
+def test_client_that_asks_first_is_refused_before_it_sends(stack: Stack, tmp_path: Path) -> None:
+    api = stack.api(MAX_BODY=1 << 20)
+    (tmp_path / "large").write_bytes(bytes(2 << 20))
+    done = subprocess.run(
+        ["curl", "-s", "-m", "60", "-H", "Expect: 100-continue", "--data-binary", f"@{tmp_path / 'large'}", "-w", "\n%{http_code} %{size_upload}",
+         f"http://127.0.0.1:{api.port}/file/conversion/stl/obj"],
+        capture_output=True, text=True, timeout=90, check=True,
+    )  # fmt: skip
+    body, _, numbers = done.stdout.rpartition("\n")
+    assert numbers.split()[0] == "413", done.stdout
+    assert "1 MiB" in json.loads(body)["error"]
+
+
+def test_limits_of_a_job(stack: Stack) -> None:
+    api, engine = stack.api(), stack.engine(JOB_SECONDS=2, JOB_MEMORY=64 << 20)
+    began = time.monotonic()
+    status, answer = post(api, "step/stl?deflection=0.003&angle=3", TORUS.read_bytes())
+    assert (status, answer["status"]) == (422, "failed")
+    assert answer["error"] == "The STEP file takes longer than the 2 s that a conversion may take."
+    assert time.monotonic() - began < 30
+    eventually(lambda: len(engine.children()) == 1, 10)  # the job is gone, the process that jobs are forked from is not
+    rows = [f"v {i % 97} {i % 89} {i % 83}.{i}" for i in range(400_000)]
+    rows += [f"f {i + 1} {i + 2} {i + 3}" for i in range(399_998)]
+    status, answer = post(api, "obj/ply", "\n".join(rows).encode())
+    assert status == 422
+    assert "more memory than the 64 MiB" in answer["error"] or "takes longer" in answer["error"]
+    assert post(api, "step/stl", (SAMPLES / "box.step").read_bytes())[0] == 201
+
+
+def test_crash_of_a_job_is_tried_again_then_told(stack: Stack) -> None:
+    api, engine = stack.api(), stack.engine()
+
+    zygote = engine.children()[0]
+    crashed: set[int] = set()
+
+    def crash_once() -> None:
+        job = eventually(lambda: [pid for pid in engine.children() if pid != zygote and pid not in crashed])[0]
+        time.sleep(0.3)  # into its work
+        crashed.add(job)
+        os.kill(job, signal.SIGSEGV)
+
+    sent = background(lambda: post(api, "step/stl?deflection=0.03&angle=5", TORUS.read_bytes()))
+    crash_once()
+    status, answer = sent.result(timeout=120)
+    assert (status, answer["status"]) == (201, "completed")  # the second try
+
+    sent = background(lambda: post(api, "step/stl?deflection=0.031&angle=5", TORUS.read_bytes()))
+    crash_once()
+    crash_once()
+    status, answer = sent.result(timeout=120)
+    assert (status, answer["status"]) == (422, "failed")
+    assert answer["error"] == "The file made the converter crash 2 times: repair it and send it again."
+
+
+def test_wrong_password_is_refused_and_told(stack: Stack) -> None:
+    api = stack.service("api", NATS_PASSWORD="wrong", ACCEPT_TIMEOUT=0.5).start()
+    answer = eventually(lambda: b"uthorization" in (body := _ready(api)) and body)
+    assert b"wrong" not in answer.replace(b"wrong ", b"")
+    status, refusal = post(api, "stl/obj", (SAMPLES / "box.stl").read_bytes())
+    assert status == 503
+    assert refusal["error"].startswith("NATS did not")
+    assert PASSWORD not in json.dumps(refusal)
+
+
+def _ready(api) -> bytes:  # type: ignore[no-untyped-def]
+    try:
+        status, body = api.get("/readyz")
+    except (OSError, http.client.HTTPException):
+        return b""
+    assert status == 503
+    return bytes(body)
+
+
+def test_full_queue_is_told(stack: Stack) -> None:
+    api = stack.api(WAIT=0, MAX_QUEUED=2)
+    part = (SAMPLES / "box.stl").read_bytes()
+    answers = [post(api, "stl/obj", part + bytes([i])) for i in range(3)]
+    assert [status for status, _ in answers] == [202, 202, 503]
+    assert "maximum messages exceeded" in answers[2][1]["error"]
+
+
+def test_standalone(stack: Stack) -> None:
+    api = stack.service("api", NATS_URL="", REDIS_URL="")
+    api.argv.append("--standalone")
+    api.start()
+    eventually(lambda: _is_ready(api))
+    assert triangles(result(post(api, "step/glb", (SAMPLES / "bracket.step").read_bytes())[1]), "glb") == 420
+    assert post(api, "step/glb", (SAMPLES / "bracket.step").read_bytes())[1]["cached"] is True
+    assert api.end() == 0
+
+
+def _is_ready(server) -> bool:  # type: ignore[no-untyped-def]
+    return bool(server.ready)
