@@ -138,6 +138,7 @@ def settle(journal: Journal, group: Group, old_now: int) -> Journal:
         elif not low <= extra <= high:
             extra = max(low, min(high, surge - (journal.old - old_now)))
         surge = extra
+    surge = max(0, min(surge, group.desired - group.min))  # the user's part is never less than MinSize
     headroom = journal.headroom
     if 0 <= group.max - journal.max_size <= headroom:
         headroom = group.max - journal.max_size

@@ -142,6 +142,11 @@ def remember(seen: Observation, journal: Journal, policy: Policy, now: float) ->
     memory = _lock(seen.group, journal, now)
     before = journal.memory
     view = survey(seen, journal, policy, now)
+    if view.settled and view.desired < seen.group.min:
+        # Somebody scaled in to where the user's part would be less than MinSize: what they took was ours.
+        surge = max(0, view.actual - seen.group.min)
+        journal = replace(journal, surge=surge, pending=surge)
+        view = survey(seen, journal, policy, now)
     memory = _new_ones(seen, memory, view, policy, now)
     memory = _left_early(seen, journal, memory, view)
     memory = _launch_troubles(seen, memory, view)
