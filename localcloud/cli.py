@@ -21,7 +21,7 @@ from typing import Any
 
 from localcloud.hosts import base
 from localcloud.hosts.fleet import LABEL
-from localcloud.hosts.podman import STOP_SECONDS, HostError, Podman
+from localcloud.hosts.podman import STOP_SECONDS, HostError, Podman, alive
 from localcloud.settings import Directory, Refusal, Settings
 
 PORT, SUBNET, REGION = 4577, "172.31.0.0/16", "eu-central-1"
@@ -185,18 +185,18 @@ def _stop(_: argparse.Namespace, directory: Directory) -> int:
 
 
 def _end_server(directory: Directory) -> None:
+    """Ask the server to end, and wait until its process is gone; kill it if it does not."""
     pid = directory.server()
     if not pid:
         return
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _SERVER_STOP_SECONDS
-    while directory.server():
-        if time.monotonic() > deadline:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            deadline = time.monotonic() + _SERVER_STOP_SECONDS
-        time.sleep(0.1)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + _SERVER_STOP_SECONDS
+        while alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not alive(pid):
+            return
 
 
 def _down(_: argparse.Namespace, directory: Directory) -> int:
