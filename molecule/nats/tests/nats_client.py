@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The NATS protocol by hand, so that a test sees every word that the server says."""
+
+from __future__ import annotations
+
+import json
+import socket
+from types import TracebackType
+from typing import Any
+
+
+class RefusedError(Exception):
+    """The server answered with -ERR, or closed the connection."""
+
+
+class Client:
+    """One connection. Every wait ends after `timeout` seconds."""
+
+    def __init__(
+        self, address: str, user: str | None = None, password: str = "", *, port: int = 4222, timeout: float = 10
+    ) -> None:
+        self._socket = socket.create_connection((address, port), timeout=timeout)
+        self._lines = self._socket.makefile("rb")
+        self.info: dict[str, Any] = json.loads(self._line().removeprefix(b"INFO "))
+        options: dict[str, Any] = {
+            "verbose": False,
+            "pedantic": False,
+            "protocol": 1,
+            "headers": True,
+            "no_responders": True,
+        }
+        if user is not None:
+            options |= {"user": user, "pass": password}
+        self._say(f"CONNECT {json.dumps(options)}\r\nPING\r\n")
+        self.expect(b"PONG")
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def _say(self, text: str) -> None:
+        self._socket.sendall(text.encode())
+
+    def _line(self) -> bytes:
+        line = self._lines.readline()
+        if not line:
+            raise RefusedError("closed")
+        return line.rstrip(b"\r\n")
+
+    def expect(self, *starts: bytes) -> bytes:
+        """The next line that starts with one of `starts`; raises RefusedError on -ERR."""
+        while True:
+            line = self._line()
+            if line.startswith(starts):
+                return line
+            if line.startswith(b"-ERR"):
+                raise RefusedError(line.decode())
+            if line == b"PING":
+                self._say("PONG\r\n")
+
+    def publish(self, subject: str, payload: str = "", *, wait: bool = True) -> None:
+        """Publish, and wait until the server had it: a refusal comes before the answer to a PING."""
+        self._say(f"PUB {subject} {len(payload)}\r\n{payload}\r\n")
+        if wait:
+            self._say("PING\r\n")
+            self.expect(b"PONG")
+
+    def subscribe(self, subject: str) -> None:
+        self._say(f"SUB {subject} 1\r\nPING\r\n")
+        self.expect(b"PONG")
+
+    def message(self) -> str:
+        """The payload of the next message, headers left out."""
+        words = self.expect(b"MSG", b"HMSG").split()
+        body = self._lines.read(int(words[-1]) + 2)[:-2]
+        return body[int(words[-2]) if words[0] == b"HMSG" else 0 :].decode()
+
+    def request(self, subject: str, payload: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask JetStream's API."""
+        self._say("SUB _INBOX.test 9\r\nUNSUB 9 1\r\n")
+        text = json.dumps(payload) if payload is not None else ""
+        self._say(f"PUB {subject} _INBOX.test {len(text)}\r\n{text}\r\n")
+        words = self.expect(b"MSG _INBOX.test", b"HMSG _INBOX.test").split()
+        body = self._lines.read(int(words[-1]) + 2)[:-2]
+        if words[0] == b"HMSG":
+            raise RefusedError(body.decode())
+        answer: dict[str, Any] = json.loads(body)
+        return answer

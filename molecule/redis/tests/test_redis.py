@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The redis role on real hosts, from inside and from outside."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from testinfra.host import Host
+
+sys.path.insert(0, str(Path(__file__).parent))
+from redis_client import Client, RefusedError
+
+PASSWORDS = {user: f"correct-horse-battery-staple-{user}" for user in ("app", "reader", "admin")}
+
+
+def connect_when_up(address: str, user: str = "app") -> Client:
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            return Client(address, user, PASSWORDS[user])
+        except (OSError, RefusedError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def test_runs_and_starts_at_boot(host: Host) -> None:
+    assert host.service("redis-server").is_running
+    assert host.service("redis-server").is_enabled
+
+
+@pytest.mark.parametrize(
+    "command", [("PING",), ("GET", "app:x"), ("ACL", "LIST"), ("CONFIG", "GET", "*"), ("HELLO", "3")]
+)
+def test_anonymous_is_refused(address: str, command: tuple[str, ...]) -> None:
+    with Client(address) as client, pytest.raises(RefusedError, match="NOAUTH"):
+        client(*command)
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [
+        ("app", "wrong"),
+        ("app", ""),
+        ("app", PASSWORDS["reader"]),
+        ("nobody", PASSWORDS["app"]),
+        ("default", ""),
+        ("default", "x"),
+    ],
+)
+def test_wrong_password_is_refused(address: str, user: str, password: str) -> None:
+    with pytest.raises(RefusedError, match="WRONGPASS"):
+        Client(address, user, password)
+
+
+def test_the_user_default_is_off(address: str) -> None:
+    with Client(address, "admin", PASSWORDS["admin"]) as admin:
+        default = next(line for line in admin("ACL", "LIST") if line.startswith("user default "))  # type: ignore[attr-defined]
+    assert " off " in default
+    assert "nopass" not in default
+    assert default.endswith("-@all")
+
+
+def test_the_hash_is_no_password_and_the_mark_no_user(host: Host, address: str) -> None:
+    lines = host.file("/etc/redis/users.acl").content_string.splitlines()
+    hashed = next(
+        word[1:] for line in lines if line.startswith("user app ") for word in line.split() if word.startswith("#")
+    )
+    mark = lines[-1].split()[1]
+    assert mark.startswith("managed-by-ansible-")
+    for user, password in (("app", hashed), (mark, ""), (mark, "x")):
+        with pytest.raises(RefusedError, match="WRONGPASS"):
+            Client(address, user, password)
+
+
+def test_each_user_may_what_its_rules_say_and_no_more(address: str) -> None:
+    with Client(address, "app", PASSWORDS["app"]) as app:
+        assert app("SET", "app:x", "1") == "OK"
+        for command in (
+            ("SET", "other:x", "1"),
+            ("CONFIG", "GET", "*"),
+            ("FLUSHALL",),
+            ("KEYS", "*"),
+            ("ACL", "LIST"),
+        ):
+            with pytest.raises(RefusedError, match="NOPERM"):
+                app(*command)
+    with Client(address, "reader", PASSWORDS["reader"]) as reader:
+        assert reader("GET", "app:x") == "1"
+        with pytest.raises(RefusedError, match="NOPERM"):
+            reader("SET", "app:x", "2")
+
+
+def test_dangerous_commands_are_off_even_for_the_administrator(address: str) -> None:
+    with Client(address, "admin", PASSWORDS["admin"]) as admin:
+        for command in (
+            ("DEBUG", "SLEEP", "0"),
+            ("MODULE", "LOAD", "/tmp/x.so"),
+            ("CONFIG", "SET", "dir", "/tmp"),
+            ("CONFIG", "SET", "dbfilename", "x.so"),
+            ("CONFIG", "SET", "enable-debug-command", "yes"),
+        ):
+            with pytest.raises(RefusedError, match="ERR"):
+                admin(*command)
+
+
+def test_a_store_keeps_its_data_over_a_restart(host: Host, address: str) -> None:
+    value = str(time.monotonic_ns())
+    with Client(address, "app", PASSWORDS["app"]) as app:
+        app("SET", "app:kept", value)
+    host.check_output("systemctl restart redis-server")
+    with connect_when_up(address) as app:
+        assert app("GET", "app:kept") == value
+
+
+def test_a_store_keeps_its_data_over_a_kill(host: Host, address: str) -> None:
+    value = str(time.monotonic_ns())
+    with Client(address, "app", PASSWORDS["app"]) as app:
+        app("SET", "app:killed", value)
+    time.sleep(1.5)  # appendfsync everysec
+    host.check_output("systemctl kill --signal=KILL redis-server")
+    with connect_when_up(address) as app:
+        assert app("GET", "app:killed") == value
+
+
+def test_what_redis_rewrites_goes_neither_over_ours_nor_away(host: Host, address: str) -> None:
+    """CONFIG REWRITE keeps what Redis was told in a file of its own; the role's file is read last and wins."""
+    before = host.file("/etc/redis/managed.conf").content_string
+    with Client(address, "admin", PASSWORDS["admin"]) as admin:
+        admin("CONFIG", "SET", "maxmemory", "12345678")
+        admin("CONFIG", "SET", "slowlog-max-len", "77")
+        assert admin("CONFIG", "REWRITE") == "OK"
+    own = host.file("/var/lib/redis/redis.conf")
+    assert "slowlog-max-len 77" in own.content_string
+    assert own.user == "redis"
+    assert host.file("/etc/redis/managed.conf").content_string == before
+    host.check_output("systemctl restart redis-server")
+    with connect_when_up(address, "admin") as admin:
+        assert admin("CONFIG", "GET", "maxmemory") == ["maxmemory", str(64 * 1024 * 1024)]
+        assert admin("CONFIG", "GET", "slowlog-max-len") == ["slowlog-max-len", "77"]
+        assert admin("CONFIG", "GET", "save") == ["save", "3600 1 300 100 60 10000"]
+    host.check_output("truncate -s 0 /var/lib/redis/redis.conf")
+
+
+def test_redis_cannot_write_to_its_managed_files(address: str) -> None:
+    with Client(address, "admin", PASSWORDS["admin"]) as admin, pytest.raises(RefusedError, match="ERR"):
+        admin("ACL", "SAVE")
+
+
+def test_only_the_clients_port_is_open(host: Host, address: str) -> None:
+    assert [line.split()[3] for line in host.check_output("ss -Htlnp | grep redis").splitlines()] == ["0.0.0.0:6379"]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((address, 26379), timeout=5)
+
+
+def test_secrets_are_nowhere_to_be_read(host: Host) -> None:
+    """Not as text anywhere, and their hashes only in the one file that is root's and the server's."""
+    needle = "correct-horse-battery"
+    digest = host.file("/etc/redis/users.acl").content_string.split("#")[1][:64]
+    # brackets keep the search from finding itself
+    assert host.run("ps -eo args | grep '[c]orrect-horse'").rc == 1
+    assert host.run(f"ps -eo args | grep -v grep | grep -F '{digest}' | grep -v 'sh -c'").rc == 1
+    assert host.run(f"journalctl --no-pager | grep -qE '{needle}|{digest}'").rc == 1
+    assert host.run(f"systemctl cat redis-server | grep -E '{needle}|{digest}'").rc == 1
+    assert host.run(f"grep -rlsI '{needle}' /etc /var/lib /var/log /run /tmp /root /usr/local").stdout == ""
+    assert host.run(f"grep -rlsF '{digest}' /etc /var/lib /var/log /run /tmp /root").stdout.split() == [
+        "/etc/redis/users.acl"
+    ]
+    for path in ("/etc/redis/users.acl", "/etc/redis/managed.conf"):
+        file = host.file(path)
+        assert (file.user, file.group, file.mode) == ("root", "redis", 0o640)
+    assert host.file("/var/lib/redis").mode & 0o007 == 0
+
+
+def test_sandbox(host: Host) -> None:
+    host.check_output("systemd-analyze security --no-pager --threshold=20 redis-server.service")
+    host.check_output("systemd-analyze verify --man=no redis-server.service")
+    pid = host.check_output("systemctl show -P MainPID redis-server")
+    status = host.file(f"/proc/{pid}/status").content_string
+    assert "NoNewPrivs:\t1" in status
+    assert "Seccomp:\t2" in status
+    assert "CapBnd:\t0000000000000000" in status
+    assert host.check_output(f"stat -c %U /proc/{pid}") == "redis"
+    # the promise itself, not only the settings
+    assert host.run(f"nsenter --target {pid} --mount touch /etc/redis/x").rc != 0
+    assert host.run(f"nsenter --target {pid} --mount /usr/bin/env true").rc != 0, (
+        "programs other than redis-server may run"
+    )
