@@ -12,11 +12,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from tests.unit.localcloud import fakes
@@ -356,3 +358,132 @@ def test_when_ansible_is_stopped_nothing_goes_on(checkout: Checkout, cloud: Runn
     while left(cloud) and time.monotonic() < end:
         time.sleep(0.2)
     assert left(cloud) == []
+
+
+def test_skipping_takes_less_than_a_second(checkout: Checkout) -> None:
+    checkout.run()
+    # Several tries: the machine may have other things to do.
+    assert any(checkout.run()["seconds"] < 1 for _ in range(8))
+
+
+# --- For real ----------------------------------------------------------------------------------------------------
+
+CLOUD, PORT, SUBNET = "images", 4597, "172.28.0.0/16"
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A local cloud with real hosts, as environment variables."""
+    forget_moto()
+
+    def localcloud(*arguments: str) -> str:
+        argv = [sys.executable, "-m", "localcloud", *arguments, "--name", CLOUD, "--state-dir", str(tmp_path / "state")]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    localcloud("up", "--port", str(PORT), "--subnet", SUBNET, "--base", "debian-13")
+    try:
+        yield {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{PORT}"}
+    finally:
+        localcloud("down")
+
+
+def on(host: str, script: str) -> str:
+    argv = ["podman", "exec", f"lc-{CLOUD}-{host}", "sh", "-c", script]
+    return subprocess.run(
+        argv, capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL
+    ).stdout.strip()
+
+
+@pytest.mark.hosts
+@pytest.mark.timeout(900)
+def test_a_real_image_boots_twice_as_two_different_hosts(
+    tmp_path: Path, hosts: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packer, our template and image_cleanup, for real: a role's file is in the image, nothing of the build is."""
+    role = tmp_path / "ansible_collections" / "tests" / "image" / "roles" / "tiny" / "tasks"
+    role.mkdir(parents=True)
+    (role / "install.yml").write_text(
+        textwrap.dedent(
+            """
+            - name: Leave something that stays, and something that must not
+              ansible.builtin.shell: |
+                echo {{ tiny_word }} >/etc/tiny
+                mkdir -p /var/lib/redis && echo state >/var/lib/redis/dump.rdb
+                echo secret >/root/.bash_history
+              changed_when: true
+            - name: Fail when told to
+              ansible.builtin.command: sh -c 'echo too bad; exit 3'
+              when: tiny_word == 'fail'
+              changed_when: true
+            """
+        )
+    )
+    checkout = Checkout(tmp_path / "checkout", hosts["AWS_ENDPOINT_URL"])
+    monkeypatch.setattr(
+        checkout,
+        "command",
+        lambda *arguments, **options: with_collections(Checkout.command(checkout, *arguments, **options), tmp_path),
+    )
+
+    def build(word: str) -> dict[str, Any]:
+        return checkout.run(
+            template=str(ROOT / "packer"),
+            packer=None,
+            var_files=[str(ROOT / "packer" / "images" / "cpu.pkrvars.hcl")],
+            variables={
+                "family": "tiny",
+                "roles": ["tests.image.tiny"],
+                "role_variables": {"tiny_word": word},
+                "ssh_interface": "private_ip",
+            },
+            inputs=[str(role)],
+            timeout=600,
+        )
+
+    ec2 = boto3.client(
+        "ec2",
+        endpoint_url=hosts["AWS_ENDPOINT_URL"],
+        region_name=REGION,
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
+    failed = build("fail")
+    assert "task tests.image.tiny : Fail when told to: non-zero return code" in failed["msg"]
+    assert "stdout: too bad" in failed["msg"]
+    states = [
+        host["State"]["Name"] for group in ec2.describe_instances()["Reservations"] for host in group["Instances"]
+    ]
+    assert set(states) == {"terminated"}
+    assert ec2.describe_key_pairs()["KeyPairs"] == []
+    assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
+
+    built = build("hello")
+    assert built.get("msg") is None
+    assert build("hello")["skipped"]
+    image = built["images"][0]["id"]
+    launched = ec2.run_instances(ImageId=image, MinCount=2, MaxCount=2, InstanceType="t3.small")["Instances"]
+    ids = [host["InstanceId"] for host in launched]
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        found = ec2.describe_instances(InstanceIds=ids)["Reservations"]
+        if all(host["State"]["Name"] == "running" for group in found for host in group["Instances"]):
+            break
+        time.sleep(0.5)
+    for host in ids:
+        assert on(host, "cat /etc/tiny") == "hello"
+        assert (
+            on(host, "cloud-init status --wait >/dev/null; systemctl is-system-running --wait || systemctl --failed")
+            == "running"
+        )
+        assert on(host, "cat /var/lib/redis/dump.rdb /root/.bash_history 2>/dev/null || true") == ""
+        assert on(host, "cat /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys 2>/dev/null || true") == ""
+    assert len({on(host, "cat /etc/machine-id") for host in ids}) == 2
+    assert len({on(host, "cat /etc/ssh/ssh_host_ed25519_key.pub") for host in ids}) == 2
+
+
+def with_collections(command: tuple[list[str], dict[str, str]], path: Path) -> tuple[list[str], dict[str, str]]:
+    argv, env = command
+    env["ANSIBLE_COLLECTIONS_PATH"] += f":{path}"
+    return argv, env
