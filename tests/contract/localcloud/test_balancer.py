@@ -86,10 +86,10 @@ class Target:
 class Client:
     """Requests without pause, over kept and over new connections, until the block ends."""
 
-    def __init__(self, address: str, port: int, threads: int = 4) -> None:
+    def __init__(self, address: str, port: int, threads: int = 4, path: str = "/work") -> None:
         self.answers: Counter[str] = Counter()
         self.failures: list[str] = []
-        self._goal = (address, port)
+        self._goal, self._path = (address, port), path
         self._end = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(threads)]
 
@@ -98,15 +98,15 @@ class Client:
         link = http.client.HTTPConnection(*self._goal, timeout=20)
         while not self._end.is_set():
             try:
-                link.request("POST" if number % 3 else "GET", "/work", body=b"x" * 1000 if number % 3 else None)
+                link.request("POST" if number % 3 else "GET", self._path, body=b"x" * 1000 if number % 3 else None)
                 answer = link.getresponse()
                 text = answer.read().decode()
                 if answer.status == 200:
                     self.answers[text.split()[0]] += 1
                 else:
-                    self.failures.append(f"{answer.status} {text[:80]}")
+                    self.failures.append(f"{time.strftime('%X')} {answer.status} {text[:80]}")
             except (OSError, http.client.HTTPException) as error:
-                self.failures.append(repr(error))
+                self.failures.append(f"{time.strftime('%X')} {error!r}")
                 link.close()
             if not keep:
                 link.close()
