@@ -8,7 +8,7 @@ files() { # what, then where and which
   find "$@" 2>/dev/null | sed "s|^|$what |"
 }
 
-while read -r directory; do files "state" "$directory" -xdev -mindepth 1; done
+while read -r directory; do files "state" "$directory" -xdev ! -type d; done
 
 files "package list" /var/lib/apt/lists -xdev -type f -not -name lock
 files "package" /var/cache/apt/archives -xdev -name '*.deb'

@@ -3,7 +3,7 @@
 set -eu
 
 while read -r directory; do
-  [ ! -d "$directory" ] || find "$directory" -xdev -mindepth 1 -delete
+  [ ! -d "$directory" ] || find "$directory" -xdev ! -type d -delete
 done
 
 # Packages: the lists are days old when the image boots.
