@@ -206,7 +206,7 @@ def test_what_exceeds_its_lifetime_is_replaced(cloud: SimulatedCloud) -> None:
 def test_a_thousand_instances_roll_in_seconds() -> None:
     size, batch = 1000, 10
     cloud = SimulatedCloud(boot=90, deregistration_delay=30)
-    began = time.perf_counter()
+    began = time.process_time()
     cloud.create_group("web", size=size, MaxSize=size + batch)
     cloud.new_template_version("web")
     asg = cloud.client("autoscaling")
@@ -222,7 +222,7 @@ def test_a_thousand_instances_roll_in_seconds() -> None:
     assert {i["LaunchTemplate"]["Version"] for i in cloud.shape("web")["Instances"]} == {"2"}
     assert len(watch.launched) == size
     assert watch.lowest_healthy == size
-    assert time.perf_counter() - began < 15, "2 s on an idle machine"
+    assert time.process_time() - began < 15, "a second or two of processor time"
 
 
 # ---- whatever happens ----------------------------------------------------------------------------------------------
