@@ -25,6 +25,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.image.template import
 
 NO_IMAGE = "no image with this fingerprint"
 FORCED = "force: it is built although an image with this fingerprint exists"
+KEEP_LOGS = 7 * 86400.0  # seconds
 LONGEST_GRACE = 120.0  # seconds that Packer gets to clean up: EC2 takes a minute to terminate a machine
 
 
@@ -247,7 +248,7 @@ class ImageBuild:
         seen = self._read(given)
         output = request.template / (seen.manifest or "packer-manifest.json")
         before = manifest.run_of(output)
-        log = self._cache / f"{seen.family}-{plan.fingerprint[:12]}.log"
+        log = self._log(seen, plan.fingerprint)
         failed = True
         try:
             ended = self._supervise(
@@ -269,6 +270,14 @@ class ImageBuild:
         finally:
             if failed:
                 self._tidy(seen, builder)
+
+    def _log(self, seen: Template, digest: str) -> Path:
+        """Where Packer's output goes. Logs of failed builds are kept for a week."""
+        for old in self._cache.glob("*.log"):
+            with contextlib.suppress(FileNotFoundError):
+                if old.stat().st_mtime < self._wall() - KEEP_LOGS:
+                    old.unlink()
+        return self._cache / f"{seen.family}-{digest[:12]}.log"
 
     def _given(self, plan: Plan, scratch: Path, builder: str, grace: float) -> dict[str, Any]:
         """Variables for a template that declares them; Packer overlooks the others."""

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -339,6 +341,18 @@ def test_a_failed_build_says_why_without_secrets(world: World) -> None:
     assert "s3cret" not in str(caught.value)
     assert str(world.root / "cache") in str(caught.value)
     assert "describe_instances" in world.ec2.calls  # it looked whether anything was left
+
+
+def test_logs_of_failed_builds_are_kept_for_a_week(world: World) -> None:
+    world.fate = lambda env: packer.Ended(1)
+    with pytest.raises(ImageError):
+        world.build()
+    (log,) = (world.root / "cache").glob("*.log")
+    for age, kept in ((6, True), (8, False)):
+        os.utime(log, (time.time() - age * 86400,) * 2)
+        with pytest.raises(ImageError):
+            world.build(variables={"age": age})
+        assert log.exists() == kept
 
 
 def test_a_stopped_build(world: World) -> None:
