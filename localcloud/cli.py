@@ -22,7 +22,7 @@ from typing import Any
 from localcloud.hosts import base
 from localcloud.hosts.fleet import LABEL
 from localcloud.hosts.podman import STOP_SECONDS, HostError, Podman, alive
-from localcloud.settings import Directory, Refusal, Settings
+from localcloud.settings import DAEMON, Directory, Refusal, Settings
 
 PORT, SUBNET, REGION = 4577, "172.31.0.0/16", "eu-central-1"
 _UP_SECONDS = 180
@@ -110,7 +110,10 @@ def _up(options: argparse.Namespace, directory: Directory) -> int:
     before = Settings.read(directory.path)
     if before is not None and options.subnet not in {None, before.subnet}:
         raise Refusal(f"Cloud {options.name} has the network {before.subnet}; take it down before you choose another.")
-    if before is not None and directory.server():
+    if before is None:  # there may be processes whose files were deleted under them
+        _end_server(directory)
+        _end(directory.proxies())
+    elif directory.server():
         if options.port not in {None, before.port}:
             raise Refusal(f"Cloud {options.name} is up on port {before.port}; stop it before you choose another.")
         _wait_ready(directory, before.port)
@@ -127,7 +130,7 @@ def _up(options: argparse.Namespace, directory: Directory) -> int:
     settings.write(directory.path)
     with directory.log.open("ab") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "localcloud.daemon", directory.path],
+            [sys.executable, "-m", DAEMON, directory.path],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_root()), os.environ.get("PYTHONPATH", "")])},
         )  # fmt: skip
@@ -154,12 +157,12 @@ def _announce(options: argparse.Namespace, settings: Settings) -> None:
 def _wait_ready(directory: Directory, port: int, server: subprocess.Popen[bytes] | None = None) -> None:
     deadline = time.monotonic() + _UP_SECONDS
     while time.monotonic() < deadline:
+        if server is not None and server.poll() is not None:
+            raise Refusal(directory.last_words() or f"The server ended: {directory.log} says more.")
         with suppress(OSError, ValueError, http.client.HTTPException):
             health = _get(port, "health", seconds=5)
             if health.get("name") == directory.name and health.get("ready"):
                 return
-        if server is not None and server.poll() is not None:
-            raise Refusal(directory.last_words() or f"The server ended: {directory.log} says more.")
         time.sleep(0.1)
     raise Refusal(f"Cloud {directory.name} is not ready after {_UP_SECONDS} s: {directory.log} says more.")
 
@@ -186,16 +189,18 @@ def _stop(_: argparse.Namespace, directory: Directory) -> int:
 
 def _end_server(directory: Directory) -> None:
     """Ask the server to end, and wait until its process is gone; kill it if it does not."""
-    pid = directory.server()
-    if not pid:
-        return
+    _end([pid for pid in [directory.server()] if pid])
+
+
+def _end(pids: list[int]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
         deadline = time.monotonic() + _SERVER_STOP_SECONDS
-        while alive(pid) and time.monotonic() < deadline:
+        while any(map(alive, pids)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        if not alive(pid):
+        if not any(map(alive, pids)):
             return
 
 
@@ -203,10 +208,7 @@ def _down(_: argparse.Namespace, directory: Directory) -> int:
     podman = Podman()
     podman.require()
     _end_server(directory)
-    if (directory.path / "haproxy").exists():
-        from localcloud.balancer.haproxy import Haproxy  # noqa: PLC0415 - brings moto along, which takes a second
-
-        Haproxy(directory.path / "haproxy").stop()  # a server that was killed left it behind
+    _end(directory.proxies())  # a server that was killed leaves one behind
     podman.remove(*[container.name for container in podman.containers(**{LABEL: directory.name})])
     podman.untag(podman.images(f"localhost/lc-{directory.name}/"))
     podman.remove_network(f"lc-{directory.name}")

@@ -21,7 +21,7 @@ from localcloud.clock import Clock, SystemClock
 from localcloud.ec2.backend import ACCOUNT, HostBackend, World, backend_of, install
 from localcloud.ec2.ports import Ec2
 from localcloud.faults import Faults
-from localcloud.hosts.fleet import LABEL, Fleet
+from localcloud.hosts.fleet import Fleet
 from localcloud.hosts.podman import Podman
 from localcloud.settings import Settings
 from localcloud.state import Store
@@ -51,7 +51,7 @@ class Cloud:
         self._saved_at = self._swept_at = 0.0
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._run, name="ticker", daemon=True)
-        self.fleet = Fleet(settings.name, directory / "seeds", podman, self._clock, self.lock)
+        self.fleet = Fleet(settings.name, directory / "seeds", podman, clock=self._clock, lock=self.lock)
         self.world = World(
             settings.name, settings.region, ipaddress.IPv4Network(settings.subnet),
             self.fleet, self._clock, self.faults, self.lock,
@@ -71,8 +71,7 @@ class Cloud:
     def start(self) -> None:
         """Come up: the network, the state of last time, its hosts. Raises HostError, BalancerError or StateError."""
         podman = self.fleet.podman
-        if self.fleet.network not in podman.networks():
-            podman.create_network(self.fleet.network, self.settings.subnet, **{LABEL: self.settings.name})
+        podman.ensure_network(self.fleet.network, self.settings.subnet)
         HostBackend.world = self.world
         state = self._store.load()
         install(self.world)
@@ -121,8 +120,10 @@ class Cloud:
             self._ticker.join(timeout=30)
         self.fleet.close()
         with self.lock:
-            self.save()
-            self.balancer.stop()
+            try:
+                self.save()
+            finally:
+                self.balancer.stop()
 
     def save(self) -> None:
         """Write what changed to disk. Raises StateError."""

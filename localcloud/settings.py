@@ -13,6 +13,9 @@ from pathlib import Path
 
 from localcloud.hosts.base import Base
 
+DAEMON = "localcloud.daemon"
+"""The module that a cloud's process runs."""
+
 
 class Refusal(Exception):  # noqa: N818 - it is what the user reads
     """The command cannot be done: one sentence with the way out."""
@@ -51,11 +54,30 @@ class Directory:
             with self._lock.open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except FileNotFoundError:
-            return 0
+            pass
         except OSError:  # somebody holds it
             with suppress(OSError, ValueError):
                 return int(self._pid.read_text())
+        return self._orphan()
+
+    def _orphan(self) -> int:
+        """A server whose files were deleted under it."""
+        wanted = [b"-m", DAEMON.encode(), os.fsencode(self.path)]
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (process / "cmdline").read_bytes().split(b"\0")[1:4] == wanted:
+                    return int(process.name)
         return 0
+
+    def proxies(self) -> list[int]:
+        """The process ids of HAProxies that work in this directory, though it may be deleted."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                inside = str((process / "cwd").readlink()).startswith(f"{self.path}/")
+                if inside and (process / "comm").read_text().strip() == "haproxy":
+                    found.append(int(process.name))
+        return found
 
     def last_words(self) -> str:
         """The last line that the server wrote."""

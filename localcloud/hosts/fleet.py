@@ -97,6 +97,7 @@ class Fleet:
         name: str,
         seeds: Path,
         podman: Podman,
+        *,
         clock: Clock,
         lock: threading.RLock,
         workers: Executor | None = None,

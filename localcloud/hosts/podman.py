@@ -238,8 +238,13 @@ class Podman:
     def networks(self) -> list[str]:
         return self("network", "ls", "--format={{.Name}}").split()
 
-    def create_network(self, name: str, subnet: str, **labels: str) -> None:
-        self("network", "create", f"--subnet={subnet}", *[f"--label={k}={v}" for k, v in labels.items()], name)
+    def ensure_network(self, name: str, subnet: str) -> None:
+        """Create a network, or one anew if it has another subnet (whoever made that one is gone)."""
+        if name in self.networks():
+            if subnet in self("network", "inspect", "--format={{range .Subnets}}{{.Subnet}} {{end}}", name).split():
+                return
+            self.remove_network(name)
+        self("network", "create", f"--subnet={subnet}", name)
 
     def remove_network(self, name: str) -> None:
         if name in self.networks():

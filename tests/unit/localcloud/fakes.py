@@ -38,7 +38,6 @@ class FakePodman(Podman):
 
     containers_: dict[str, FakeContainer] = field(default_factory=dict)
     images_: set[str] = field(default_factory=set)
-    networks_: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     refuse: dict[str, str] = field(default_factory=dict)
     next_pid: int = 1000
@@ -113,11 +112,8 @@ class FakePodman(Podman):
     def has_image(self, tag: str) -> bool:
         return True
 
-    def networks(self) -> list[str]:
-        return self.networks_
-
-    def create_network(self, name: str, subnet: str, **labels: str) -> None:
-        self.networks_.append(name)
+    def ensure_network(self, name: str, subnet: str) -> None:
+        self._told("network", name)
 
     # what /proc and systemd would say
 

@@ -52,7 +52,7 @@ class Bench:
         self.fleet = self.make()
 
     def make(self) -> Fleet:
-        fleet = Fleet("test", self.path, self.podman, self.clock, threading.RLock(), fakes.AtOnce())
+        fleet = Fleet("test", self.path, self.podman, clock=self.clock, lock=threading.RLock(), workers=fakes.AtOnce())
         fleet.observer = self.heard
         return fleet
 
