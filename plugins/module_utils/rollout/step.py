@@ -20,6 +20,7 @@ write, downwards terminations that take the capacity with them, so that AWS neve
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -60,6 +61,14 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import C
 LAG = 60.0  # descriptions may show what was before a write of ours for this long
 _BEAT = 0.6  # the lock is renewed after this part of lock_timeout
 MISSED_POLLS = 2  # an instance that is not listed for so many polls is gone; one may be a stale answer
+
+
+# What AWS says of launches that may succeed a little later
+_PASSING = re.compile(
+    r"insufficient\w*capacity|sufficient( [\w.-]+)? capacity|spot capacity|capacity-not-available"
+    r"|rate exceeded|requestlimitexceeded|throttl|internal ?error|service ?unavailable",
+    re.IGNORECASE,
+)
 
 
 class Rank(IntEnum):
@@ -311,29 +320,7 @@ def _launch_troubles(seen: Observation, memory: Memory, view: View) -> Memory:
 
 def waiting_helps(message: str) -> bool:
     """Whether a launch that AWS refused with this message may succeed later."""
-    text = message.lower()
-    return (
-        any(
-            hint in text
-            for hint in (
-                "insufficientinstancecapacity",
-                "insufficienthostcapacity",
-                "insufficient capacity",
-                "sufficient capacity",
-                "no spot capacity",
-                "spot capacity",
-                "capacity-not-available",
-                "rate exceeded",
-                "requestlimitexceeded",
-                "throttl",
-                "internalerror",
-                "internal error",
-                "serviceunavailable",
-                "service unavailable",
-            )
-        )
-        and "client.internalerror" not in text
-    )  # that one is a KMS key that may not be used
+    return bool(_PASSING.search(message)) and "Client.InternalError" not in message  # that is a key nobody may use
 
 
 def _old_ones(seen: Observation, memory: Memory, now: float) -> Memory:
@@ -487,7 +474,7 @@ def _turn(seen: Observation, journal: Journal, policy: Policy, view: View, now: 
         grow = room
         launch = leave + grow
     if leave == 0 and launch == 0:
-        why = "old instances are needed until others are healthy" if spare <= 0 else "MaxSize leaves no room"
+        why = "MaxSize leaves no room" if room == 0 else "old instances are needed until others are healthy"
         return Wait(now + policy.longest_poll, why)
     if grow and not view.settled:
         return Wait(now + policy.poll_interval, "AWS does not show the last change of the desired capacity yet")

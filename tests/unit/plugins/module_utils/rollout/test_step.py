@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pure core, by table: what is seen and remembered, and the one step that follows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.boring.fleet.plugins.module_utils.rollout import step as core
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, encode
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
+    Amount,
+    Beat,
+    Drop,
+    Failure,
+    Finish,
+    Forget,
+    Group,
+    Halt,
+    Instance,
+    Journal,
+    Memory,
+    Observation,
+    Policy,
+    Restore,
+    Resume,
+    Shrink,
+    Suspend,
+    Target,
+    Template,
+    Turn,
+    Wait,
+)
+
+NOW = 1_000_000.0
+OLD = Template("lt-1", "web", "1")
+NEW = Template("lt-1", "web", "2")
+
+
+def old(*names: str, state: str = "InService", zone: str = "a") -> list[Instance]:
+    return [Instance(name, zone, state, True, OLD) for name in names]
+
+
+def new(*names: str, state: str = "InService", zone: str = "a") -> list[Instance]:
+    return [Instance(name, zone, state, True, NEW) for name in names]
+
+
+def see(
+    instances: list[Instance], *, desired: int | None = None, sick: dict[str, str] | None = None, **group: Any
+) -> Observation:
+    number = len(instances) if desired is None else desired
+    values: dict[str, Any] = {"min": 1, "max": 10, "template": NEW, "zones": ("a",), "target_groups": ("tg",)} | group
+    health = {instance.id: (sick or {}).get(instance.id, "") for instance in instances if instance.state == "InService"}
+    return Observation(Group("web", desired=number, instances=tuple(instances), **values), health)
+
+
+def journal(*, proven: tuple[str, ...] = (), coming: tuple[str, ...] = (), **fields: Any) -> Journal:
+    memory = Memory(
+        progress_at=NOW,
+        triggered_at=NOW,
+        proven=frozenset(proven),
+        spare=proven,
+        coming=dict.fromkeys(coming, 0),
+        suspended=True,
+        **fields.pop("memory", {}),
+    )
+    values: dict[str, Any] = {
+        "owner": "me",
+        "beat": NOW,
+        "started": NOW,
+        "target": Target(NEW),
+        "max_size": 10,
+    } | fields
+    return Journal(memory=memory, **values)
+
+
+def decide(seen: Observation, noted: Journal, now: float = NOW, **policy: Any) -> Any:
+    return core.next_step(seen, noted, Policy(**policy), now)
+
+
+def turn(step: Any) -> tuple[list[tuple[str, str, bool]], int, int | None, int | None]:
+    assert isinstance(step, Turn), step
+    return [(v.instance.id, v.successor, v.shrink) for v in step.victims], step.launches, step.grow_to, step.max_to
+
+
+def test_it_begins_with_one_launch_and_terminates_nobody() -> None:
+    step = decide(see(old("o1", "o2", "o3")), journal(desired=3))
+    assert turn(step) == ([], 1, 4, None)
+    assert step.resize.surge == 1
+    assert step.resize.desired == 3
+
+
+def test_max_size_is_raised_by_what_is_missing_only() -> None:
+    step = decide(see(old("o1", "o2", "o3"), max=3), journal(desired=3, max_size=3))
+    assert turn(step) == ([], 1, 4, 4)
+    assert (step.resize.headroom, step.resize.max_size) == (1, 3)
+
+
+def test_a_successor_is_launched_by_the_termination_alone() -> None:
+    step = decide(see([*old("o1", "o2"), *new("n1")], desired=3), journal(proven=("n1",), surge=1, desired=2))
+    assert turn(step) == ([("o1", "n1", False)], 1, None, None)
+    assert step.resize is None, "nothing about the sizes changes, so nothing is noted"
+
+
+def test_the_last_one_takes_the_capacity_with_it() -> None:
+    step = decide(see([*old("o1"), *new("n1", "n2")], desired=3), journal(proven=("n1", "n2"), surge=1, desired=2))
+    victims, launches, grow, _ = turn(step)
+    assert (victims[0][0], victims[0][2], launches, grow) == ("o1", True, 0, None)
+    assert step.resize.surge == 0
+
+
+def test_the_canary_goes_alone_then_batches_are_full() -> None:
+    group = old("o1", "o2", "o3", "o4", "o5")
+    assert turn(decide(see(group), journal(desired=5), batch_size=Amount(3)))[1] == 1
+    assert turn(decide(see(group), journal(desired=5), batch_size=Amount(3), canary=0))[1] == 3
+    after = decide(
+        see([*group, *new("n1")], desired=6), journal(proven=("n1",), surge=1, desired=5), batch_size=Amount(3)
+    )
+    assert turn(after) == ([("o1", "n1", False)], 3, 8, None)
+
+
+def test_max_unavailable_lets_the_first_go_at_once() -> None:
+    step = decide(see(old("o1", "o2", "o3")), journal(desired=3), max_unavailable=Amount(1))
+    assert turn(step) == ([("o1", "", False)], 1, None, None)
+
+
+def test_an_unproven_new_one_lets_nobody_go() -> None:
+    step = decide(see([*old("o1", "o2"), *new("n1")], desired=3), journal(coming=("n1",), surge=1, desired=2))
+    assert isinstance(step, Wait)
+
+
+def test_a_launch_that_does_not_show_yet_lets_nobody_go() -> None:
+    assert isinstance(decide(see(old("o1", "o2"), desired=3), journal(surge=1, desired=2)), Wait)
+
+
+def test_an_old_one_that_serves_stays_while_a_proven_one_is_sick() -> None:
+    seen = see([*old("o1", "o2"), *new("n1")], desired=3, sick={"o2": "unhealthy"})
+    victims = turn(decide(seen, journal(proven=("n1",), surge=1, desired=2)))[0]
+    assert [victim[0] for victim in victims] == ["o2"], "the sick one goes first"
+    seen = see([*old("o1", "o2"), *new("n1")], desired=3, sick={"n1": "unhealthy"})
+    assert isinstance(decide(seen, journal(proven=("n1",), surge=1, desired=2)), Wait)
+
+
+def test_no_size_is_written_over_one_that_does_not_show_yet() -> None:
+    seen = replace(see(old("o1", "o2", "o3"), desired=3), at=NOW)
+    noted = journal(desired=3, memory={"written_at": NOW - 5, "written_to": 4, "written_range": (3, 4)})
+    assert isinstance(decide(seen, replace(noted, surge=1)), Wait)
+
+
+def test_an_observation_from_before_our_write_does_not_count_as_somebody_elses() -> None:
+    seen = replace(see(old("o1", "o2", "o3"), desired=9), at=NOW - 10)
+    noted = journal(desired=3, surge=1, memory={"written_at": NOW - 5, "written_to": 4, "written_range": (3, 4)})
+    view = core.survey(seen, noted, Policy(), NOW)
+    assert (view.desired, view.actual, view.settled) == (3, 4, False)
+
+
+def test_without_room_and_leave_to_raise_it_waits() -> None:
+    step = decide(see(old("o1", "o2"), max=2), journal(desired=2, max_size=2), raise_max_size=False)
+    assert isinstance(step, Wait)
+    assert "MaxSize" in step.why
+
+
+def test_az_rebalance_is_suspended_before_anything_is_launched() -> None:
+    noted = journal(desired=1, suspended=("AZRebalance",))
+    noted = replace(noted, memory=replace(noted.memory, suspended=False))
+    assert isinstance(decide(see(old("o1")), noted), Suspend)
+
+
+def test_the_lock_is_renewed() -> None:
+    assert isinstance(decide(see(old("o1")), journal(desired=1), now=NOW + 541), Beat)
+    assert not isinstance(decide(see(old("o1")), journal(desired=1), now=NOW + 500), Beat)
+
+
+def test_surplus_is_given_up_by_name_the_least_advanced_first() -> None:
+    seen = see([*new("n1", "n2"), *new("n3", state="Pending")], desired=3)
+    step = decide(seen, journal(proven=("n1", "n2"), coming=("n3",), surge=1, desired=2))
+    assert isinstance(step, Drop)
+    assert [instance.id for instance in step.instances] == ["n3"]
+    assert step.resize is not None
+    assert step.resize.surge == 0
+
+
+@pytest.mark.parametrize(("failed", "stops"), [(1, False), (2, True)])
+def test_one_failure_more_than_tolerated_stops(failed: int, stops: bool) -> None:
+    failures = tuple(Failure(f"n{n}", "did not boot") for n in range(failed))
+    step = decide(see(old("o1")), journal(desired=1, memory={"failures": failures}))
+    assert isinstance(step, Halt) is stops
+    if stops:
+        assert step.state == "failed"
+        assert "n1: did not boot" in step.reason
+
+
+def test_no_progress_fails_what_is_not_proven() -> None:
+    seen = see([*old("o1"), *new("n1")], desired=2)
+    noted = journal(
+        coming=("n1",), surge=1, desired=1, memory={"verdicts": {"n1": "target group tg reports unhealthy"}}
+    )
+    step = decide(seen, noted, now=NOW + 901, lock_timeout=9999.0)
+    assert isinstance(step, Drop)
+    assert step.resize is None, "AWS is to launch another one"
+    assert "unhealthy" in step.failures[0].reason
+    step = decide(seen, noted, now=NOW + 901, lock_timeout=9999.0, max_failures=0)
+    assert isinstance(step, Halt)
+
+
+def test_nothing_launched_for_too_long_says_why() -> None:
+    noted = journal(surge=1, desired=1, memory={"shortage": "not sufficient capacity"})
+    step = decide(see(old("o1"), desired=2), noted, now=NOW + 901, lock_timeout=9999.0)
+    assert isinstance(step, Halt)
+    assert "sufficient capacity" in step.reason
+
+
+def test_a_lost_lock_ends_everything() -> None:
+    step = decide(see(old("o1")), journal(desired=1, memory={"lost": "somebody"}))
+    assert isinstance(step, Finish)
+    assert step.state == "aborted"
+
+
+def test_winding_down_puts_back_one_thing_after_the_other() -> None:
+    group = [*old("o1", "o2"), *new("n1", state="Pending")]
+    noted = journal(
+        coming=("n1",),
+        surge=1,
+        desired=2,
+        max_size=2,
+        headroom=1,
+        spec="$Latest",
+        suspended=("AZRebalance",),
+        memory={"ending": "failed", "pointed_at": NOW - 100},
+    )
+    seen = see(group, desired=3, max=3)
+    assert isinstance(decide(seen, noted), Drop)
+    noted = replace(noted, surge=0, memory=replace(noted.memory, gone={"n1": NOW}, leaving=frozenset({"n1"})))
+    assert decide(seen, noted) == Restore(2, "$Latest")
+    noted = replace(noted, memory=replace(noted.memory, restored=True))
+    assert decide(seen, noted) == Resume(("AZRebalance",))
+    noted = replace(noted, memory=replace(noted.memory, resumed=True))
+    assert decide(seen, noted) == Forget()
+
+
+def test_capacity_for_which_nothing_was_launched_is_written_back() -> None:
+    step = decide(see(old("o1", "o2"), desired=3), journal(surge=1, desired=2, memory={"ending": "failed"}))
+    assert isinstance(step, Shrink)
+    assert step.to == 2
+
+
+def test_proof_takes_min_healthy_time_without_a_break() -> None:
+    noted = replace(journal(surge=1, desired=1, coming=("n1",)), beat=NOW)
+    policy = Policy(min_healthy_time=10)
+    well = see([*old("o1"), *new("n1")])
+    sick = see([*old("o1"), *new("n1")], sick={"n1": "unhealthy"})
+    for seconds, seen, proven in [
+        (0, well, False),
+        (9, well, False),
+        (9.5, sick, False),
+        (12, well, False),
+        (22, well, True),
+    ]:
+        noted = core.remember(seen, noted, policy, NOW + seconds)
+        assert ("n1" in noted.memory.proven) is proven, seconds
+
+
+def test_a_poll_that_asked_nothing_of_the_target_groups_proves_nothing() -> None:
+    noted = journal(surge=1, desired=1, coming=("n1",))
+    blind = replace(see([*old("o1"), *new("n1")]), health=None)
+    for seconds in (0, 30, 60):
+        noted = core.remember(blind, noted, Policy(), NOW + seconds)
+    assert not noted.memory.proven
+    assert not noted.memory.healthy_since
+
+
+def test_one_answer_that_leaves_an_instance_out_is_no_failure() -> None:
+    noted = journal(surge=1, desired=1, coming=("n1",))
+    without = see(old("o1"), desired=2)
+    noted = core.remember(without, noted, Policy(), NOW)
+    assert noted.memory.failures == ()
+    noted = core.remember(without, noted, Policy(), NOW + 5)
+    assert [failure.instance_id for failure in noted.memory.failures] == ["n1"]
+
+
+def test_a_scale_in_that_takes_a_new_one_is_no_failure() -> None:
+    noted = journal(surge=1, desired=3, coming=("n1",))
+    gone = [*old("o1", "o2"), *new("n1", state="Terminating")]
+    noted = core.remember(see(gone, desired=3), noted, Policy(), NOW)
+    assert noted.memory.failures == ()
+    assert noted.desired == 2
+
+
+def test_below_min_size_a_scale_in_took_what_was_ours() -> None:
+    noted = core.remember(see(old("o1", "o2", "o3"), min=3), journal(surge=1, desired=3), Policy(), NOW)
+    assert (noted.surge, noted.desired) == (0, 3)
+
+
+def test_the_lock_of_another_is_noticed() -> None:
+    mine = journal(desired=1)
+    theirs = encode(replace(mine, owner="them"))
+    noted = core.remember(see(old("o1"), tags={TAG_JOURNAL: theirs}), mine, Policy(), NOW)
+    assert noted.memory.lost == "them"
+
+
+@pytest.mark.parametrize(
+    ("message", "helps"),
+    [
+        ("We currently do not have sufficient t3.micro capacity in the Availability Zone you requested", True),
+        ("InsufficientInstanceCapacity - try later. Launching EC2 instance failed.", True),
+        ("There is no Spot capacity available that matches your request.", True),
+        ("The image id '[ami-1]' does not exist", False),
+        ("You have requested more vCPU capacity than your current vCPU limit of 32 allows", False),
+        ("You are not authorized to perform this operation.", False),
+        ("The key pair 'x' does not exist", False),
+        ("Client.InternalError: Client error on launch", False),
+    ],
+)
+def test_which_refusals_waiting_can_help(message: str, helps: bool) -> None:
+    assert core.waiting_helps(message) is helps
+
+
+@pytest.mark.parametrize("state", ["Quarantined", "Warmed:Stopped", "Terminating:Retained", "SomethingNew"])
+def test_states_nobody_knows_are_no_capacity_and_no_crash(state: str) -> None:
+    seen = see([*old("o1", "o2"), *old("odd", state=state)], desired=2)
+    noted = core.remember(seen, journal(desired=2), Policy(), NOW)
+    assert turn(decide(seen, noted))[1] == 1
+
+
+def test_a_thousand_instances_are_decided_in_no_time() -> None:
+    import time
+
+    seen = see(old(*[f"o{n:05}" for n in range(10_000)]), max=20_000)
+    noted = journal(desired=10_000, max_size=20_000)
+    begun = time.process_time()
+    for _ in range(3):
+        noted = core.remember(seen, noted, Policy(), NOW)
+        decide(seen, noted, batch_size=Amount(10, percent=True), canary=0)
+    assert time.process_time() - begun < 3
