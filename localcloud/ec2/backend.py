@@ -132,6 +132,7 @@ class HostBackend(EC2Backend):
         if not kwargs.get("subnet_id") and not any("SubnetId" in nic for nic in kwargs.get("nics") or []):
             zone = kwargs.get("placement") or (template.get("Placement") or {}).get("AvailabilityZone")
             kwargs["subnet_id"] = self.zone_subnet(zone or f"{self.region_name}{ZONES[0]}")
+        self._require_network(kwargs)
         before = set(self.reservations)
         try:
             reservation = super().run_instances(image, count, user_data, security_group_names, **kwargs)
@@ -147,6 +148,15 @@ class HostBackend(EC2Backend):
             _set_state(instance, "pending")
             self._launch(instance, podman_image)
         return reservation
+
+    def _require_network(self, wanted: dict[str, Any]) -> None:
+        """Hosts can have addresses of the cloud's own network only, whatever VPCs there are."""
+        for subnet_id in [wanted.get("subnet_id"), *[nic.get("SubnetId") for nic in wanted.get("nics") or []]]:
+            if subnet_id and self.get_subnet(subnet_id).cidr.network_address not in self.world.subnet:
+                raise EC2ClientError(
+                    "InvalidParameterValue",
+                    f"The subnet '{subnet_id}' is outside {self.world.subnet}, where this local cloud's hosts are.",
+                )
 
     def _launched_with(self, token: str | None) -> Reservation | None:
         if not token or token == _NO_TOKEN:

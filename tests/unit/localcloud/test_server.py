@@ -245,6 +245,22 @@ class TestNetwork:
         assert len({i["PrivateIpAddress"] for i in [*made, again]}) == 6
 
 
+    def test_a_subnet_can_be_full(self, cloud: Running) -> None:
+        ec2 = cloud.client("ec2")
+        vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="172.30.200.0/28")["Subnet"]["SubnetId"]
+        code, _ = refusal(lambda: cloud.run(SubnetId=subnet, MinCount=14, MaxCount=14))
+        assert code == "InsufficientFreeAddressesInSubnet"
+        assert cloud.cloud.fleet.hosts() == []
+
+    def test_hosts_are_in_the_clouds_own_network_only(self, cloud: Running) -> None:
+        ec2 = cloud.client("ec2")
+        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+        code, message = refusal(lambda: cloud.run(SubnetId=subnet))
+        assert (code, "172.30.0.0/16" in message) == ("InvalidParameterValue", True)
+
+
 class TestRunInstances:
     def test_pending_until_the_host_is_up(self, cloud: Running) -> None:
         instance_id = cloud.run()
