@@ -114,7 +114,7 @@ def request(
 ) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request(method, path, data, headers or {})
+        connection.request(method, path, data, headers or {}, encode_chunked="Transfer-Encoding" in (headers or {}))
         response = connection.getresponse()
         return response.status, response.read()
     finally:

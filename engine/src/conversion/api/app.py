@@ -22,7 +22,7 @@ from ..cache import Cache
 from ..errors import InputError, UnavailableError
 from ..jobs import Jobs, Readable
 from ..operation import Operation, Status, timestamp
-from ..service import Lifecycle, Metrics, errors
+from ..service import Lifecycle, Metrics, error_response, errors
 from ..settings import MIB, Settings
 
 log = logging.getLogger(__name__)
@@ -210,7 +210,9 @@ class Api:
     async def _expect(self, request: web.Request) -> web.StreamResponse | None:
         """Before a client that asks first sends its file: refuse what is too large."""
         if (request.content_length or 0) > self._settings.max_body:
-            raise web.HTTPRequestEntityTooLarge(self._settings.max_body, request.content_length or 0)
+            refusal = error_response(413, str(self._too_large()))
+            refusal.force_close()
+            return refusal
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
         return None

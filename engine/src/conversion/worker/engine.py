@@ -139,7 +139,11 @@ class Engine:
         if crashes < CRASHES:
             await job.give_back()
         else:
-            await job.fail(f"The file made the converter crash {crashes} times: repair it and send it again.")
+            # C++ code that is refused memory dies like code with a fault: nobody can tell the two apart
+            await job.fail(
+                f"The file made the converter crash {crashes} times, by a fault in it or for want of memory: "
+                "repair or simplify it and send it again."
+            )
         return "crashed"
 
     async def _heartbeat(self, job: Job) -> None:

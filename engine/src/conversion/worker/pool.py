@@ -34,6 +34,19 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class End:
+    """How a job's process ended: by a signal or with a status."""
+
+    signal: int
+    status: int
+
+    @property
+    def words(self) -> str:
+        """For the log."""
+        return signal.Signals(self.signal).name if self.signal else f"status {self.status}"
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a conversion went: a `result`, an `error` sentence for the user, or `crash`, which says why to the log."""
 
@@ -51,7 +64,7 @@ class Pool:
         self._reader: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._pids: dict[str, int] = {}
-        self._ended: dict[str, asyncio.Future[str]] = {}
+        self._ended: dict[str, asyncio.Future[End]] = {}
         self._count = 0
 
     async def start(self) -> None:
@@ -110,7 +123,7 @@ class Pool:
         self._count += 1
         job = f"{operation.id}-{self._count}"
         target = directory / operation.output_name
-        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._ended[job] = ended
         try:
             self._send(
@@ -138,17 +151,19 @@ class Pool:
             self._ended.pop(job, None)
             self._pids.pop(job, None)
 
-    def _outcome(self, operation: Operation, directory: Path, target: Path, end: str) -> Outcome:
-        if end == f"signal {int(signal.SIGXCPU)}":
+    def _outcome(self, operation: Operation, directory: Path, target: Path, end: End) -> Outcome:
+        if end.signal == signal.SIGXCPU:
             return Outcome(error=self._too_long(operation))
-        if end == f"signal {int(signal.SIGXFSZ)}":
+        if end.signal == signal.SIGXFSZ:
             return Outcome(
                 error=f"The result is larger than the {self._limits.output >> 20} MiB that a result may have."
             )
         try:
             outcome = json.loads((directory / OUTCOME).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return Outcome(crash=f"its process ended with {end}")
+            return Outcome(crash=f"its process ended with {end.words}")
+        if "memory" in outcome:
+            return Outcome(error=self._too_much(operation))
         if "error" in outcome:
             return Outcome(error=str(outcome["error"]))
         if "fault" in outcome:
@@ -158,6 +173,12 @@ class Pool:
     def _too_long(self, operation: Operation) -> str:
         label = FORMATS[operation.src_format].label
         return f"The {label} file takes longer than the {self._limits.seconds:g} s that a conversion may take."
+
+    def _too_much(self, operation: Operation) -> str:
+        label = FORMATS[operation.src_format].label
+        return (
+            f"The {label} file takes more memory than the {self._limits.memory >> 20} MiB that a conversion may take."
+        )
 
     def _send(self, words: dict[str, Any]) -> None:
         if self._process is None or self._process.stdin is None:
@@ -180,10 +201,10 @@ class Pool:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(words["pid"], signal.SIGKILL)
             elif (waiting := self._ended.get(job)) and not waiting.done():
-                waiting.set_result(f"signal {words['signal']}" if "signal" in words else f"status {words['exit']}")
+                waiting.set_result(End(words.get("signal", 0), words.get("exit", 0)))
         for waiting in self._ended.values():
             if not waiting.done():
-                waiting.set_result("the process that jobs are forked from died")
+                waiting.set_result(End(signal.SIGKILL, 0))
 
 
 def _output(process: asyncio.subprocess.Process) -> asyncio.StreamReader:

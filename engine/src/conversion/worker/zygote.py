@@ -64,7 +64,7 @@ def run_job(job: dict[str, Any]) -> None:
     except InputError as exc:
         outcome = {"error": str(exc)}
     except MemoryError:
-        outcome = {"error": f"The conversion needs more memory than the {job['memory'] >> 20} MiB that a job may use."}
+        outcome = {"memory": True}
     except Exception as exc:
         if isinstance(exc, OSError) and exc.errno == errno.EFBIG:
             outcome = {"error": f"The result is larger than the {job['output'] >> 20} MiB that a result may have."}
