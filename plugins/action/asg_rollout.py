@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,9 +19,10 @@ from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.boring.fleet.plugins.plugin_utils import follow
+
 display = Display()
 
-_PAUSE = 0.3  # seconds between two looks at the file
 _COLORS = {
     "terminate": "COLOR_CHANGED",
     "turn": "COLOR_CHANGED",
@@ -44,79 +42,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         asynchronous = bool(self._task.async_val)
         arguments = dict(self._task.args)
-        if asynchronous or self._task.check_mode or not self._reads_along():
+        if asynchronous or self._task.check_mode or not follow.reads_along(self):
             return dict(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=asynchronous))
-        path, own = self._events_file(arguments.get("events_path"))
+        path, own = follow.file_for(arguments.get("events_path"), "asg_rollout-")
         if path is None:
             return dict(self._execute_module(module_args=arguments, task_vars=task_vars))
         try:
-            with Follower(path):
+            with follow.Follower(path, show):
                 return dict(self._execute_module(module_args={**arguments, "events_path": path}, task_vars=task_vars))
         finally:
             if own:
                 with contextlib.suppress(OSError):
                     Path(path).unlink()
 
-    def _reads_along(self) -> bool:
-        """Whether the module writes to this very machine, as a user whose files we may read and prepare."""
-        if getattr(self._connection, "transport", "") not in ("local", "ansible.builtin.local"):
-            return False
-        return not self._play_context.become or self._play_context.become_user in (None, "root")
 
-    @staticmethod
-    def _events_file(given: Any) -> tuple[str | None, bool]:
-        """The file, and whether it is ours to delete. None where there is no place for one."""
-        if given:
-            return str(Path(str(given)).expanduser().absolute()), False
-        try:
-            handle, path = tempfile.mkstemp(prefix="asg_rollout-", suffix=".jsonl")
-        except OSError:
-            return None, False
-        os.close(handle)
-        return path, True
-
-
-class Follower:
-    """Shows what is appended to a file of events for as long as it is entered."""
-
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="asg_rollout", daemon=True)
-        self._offset = self._path.stat().st_size if self._path.exists() else 0
-        self._rest = b""
-
-    def __enter__(self) -> Follower:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join(timeout=5)
-
-    def _follow(self) -> None:
-        while True:
-            last = self._ended.is_set()
-            with contextlib.suppress(OSError):
-                self._read()
-            if last:
-                return
-            self._ended.wait(_PAUSE)
-
-    def _read(self) -> None:
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            data = self._rest + file.read()
-            self._offset = file.tell()
-        *lines, self._rest = data.split(b"\n")
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict) and (shown := line_of(event)):
-                color = getattr(constants, _COLORS.get(str(event.get("event")), ""), None)
-                display.display(shown, color=color)
+def show(line: str) -> None:
+    """Put an event on the screen."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return
+    if isinstance(event, dict) and (shown := line_of(event)):
+        display.display(shown, color=getattr(constants, _COLORS.get(str(event.get("event")), ""), None))
 
 
 def line_of(event: dict[str, Any]) -> str:

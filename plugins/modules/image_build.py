@@ -76,6 +76,11 @@ options:
       - Seconds for the whole build. Then Packer is asked to clean up, as with Ctrl-C, and ended if it does not.
     type: int
     default: 3600
+  log:
+    description:
+      - File for everything that Packer says.
+      - When omitted, one that is kept only when the build fails; the message names it.
+    type: path
   packer:
     description:
       - The Packer to run.
@@ -91,7 +96,7 @@ attributes:
     description: Shows which inputs changed since the newest image of the same build.
     support: full
 notes:
-  - The whole output of Packer is kept below C(~/.cache/boring.fleet/image_build) when a build fails.
+  - On the controller, with a local connection, Packer's steps and the roles are shown while they go on.
 seealso:
   - name: How images are made
     description: What the fingerprint covers, and every command that is run.
@@ -238,6 +243,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["built", "planned"], "default": "built"},
             "force": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 3600},
+            "log": {"type": "path"},
             "packer": {"type": "path"},
         },
         supports_check_mode=True,
@@ -273,6 +279,7 @@ def run(module: AnsibleModule, began: float) -> dict[str, Any]:
             timeout=float(given["timeout"]),
             packer=given["packer"],
             region=options.region,
+            log=Path(given["log"]).absolute() if given["log"] else None,
         ),
         ec2=ec2,
         env={**os.environ, **packer.credentials(options)},

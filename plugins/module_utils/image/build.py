@@ -43,6 +43,7 @@ class Request:
     timeout: float = 3600.0
     packer: str | None = None
     region: str | None = None
+    log: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -265,14 +266,17 @@ class ImageBuild:
             made = manifest.read(output, before=before)
             images = tuple(self._confirmed(image, plan) for image in manifest.images(made, request.template))
             failed = False
-            log.unlink(missing_ok=True)
+            if log != self._request.log:
+                log.unlink(missing_ok=True)
             return Built(images, made)
         finally:
             if failed:
                 self._tidy(seen, builder)
 
     def _log(self, seen: Template, digest: str) -> Path:
-        """Where Packer's output goes. Logs of failed builds are kept for a week."""
+        """Where Packer's output goes. Logs of failed builds in our own directory are kept for a week."""
+        if self._request.log:
+            return self._request.log
         for old in self._cache.glob("*.log"):
             with contextlib.suppress(FileNotFoundError):
                 if old.stat().st_mtime < self._wall() - KEEP_LOGS:
