@@ -248,18 +248,34 @@ class Cloud:
         """The launch template with its id, name and version number. Raises AwsError when there is none such."""
         by: dict[str, Any] = {"LaunchTemplateId": template.id} if template.id else {"LaunchTemplateName": template.name}
         label = f"launch template {template.id or template.name}"
-        answer = self._call(
-            "ec2",
-            "DescribeLaunchTemplateVersions",
-            f"read version {template.version} of the {label}",
-            Versions=[template.version],
-            **by,
-        )
+        try:
+            answer = self._call(
+                "ec2",
+                "DescribeLaunchTemplateVersions",
+                f"read version {template.version} of the {label}",
+                Versions=[template.version],
+                **by,
+            )
+        except AwsError as exc:
+            if exc.code not in UNKNOWN_OPERATION and exc.status not in (404, 405, 501):
+                raise
+            return self._resolve_without_versions(template, label)
         versions = answer.get("LaunchTemplateVersions") or ()
         if not versions:
             raise RolloutError(f"the {label} has no version {template.version}: check the option launch_template")
         found = versions[0]
         return Template(found["LaunchTemplateId"], found.get("LaunchTemplateName") or "", str(found["VersionNumber"]))
+
+    def _resolve_without_versions(self, template: Template, label: str) -> Template:
+        """For endpoints that know launch templates, but do not list their versions."""
+        by: dict[str, Any] = (
+            {"LaunchTemplateIds": [template.id]} if template.id else {"LaunchTemplateNames": [template.name]}
+        )
+        answer = self._call("ec2", "DescribeLaunchTemplates", f"read the {label}", **by)
+        found = answer["LaunchTemplates"][0]
+        numbers = {"$Latest": found["LatestVersionNumber"], "$Default": found["DefaultVersionNumber"]}
+        version = str(numbers.get(template.version, template.version))
+        return Template(found["LaunchTemplateId"], found.get("LaunchTemplateName") or "", version)
 
     def machines(self, ids: Iterable[str]) -> dict[str, Machine]:
         """Address and launch time of instances; those that EC2 does not know (yet) are missing."""

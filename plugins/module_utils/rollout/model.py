@@ -63,7 +63,9 @@ class Template:
 
     def same(self, other: Template | None) -> bool:
         """Names of launch templates are used again after a deletion: ids decide, where there are any."""
-        return other is not None and (self.id or self.name, self.version) == (other.id or other.name, other.version)
+        if other is None or self.version != other.version:
+            return False
+        return self.id == other.id if self.id and other.id else self.name == other.name
 
     @property
     def label(self) -> str:
@@ -241,6 +243,11 @@ class Policy:
     @property
     def longest_poll(self) -> float:
         return 6 * self.poll_interval
+
+    @property
+    def lag(self) -> float:
+        """For how long descriptions may show what was before a write of ours, in seconds."""
+        return min(60.0, 12 * self.poll_interval)
 
     @property
     def held(self) -> bool:

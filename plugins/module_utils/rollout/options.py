@@ -23,9 +23,9 @@ _AT_LEAST = {
     "canary": 0,
     "min_healthy_time": 0,
     "bake_time": 0,
-    "batch_timeout": 1,
+    "batch_timeout": 0.1,
     "max_failures": 0,
-    "poll_interval": 1,
+    "poll_interval": 0.1,
     "lock_timeout": 1,
 }
 

@@ -574,7 +574,11 @@ class Roll:
     def _wrote(self, before: int, after: int) -> None:
         """The desired capacity was changed by us."""
         memory, now = self.journal.memory, self.clock()
-        recent = memory.written_range if memory.written_at and now - memory.written_at < core.LAG else (before, before)
+        recent = (
+            memory.written_range
+            if memory.written_at and now - memory.written_at < self.policy.lag
+            else (before, before)
+        )
         span = (min(before, after, *recent), max(before, after, *recent))
         self._remember(written_at=now, written_to=after, written_range=span)
         if self.result.during is not None:

@@ -58,7 +58,6 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Choice, Roles, roles, units
 
-LAG = 60.0  # descriptions may show what was before a write of ours for this long
 _BEAT = 0.6  # the lock is renewed after this part of lock_timeout
 MISSED_POLLS = 2  # an instance that is not listed for so many polls is gone; one may be a stale answer
 
@@ -99,20 +98,20 @@ class View:
 def survey(seen: Observation, journal: Journal, policy: Policy, now: float) -> View:
     """Sort the instances, and tell the user's part of the desired capacity from ours."""
     memory = journal.memory
-    actual, settled = _actual(seen, memory, now)
+    actual, settled = _actual(seen, memory, policy, now)
     parts = roles(seen, journal, policy)
     coming = tuple(instance for instance in parts.fresh if instance.id not in memory.proven)
     present = units(parts.old) + units(parts.fresh) + units(parts.kept)
     return View(parts, actual - journal.surge, actual, settled, coming, actual - present)
 
 
-def _actual(seen: Observation, memory: Memory, now: float) -> tuple[int, bool]:
+def _actual(seen: Observation, memory: Memory, policy: Policy, now: float) -> tuple[int, bool]:
     """The group's desired capacity, and whether what it shows can be trusted."""
     shown = seen.group.desired
     if not memory.written_at or (shown == memory.written_to and seen.at > memory.written_at):
         return shown, True
     low, high = memory.written_range
-    if seen.at <= memory.written_at or (now - memory.written_at < LAG and low <= shown <= high):
+    if seen.at <= memory.written_at or (now - memory.written_at < policy.lag and low <= shown <= high):
         return memory.written_to, False
     return shown, True  # somebody else changed it
 
@@ -148,7 +147,7 @@ def wants_activities(group: Group, journal: Journal, policy: Policy, born: Mappi
 
 def remember(seen: Observation, journal: Journal, policy: Policy, now: float) -> Journal:
     """The journal after this observation."""
-    memory = _lock(seen.group, journal, now)
+    memory = _lock(seen.group, journal, policy, now)
     before = journal.memory
     view = survey(seen, journal, policy, now)
     if view.settled and view.desired < seen.group.min:
@@ -184,11 +183,11 @@ def close_batch(memory: Memory, policy: Policy, now: float) -> Memory:
     return replace(memory, open=False, batches=memory.batches + 1, baked_since=now if policy.bake_time > 0 else 0.0)
 
 
-def _lock(group: Group, journal: Journal, now: float) -> Memory:
+def _lock(group: Group, journal: Journal, policy: Policy, now: float) -> Memory:
     memory = journal.memory
     value = group.tags.get(TAG_JOURNAL, "")
     if not value:
-        if memory.lock_seen and now - journal.beat >= LAG:
+        if memory.lock_seen and now - journal.beat >= policy.lag:
             return replace(memory, lost="somebody who deleted the journal of this roll from the group's tags")
         return memory
     try:
@@ -197,7 +196,7 @@ def _lock(group: Group, journal: Journal, now: float) -> Memory:
         return replace(memory, lost=f"somebody who overwrote the tag {TAG_JOURNAL}")
     if owner == journal.owner:
         return replace(memory, lock_seen=True, lost="")
-    if memory.lock_seen or now - journal.beat < LAG:
+    if memory.lock_seen or now - journal.beat < policy.lag:
         return replace(memory, lost=owner)
     return memory
 
@@ -357,7 +356,7 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
         return Beat()
     if memory.ending:
         return _wind_down(seen, journal, policy, view, now)
-    if reason := _moved(seen.group, journal, now):
+    if reason := _moved(seen.group, journal, policy, now):
         return Halt("superseded", reason)
     if reason := over_budget(journal, policy):
         return Halt("failed", reason)
@@ -400,10 +399,10 @@ def needs_pointing(group: Group, journal: Journal) -> bool:
     return not journal.memory.pointed_at and not journal.target.template.same(group.template)
 
 
-def _moved(group: Group, journal: Journal, now: float) -> str:
+def _moved(group: Group, journal: Journal, policy: Policy, now: float) -> str:
     """Whether somebody gave the group another template than the one that is being rolled out."""
     pointed = journal.memory.pointed_at
-    if not pointed or now - pointed < LAG or journal.target.template.same(group.template):
+    if not pointed or now - pointed < policy.lag or journal.target.template.same(group.template):
         return ""
     has = group.template.label if group.template else "a mixed instances policy without a launch template"
     return f"somebody gave the group {has} while {journal.target.template.label} was being rolled out"
@@ -582,7 +581,7 @@ def _wind_down(seen: Observation, journal: Journal, policy: Policy, view: View, 
     if journal.surge > 0:
         return _take_back(seen, journal, policy, view, now, by=journal.surge)
     raised = journal.headroom > 0
-    pinned = journal.spec if journal.spec and _pinned(seen.group, journal, now) else ""
+    pinned = journal.spec if journal.spec and _pinned(seen.group, journal, policy, now) else ""
     if (raised or pinned) and not memory.restored:
         return Restore(user_max(seen.group, journal) if raised else None, pinned)
     if memory.leaving and memory.ending in ("completed", "advanced", "rolled_back"):
@@ -605,7 +604,7 @@ def _floats(group: Group, journal: Journal) -> bool:
     return group.template is None or group.template.version == journal.spec
 
 
-def _pinned(group: Group, journal: Journal, now: float) -> bool:
+def _pinned(group: Group, journal: Journal, policy: Policy, now: float) -> bool:
     """Whether the group has the number that we wrote; what somebody else wrote since stays."""
     pointed = journal.memory.pointed_at
-    return journal.target.template.same(group.template) or (pointed > 0 and now - pointed < LAG)
+    return journal.target.template.same(group.template) or (pointed > 0 and now - pointed < policy.lag)

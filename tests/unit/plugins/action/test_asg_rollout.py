@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.boring.fleet.plugins.action import asg_rollout
-from ansible_collections.boring.fleet.plugins.action.asg_rollout import ActionModule, Follower, line_of
+from ansible_collections.boring.fleet.plugins.action.asg_rollout import ActionModule, line_of, show
+from ansible_collections.boring.fleet.plugins.plugin_utils.follow import Follower
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def _event(message: str, kind: str = "note") -> str:
 def test_lines_show_while_the_file_grows(tmp_path: Path, shown: list[str]) -> None:
     path = tmp_path / "events"
     path.write_text(_event("of an earlier roll"))
-    with Follower(str(path)), path.open("a") as file:
+    with Follower(str(path), show), path.open("a") as file:
         half = _event("second")
         file.write(_event("first") + half[:20])
         file.flush()
@@ -41,7 +42,7 @@ def test_lines_show_while_the_file_grows(tmp_path: Path, shown: list[str]) -> No
 
 
 def test_a_file_that_never_comes_shows_nothing(tmp_path: Path, shown: list[str]) -> None:
-    with Follower(str(tmp_path / "never")):
+    with Follower(str(tmp_path / "never"), show):
         pass
     assert shown == []
 
