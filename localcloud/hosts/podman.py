@@ -20,6 +20,7 @@ import os
 import resource
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,14 @@ class Podman:
             self._machine = Machine.detect()
         return self._machine
 
+    def listed(self, *args: str) -> str:
+        """As ``podman ARGS``, for lists: they fail when something on them is removed meanwhile, so they are tried again."""
+        for _ in range(4):
+            with contextlib.suppress(HostError):
+                return self(*args)
+            time.sleep(0.2)
+        return self(*args)
+
     def require(self) -> None:
         """Raise HostError unless hosts can run here."""
         if os.geteuid() != 0:
@@ -173,7 +182,7 @@ class Podman:
     def containers(self, **labels: str) -> list[Container]:
         """Every container that carries all the labels."""
         filters = [f"--filter=label={key}={value}" for key, value in labels.items()]
-        found: Any = json.loads(self("ps", "--all", "--format=json", *filters))
+        found: Any = json.loads(self.listed("ps", "--all", "--format=json", *filters))
         return [
             Container(
                 name=item["Names"][0],
@@ -208,7 +217,7 @@ class Podman:
 
     def images(self, prefix: str) -> list[str]:
         """The tags of the images whose tag begins so."""
-        lines = self("images", "--format={{.Repository}}:{{.Tag}}").split()
+        lines = self.listed("images", "--format={{.Repository}}:{{.Tag}}").split()
         return sorted({line for line in lines if line.startswith(prefix)})
 
     def has_image(self, tag: str) -> bool:
@@ -236,7 +245,7 @@ class Podman:
     # -- networks ------------------------------------------------------------------------------------------------
 
     def networks(self) -> list[str]:
-        return self("network", "ls", "--format={{.Name}}").split()
+        return self.listed("network", "ls", "--format={{.Name}}").split()
 
     def ensure_network(self, name: str, subnet: str) -> None:
         """Create a network, or one anew if it has another subnet (whoever made that one is gone)."""

@@ -108,7 +108,11 @@ def until(condition: Callable[[], bool], seconds: float) -> None:
 
 
 def podman(*words: str) -> str:
-    return subprocess.run(["podman", *words], capture_output=True, text=True, timeout=60, check=True).stdout
+    done = subprocess.run(["podman", *words], capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode and words[0] in {"ps", "images", "network"}:  # something on the list was removed meanwhile
+        return podman(*words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def traces(cloud: Cloud) -> list[str]:

@@ -104,3 +104,11 @@ def test_seeds_are_private_and_whole(tmp_path: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
     assert (directory / "user-data").read_bytes() == b"short"
     assert '"public-keys": ["ssh-ed25519 AAAA"]' in (directory / "meta-data").read_text()
+
+
+def test_a_list_that_changes_while_it_is_read_is_read_again(complaining: Path) -> None:
+    again = complaining.with_name("again")
+    script(
+        complaining, f'[ -e {again} ] || {{ touch {again}; echo "Error: image not known" >&2; exit 125; }}; echo a:b'
+    )
+    assert Podman().images("a") == ["a:b"]
