@@ -60,6 +60,19 @@ def _alive(stat: Path) -> bool:
         return False
 
 
+def test_long_job_is_not_given_to_another(stack: Stack) -> None:
+    """An engine at work says so in time; the wait for an acknowledgement is shorter than this job."""
+    api, engines = stack.api(), [stack.engine(ACK_WAIT=1), stack.engine(ACK_WAIT=1)]
+    began = time.monotonic()
+    status, _ = post(api, "step/stl?deflection=0.015&angle=5", TORUS.read_bytes())
+    assert status == 201
+    assert time.monotonic() - began > 2
+    eventually(lambda: all(b"conversion_active 0.0" in engine.get("/metrics")[1] for engine in engines))
+    logs = "".join(engine.log.read_text() for engine in engines)
+    assert "attempt 1" in logs
+    assert "attempt 2" not in logs
+
+
 def test_engines_killed_under_load_lose_nothing(stack: Stack, load: Callable[..., Load]) -> None:
     api, steady = stack.api(), stack.engine()
     victim = stack.engine()
