@@ -126,7 +126,7 @@ def wants_health(group: Group, journal: Journal, policy: Policy, born: Mapping[s
     if any(instance.state == "InService" for instance in view.coming):
         return True
     if memory.ending:
-        return journal.surge > 0 and not memory.gone
+        return journal.surge > 0
     return view.quiet and bool(view.roles.old or memory.baked_since)
 
 
