@@ -58,7 +58,7 @@ async def api(settings: Settings, stop: asyncio.Event, *, standalone: bool) -> N
         await jobs.start()
         stack.push_async_callback(jobs.close)
         if standalone:
-            await _embed_engine(stack, jobs, cache, settings, metrics)
+            await _embed_engine(stack, jobs, cache, settings)
         runner, port = await service.serve(application(handlers, life, probes), settings)
         stack.push_async_callback(runner.cleanup)
         log.info("conversion-api %s on http://%s:%d", settings.version, settings.listen_host, port)
@@ -73,9 +73,7 @@ async def api(settings: Settings, stop: asyncio.Event, *, standalone: bool) -> N
     log.info("ended")
 
 
-async def _embed_engine(
-    stack: contextlib.AsyncExitStack, jobs: Jobs, cache: Cache, settings: Settings, metrics: service.Metrics
-) -> None:
+async def _embed_engine(stack: contextlib.AsyncExitStack, jobs: Jobs, cache: Cache, settings: Settings) -> None:
     """An engine in this process, for --standalone; it needs the dependencies of the engine."""
     try:
         import OCP  # type: ignore[import-not-found,unused-ignore]  # noqa: F401, PLC0415
@@ -90,7 +88,9 @@ async def _embed_engine(
     pool = Pool(Limits(settings.job_seconds, settings.job_memory, settings.job_output))
     await pool.start()
     stack.push_async_callback(pool.close)
-    working = asyncio.create_task(Engine(jobs, cache, pool, settings, metrics).run())
+    working = asyncio.create_task(
+        Engine(jobs, cache, pool, settings, service.Metrics("conversion-engine", settings.version)).run()
+    )
 
     async def end() -> None:
         working.cancel()
