@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
@@ -19,12 +20,15 @@ from typing import IO
 from localcloud.balancer.render import SOCKET, STATE_FILE
 
 CONFIG = "haproxy.cfg"
+MASTER = "master.sock"
 PID_FILE = "haproxy.pid"
 LOG = "haproxy.log"
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_POLL_SECONDS = 0.02
 _COMMAND_SECONDS = 5.0
+_LOAD_FAILURES = ("Loading failure", "Failed to load", "cannot bind")
 
 
 class BalancerError(Exception):
@@ -60,17 +64,18 @@ class Haproxy:
         :raises BalancerError: refused, or it did not come up.
         """
         candidate = self._directory / f"{CONFIG}.new"
+        token = uuid.uuid4().hex  # `show info` gives it back: so we know whose settings a worker has
         self._write(STATE_FILE, state)
-        self._write(candidate.name, config)
+        self._write(candidate.name, config.replace("global\n", f"global\n  description {token}\n", 1))
         try:
             self._validate(candidate.name)
             candidate.replace(self._directory / CONFIG)
         finally:
             candidate.unlink(missing_ok=True)
         if self.running():
-            self._reload()
+            self._reload(token)
         else:
-            self._start()
+            self._start(token)
 
     def command(self, text: str) -> str:
         """Run one line of runtime API (several commands joined by ``;`` are one line); what HAProxy answered.
@@ -98,7 +103,7 @@ class Haproxy:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_SECONDS)
             self._process = None
-        for name in (PID_FILE, SOCKET):
+        for name in (PID_FILE, SOCKET, MASTER):
             (self._directory / name).unlink(missing_ok=True)
 
     # -- the process ---------------------------------------------------------------------------------------------
@@ -122,51 +127,50 @@ class Haproxy:
         if done.returncode != 0:
             raise BalancerError(f"HAProxy refuses the configuration: {_complaint(done.stderr)}")
 
-    def _start(self) -> None:
+    def _start(self, token: str) -> None:
         (self._directory / SOCKET).unlink(missing_ok=True)
         with self.log.open("wb") as log:
             self._process = self._spawn(log)
         started = _start_time(self._process.pid)
         self._write(PID_FILE, json.dumps({"pid": self._process.pid, "started": started}))
         deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                break
-            with contextlib.suppress(OSError):
-                if "Pid:" in self._ask("show info"):
-                    return
-            time.sleep(0.02)
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if self._answers(SOCKET, "show info", token):
+                return
+            time.sleep(_POLL_SECONDS)
         self.stop()
         raise BalancerError(f"HAProxy did not start: {_complaint(self._log_text())}")
 
     def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [self._program(), "-W", "-f", CONFIG],
+            [self._program(), "-W", "-S", f"unix@./{MASTER},mode,600", "-f", CONFIG],
             cwd=self._directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
 
-    def _reload(self) -> None:
-        master = self._pid()
-        before = self._worker()
+    def _reload(self, token: str) -> None:
         size = self.log.stat().st_size if self.log.exists() else 0
-        if master is not None:
-            _end(master, signal.SIGUSR2)
         deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and self.running():
-            worker = self._worker()
-            if worker not in (None, before):
+        asked = False
+        while time.monotonic() < deadline and (master := self._pid()) is not None:
+            # a master that is not done with its last reload loses the signal, so it must have answered before
+            if not asked and self._answers(MASTER, "show proc;quit"):
+                asked = True
+                _end(master, signal.SIGUSR2)
+            if asked and self._answers(SOCKET, "show info", token):
                 return
-            if "Failed to load" in (text := self._log_text()[size:]) or "[ALERT]" in text:
-                raise BalancerError(f"HAProxy did not take its new configuration: {_complaint(text)}")
-            time.sleep(0.02)
+            said = self._log_text()[size:]
+            if any(words in said for words in _LOAD_FAILURES):
+                raise BalancerError(f"HAProxy did not take its new configuration: {_complaint(said)}")
+            time.sleep(_POLL_SECONDS)
         raise BalancerError(f"HAProxy did not reload within {_START_SECONDS:.0f} s; see {self.log}")
 
-    def _worker(self) -> str | None:
+    def _answers(self, name: str, question: str, word: str = "") -> bool:
+        """Whether somebody answers on a socket, with this word in the answer."""
         try:
-            info = self._ask("show info")
+            answer = self._ask(question, name)
         except OSError:
-            return None
-        return next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("Pid:")), None)
+            return False
+        return bool(answer.strip()) and word in answer
 
     def _pid(self) -> int | None:
         """The master's process id, if the process is still the one that was started."""
@@ -188,17 +192,17 @@ class Haproxy:
             left = [pid for pid in left if _alive(pid)]
             if not left or time.monotonic() > deadline:
                 break
-            time.sleep(0.02)
+            time.sleep(_POLL_SECONDS)
         return not left
 
     # -- its files and its socket --------------------------------------------------------------------------------
 
-    def _ask(self, text: str) -> str:
+    def _ask(self, text: str, name: str = SOCKET) -> str:
         folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             with socket.socket(socket.AF_UNIX) as link:
                 link.settimeout(_COMMAND_SECONDS)
-                link.connect(f"/proc/self/fd/{folder}/{SOCKET}")
+                link.connect(f"/proc/self/fd/{folder}/{name}")
                 link.sendall(text.encode() + b"\n")
                 chunks = []
                 while chunk := link.recv(65536):

@@ -22,6 +22,9 @@ from moto.ec2.models import ec2_backends
 from moto.elbv2.models import elbv2_backends
 
 from localcloud import balancer
+from localcloud.balancer import render
+from localcloud.balancer.haproxy import Haproxy
+from localcloud.balancer.model import FixedResponse, Listener, Rule, View
 from localcloud.errors import ApiError
 
 HAPROXY = os.environ.get("HAPROXY") or shutil.which("haproxy") or "/usr/sbin/haproxy"
@@ -568,6 +571,24 @@ def _answers(address: str, port: int) -> int | None:
     with contextlib.suppress(OSError, http.client.HTTPException):
         return get(address, port)[0]
     return None
+
+
+def test_reloads_in_a_row_all_take_effect(tmp_path: Path) -> None:
+    """A master that is busy with its last reload loses a signal: the one for the next reload must wait for it."""
+    proxy = Haproxy(tmp_path / "haproxy", HAPROXY)
+    address = f"{NET}.77"
+    port = free_port(address)
+    try:
+        for number in range(25):
+            rule = Rule(FixedResponse(200, "text/plain", str(number)))
+            listener = Listener("arn:x:listener/app/front/0/1", address, port, "HTTP", (rule,))
+            proxy.apply(render.config(View((listener,))), render.state("", []))
+            assert wait(
+                lambda n=number: get(address, port)[1] == str(n), 2
+            )  # the old worker may take one last connection
+    finally:
+        proxy.stop()
+    assert alive(tmp_path / "haproxy") == []
 
 
 def test_rules(cloud: Cloud, targets: Callable[[], Target]) -> None:
