@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: image_build
 short_description: Build a machine image with Packer, only if its inputs changed
 version_added: 0.1.0
-author: boring.fleet contributors
+author:
+  - boring.fleet contributors (@boring-fleet)
 description:
   - Computes a fingerprint of everything an image is made of, looks for an image that has it, and runs Packer only when
     there is none.
