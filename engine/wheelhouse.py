@@ -47,7 +47,7 @@ class WheelhouseError(Exception):
 def sources(profile: str) -> dict[str, Path]:
     """Every file that the tar is made from, by its path in the checkout."""
     files = [ROOT / "requirements" / f"{profile}.txt", ROOT / "requirements" / "build.txt", ENGINE / "wheelhouse.py"]
-    files += [ENGINE / "pyproject.toml", ENGINE / "README.md"]
+    files.append(ENGINE / "pyproject.toml")
     files += sorted((ENGINE / "src").rglob("*.py"))
     return {str(path.relative_to(ROOT)): path for path in files}
 

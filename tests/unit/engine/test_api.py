@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -85,8 +86,6 @@ def test_accepted_then_completed(run: Run, settings: Make, tmp_path: Path) -> No
 
 def test_failed_conversion_is_422_at_once_and_a_record_later(run: Run, settings: Make, tmp_path: Path) -> None:
     async def story() -> None:
-        import asyncio
-
         jobs = MemoryJobs()
         async with serving(settings(WAIT=5), jobs) as (client, _):
             engine = asyncio.create_task(convert_one(jobs, tmp_path, None))
@@ -184,5 +183,26 @@ def test_metrics_and_version(run: Run, settings: Make) -> None:
             text = await (await client.get("/metrics")).text()
             assert 'end="refused",output_format="obj",src_format="stl"} 1.0' in text
             assert (await (await client.get("/version")).json())["name"] == "conversion-api"
+
+    run(story())
+
+
+def test_too_many_uploads_are_told(run: Run, settings: Make) -> None:
+    """Counted while a file arrives, not while its result is waited for."""
+
+    async def story() -> None:
+        gate = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield b"part"
+            await gate.wait()
+
+        async with serving(settings(MAX_UPLOADS=1), MemoryJobs()) as (client, _):
+            first = asyncio.create_task(client.post("/file/conversion/stl/obj", data=slowly()))
+            await asyncio.sleep(0.1)
+            assert (await client.post("/file/conversion/stl/obj", data=b"part")).status == 503
+            gate.set()
+            assert (await first).status == 202
+            assert (await client.post("/file/conversion/stl/obj", data=b"part")).status == 202
 
     run(story())

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import errno
 import hashlib
 import logging
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,7 @@ class Api:
         self._metrics = metrics
         self._clock = clock
         self.active = 0
+        self._uploads = 0
         self.draining = False
 
     def routes(self) -> list[web.RouteDef]:
@@ -62,6 +64,17 @@ class Api:
             web.get("/async/operations/{id}", self.operation),
             web.get("/async/operations/{id}/output", self.output),
         ]
+
+    @contextlib.contextmanager
+    def _uploading(self) -> Iterator[None]:
+        """Bound the disk that files on their way to the queue take."""
+        if self._uploads >= self._settings.max_uploads:
+            raise UnavailableError("Too many files are being received: try again in some seconds.")
+        self._uploads += 1
+        try:
+            yield
+        finally:
+            self._uploads -= 1
 
     @web.middleware
     async def count(
@@ -85,9 +98,7 @@ class Api:
         options = formats.options(source, request.query)
         end = "refused"
         try:
-            if self.active > self._settings.max_uploads:
-                raise UnavailableError("Too many files are being received: try again in some seconds.")
-            with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(self._settings.work_dir)) as spool:
+            with self._uploading(), tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(self._settings.work_dir)) as spool:
                 upload = await self._receive(request, spool)
                 formats.check_head(source, upload.head)
                 accepted = Operation(

@@ -42,7 +42,7 @@ class RedisCache:
             password=password or None,
             socket_connect_timeout=timeout,
             socket_timeout=timeout * 4,
-            max_connections=64,
+            max_connections=256,
         )
 
     @property
