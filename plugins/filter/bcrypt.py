@@ -78,7 +78,9 @@ def bcrypt_hash(password: str, salt: str, rounds: int = 11) -> str:
         raise AnsibleFilterError("bcrypt: neither password nor salt may be empty")
     secret = password.encode()
     if len(secret) > _LONGEST or b"\0" in secret:
-        raise AnsibleFilterError(f"bcrypt: the password must have at most {_LONGEST} bytes and no NUL; bcrypt looks at no more")
+        raise AnsibleFilterError(
+            f"bcrypt: the password must have at most {_LONGEST} bytes and no NUL; bcrypt looks at no more"
+        )
     if not 4 <= rounds <= 16:
         raise AnsibleFilterError(f"bcrypt: rounds must be from 4 to 16, not {rounds}")
     raw = hashlib.sha256(salt.encode()).digest()[:16]

@@ -225,7 +225,7 @@ class Stop:
         self._signal = signal.Signals(number).name
 
     def __call__(self) -> str:
-        deaf = any(event & (select.POLLERR | select.POLLHUP) for _, event in self._answer.poll(0))
+        deaf = any(event & (select.POLLERR | select.POLLHUP) for dummy, event in self._answer.poll(0))
         if deaf or not all(process.runs() for process in self._ansible):
             return "Ansible is gone"
         return self._signal

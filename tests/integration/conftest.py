@@ -51,7 +51,9 @@ class Fleet:
             "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
         }
 
-    def play(self, playbook: str, *arguments: str, seconds: int = 900, **settings: Any) -> subprocess.CompletedProcess[str]:
+    def play(
+        self, playbook: str, *arguments: str, seconds: int = 900, **settings: Any
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
                 str(Path(sys.executable).parent / "ansible-playbook"), f"boring.fleet.{playbook}",

@@ -69,7 +69,9 @@ def test_secrets_stay_where_they_belong(fleet: Fleet) -> None:
         secret = path.read_text().strip()
         out = fleet.play("deploy", "-vvv").stdout
         assert secret not in out
-        hosts = subprocess.run(["podman", "ps", "-q", "--filter", f"name=lc-{NAME}-"], capture_output=True, text=True, timeout=60)
+        hosts = subprocess.run(
+            ["podman", "ps", "-q", "--filter", f"name=lc-{NAME}-"], capture_output=True, text=True, timeout=60
+        )
         for host in hosts.stdout.split():
             probe = f"ps -ewwo args | grep -v grep | grep -F -- {secret} || journalctl -q --no-pager | grep -F -- {secret} || systemctl cat '*' 2>/dev/null | grep -F -- {secret}"
             seen = subprocess.run(

@@ -150,7 +150,7 @@ def _expand(entry: str) -> Iterator[Path]:
             raise ImageError(f"the input {entry} is empty: fill it, or take it out of inputs")
         yield from _walk(path.resolve()) if path.is_dir() else [path.parent.resolve() / path.name]
         return
-    fixed = next(at for at, part in enumerate(Path(pattern).parts) if glob.has_magic(part))
+    fixed = [glob.has_magic(part) for part in Path(pattern).parts].index(True)
     for match in map(Path, glob.iglob(pattern, recursive=True, include_hidden=True)):  # noqa: PTH207 (absolute ones too)
         if _LITTER_DIRECTORIES.intersection(match.parts[fixed:]):
             continue
@@ -221,7 +221,7 @@ def from_tags(tags: Mapping[str, str]) -> dict[str, str]:
         lines = zlib.decompress(base64.b64decode("".join(pieces), validate=True)).decode().split("\n")
     except (ValueError, zlib.error):
         return {}
-    return {name: digest for digest, _, name in (line.partition(" ") for line in lines if line)}
+    return {name: digest for digest, dummy, name in (line.partition(" ") for line in lines if line)}
 
 
 def _grouped(digests: Mapping[str, str], group: Callable[[str], str]) -> dict[str, str]:

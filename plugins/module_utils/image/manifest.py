@@ -73,7 +73,7 @@ def images(manifest: Mapping[str, Any], directory: Path) -> list[Image]:
         artifact = str(build.get("artifact_id") or "")
         if builder.startswith("amazon-"):
             for part in filter(None, artifact.split(",")):
-                region, _, image_id = part.rpartition(":")
+                region, dummy, image_id = part.rpartition(":")
                 made.append(Image(name, builder, region, image_id))
         elif build.get("files"):
             for entry in build["files"]:

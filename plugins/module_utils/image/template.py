@@ -140,7 +140,7 @@ def _blocks(bodies: Iterable[hcl.Block], *types: str) -> list[hcl.Block]:
 def _locals(bodies: Sequence[hcl.Block], scope: Mapping[str, Any]) -> dict[str, Any]:
     """Locals may refer to each other in any order: go over them until nothing new is learnt."""
     known: dict[str, Any] = {}
-    for _ in range(5):
+    for dummy in range(5):
         inner = {**scope, "local": known}
         learnt = {
             name: hcl.evaluate(tokens, inner)

@@ -18,7 +18,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
 _THREADS = 32
 ANY_SUCCESS = Statuses(((200, 299),))
 
-Check = HttpRequest | TcpConnect | Command
+Check = HttpRequest | TcpConnect | Command  # pylint: disable=unsupported-binary-operation
 
 # What each type of check may be given, and what it must be
 _CHECK_KEYS = {
@@ -126,6 +126,6 @@ def ask_all(checks: Sequence[Check], places: Iterable[Place]) -> dict[str, str]:
     with ThreadPoolExecutor(min(_THREADS, len(pairs)), thread_name_prefix="probe") as pool:
         answers = list(pool.map(lambda pair: ask(*pair), pairs))
     found: dict[str, str] = {place.instance_id: "" for place in wanted}
-    for (_, place), why in zip(pairs, answers, strict=True):
+    for (dummy, place), why in zip(pairs, answers, strict=True):
         found[place.instance_id] = found[place.instance_id] or why
     return found

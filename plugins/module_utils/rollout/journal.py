@@ -90,7 +90,7 @@ def decode_template(text: str) -> Template:
     """The reverse of encode_template; the name of a launch template is not kept. Raises ValueError."""
     if text.startswith("lc/"):
         return Template("", text[3:].replace("+", " "))
-    template_id, _, version = text.rpartition(":")
+    template_id, dummy, version = text.rpartition(":")
     if not template_id or not version:
         raise ValueError(text)
     return Template(template_id, "", version if version.isdecimal() else f"${version}")

@@ -483,6 +483,7 @@ class Finish:
     reason: str = ""
 
 
+# pylint: disable-next=unsupported-binary-operation
 Step = Wait | Beat | Suspend | Drain | Turn | Drop | Shrink | Restore | Resume | Forget | Halt | Finish
 
 Event = dict[str, Any]

@@ -174,7 +174,7 @@ class Choice:
             else:
                 quota = self._share(rank, desired, count - len(chosen), launches)
             for zone, number in sorted(quota.items()):
-                for _ in range(number):
+                for dummy in range(number):
                     chosen.append(rank[zone].pop())
                 self._old[zone] -= number
         return chosen
@@ -186,7 +186,7 @@ class Choice:
         """How many go of each zone: evenly at first, then better by one at a time."""
         quota = dict.fromkeys(rank, 0)
         totals = self._totals()
-        for _ in range(count):
+        for dummy in range(count):
             open_zones = [zone for zone in rank if quota[zone] < len(rank[zone])]
             zone = min(open_zones, key=lambda zone: (quota[zone], -totals[zone], zone))
             quota[zone] += 1
@@ -207,7 +207,7 @@ class Choice:
     def _cost(self, quota: Mapping[str, int], desired: int, launches: int) -> tuple[int, int]:
         """New instances beyond the zones' shares, over some guesses of how AWS breaks ties, and unevenness."""
         totals = self._totals()
-        order = [zone for zone in sorted(quota) for _ in range(quota[zone])]
+        order = [zone for zone in sorted(quota) for dummy in range(quota[zone])]
         share, rest = divmod(desired, len(self._zones))
         cost = 0
         for backwards in (False, True):

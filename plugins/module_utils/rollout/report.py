@@ -120,7 +120,7 @@ def _figures(story: Story, own: Sequence[Probe] | None) -> str:
         (str(sum(story.calls.values())), "API calls", False),
     ]
     if own is not None:
-        failed = sum(not fine for _, fine in own)
+        failed = sum(not fine for dummy, fine in own)
         figures += [(f"{len(own):,}", "requests meanwhile", False), (f"{failed:,}", "of them failed", failed > 0)]
     cells = (
         f"<div{' class=bad' if bad else ''}><b>{value}</b><span>{label}</span></div>" for value, label, bad in figures
@@ -191,7 +191,7 @@ def _bar(life: Life, story: Story, x: Scale, y: float, pitch: float) -> str:
 
 
 def _capacity(story: Story, x: Scale, top: float, bottom: float) -> str:
-    highest = max(max(serving, desired) for _, serving, desired in story.capacity) + 1
+    highest = max(max(serving, desired) for dummy, serving, desired in story.capacity) + 1
     base = story.capacity[0][2]
 
     def y(value: float) -> float:

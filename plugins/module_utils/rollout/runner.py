@@ -364,14 +364,15 @@ class Roll:
         had = group.template
         if had is not None and not floating(had.version) and not journal.target.template.same(had):
             return had
-        others = [template for template, _ in counts.most_common() if not journal.target.template.same(template)]
+        others = [template for template, dummy in counts.most_common() if not journal.target.template.same(template)]
         return others[0] if others else journal.target.template
 
     # ---- the loop ----------------------------------------------------------------------------------------------
 
     @property
     def journal(self) -> Journal:
-        assert self._journal is not None  # noqa: S101
+        if self._journal is None:
+            raise RuntimeError("a roll has its journal from its first step on")
         return self._journal
 
     def _remember(self, **changes: Any) -> None:
@@ -422,7 +423,7 @@ class Roll:
         checks: Mapping[str, str] = {}
         first = journal.memory.lowest is None
         if first or core.wants_health(group, journal, policy, self._born, now):
-            health, _ = self.cloud.health(group)
+            health, dummy = self.cloud.health(group)
         activities: tuple[Activity, ...] = ()
         if core.wants_activities(group, journal, policy, self._born, now):
             activities = self.cloud.activities(group.name)
@@ -711,7 +712,7 @@ class Roll:
     def _terminate(self, instance: Instance, *, shrink: bool) -> bool:
         """Terminate, and find out whether it happened when AWS gave no answer."""
         done = True
-        for _ in range(5):
+        for dummy in range(5):
             try:
                 done = self.cloud.terminate(instance.id, shrink=shrink)
                 break

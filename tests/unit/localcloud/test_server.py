@@ -244,7 +244,6 @@ class TestNetwork:
         again = cloud.instance(cloud.run())
         assert len({i["PrivateIpAddress"] for i in [*made, again]}) == 6
 
-
     def test_a_subnet_can_be_full(self, cloud: Running) -> None:
         ec2 = cloud.client("ec2")
         vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
