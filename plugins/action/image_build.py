@@ -9,6 +9,7 @@ The ordinary module does everything. When it runs on the controller, a thread he
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.boring.fleet.plugins.module_utils.image import build
 from ansible_collections.boring.fleet.plugins.plugin_utils import follow
 
 display = Display()
@@ -33,14 +35,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         arguments = dict(self._task.args)
         if asynchronous or self._task.check_mode or not follow.reads_along(self):
             return dict(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=asynchronous))
-        path, own = follow.file_for(arguments.get("log"), "image_build-")
+        path, own = follow.file_for(arguments.get("log"), "build-", build.cache_directory(os.environ))
         if path is None:
             return dict(self._execute_module(module_args=arguments, task_vars=task_vars))
         keep = False
         try:
             with follow.Follower(path, Steps().show):
                 result = dict(self._execute_module(module_args={**arguments, "log": path}, task_vars=task_vars))
-            keep = bool(result.get("failed"))
+            keep = bool(result.get("failed")) and Path(path).stat().st_size > 0
             return result
         finally:
             if own and not keep:

@@ -23,12 +23,17 @@ def reads_along(action: Any) -> bool:
     return not action._play_context.become or action._play_context.become_user in (None, "root")
 
 
-def file_for(given: Any, prefix: str) -> tuple[str | None, bool]:
-    """The file that a module is to write to, and whether it is ours to delete. None where there is no place for one."""
+def file_for(given: Any, prefix: str, folder: Path | None = None) -> tuple[str | None, bool]:
+    """The file that a module is to write to, and whether it is ours to delete. None where there is no place for one.
+
+    Ours are in `folder`, which is made if need be, or among the temporary files.
+    """
     if given:
         return str(Path(str(given)).expanduser().absolute()), False
     try:
-        handle, path = tempfile.mkstemp(prefix=prefix)
+        if folder:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, path = tempfile.mkstemp(prefix=prefix, suffix=".log", dir=folder)
     except OSError:
         return None, False
     os.close(handle)

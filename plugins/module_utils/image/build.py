@@ -275,13 +275,11 @@ class ImageBuild:
 
     def _log(self, seen: Template, digest: str) -> Path:
         """Where Packer's output goes. Logs of failed builds in our own directory are kept for a week."""
-        if self._request.log:
-            return self._request.log
         for old in self._cache.glob("*.log"):
             with contextlib.suppress(FileNotFoundError):
                 if old.stat().st_mtime < self._wall() - KEEP_LOGS:
                     old.unlink()
-        return self._cache / f"{seen.family}-{digest[:12]}.log"
+        return self._request.log or self._cache / f"{seen.family}-{digest[:12]}.log"
 
     def _given(self, plan: Plan, scratch: Path, builder: str, grace: float) -> dict[str, Any]:
         """Variables for a template that declares them; Packer overlooks the others."""
