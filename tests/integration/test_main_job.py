@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -84,9 +85,12 @@ def test_a_bad_version_stops_the_roll_with_the_old_one_serving(fleet: Fleet, tmp
     """An API that cannot reach NATS never becomes ready: one is tried, none of the old is touched, no request fails."""
     before, was = instances(fleet, "api"), sizes(fleet, "api")
     ec2 = fleet.client("ec2")
-    bad = ec2.create_launch_template_version(
-        LaunchTemplateName=f"{NAME}-api", SourceVersion="$Latest", LaunchTemplateData={"UserData": ""}
-    )["LaunchTemplateVersion"]["VersionNumber"]
+    good = ec2.describe_launch_template_versions(LaunchTemplateName=f"{NAME}-api", Versions=["$Latest"])
+    data = good["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+    data["UserData"] = base64.b64encode(b"#cloud-config\nwrite_files: []\n").decode()
+    bad = ec2.create_launch_template_version(LaunchTemplateName=f"{NAME}-api", LaunchTemplateData=data)[
+        "LaunchTemplateVersion"
+    ]["VersionNumber"]
     with Load(fleet, tmp_path / "samples.jsonl", tmp_path / "load.json") as load:
         done = fleet.play(
             "roll",
