@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
+import yaml
 from testinfra.host import Host
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for localcloud and molecule's own modules
 
 
 def _inventory() -> dict[str, dict[str, Any]]:
-    """Variables of every host, by inventory name, as Ansible resolves them."""
+    """Variables of every host, by inventory name, as Ansible resolves them; `container` is podman's name for it."""
     text = subprocess.run(
         ["ansible-inventory", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], "--list"],
         check=True,
@@ -27,6 +31,8 @@ def _inventory() -> dict[str, dict[str, Any]]:
         timeout=60,
     ).stdout
     hosts: dict[str, dict[str, Any]] = json.loads(text)["_meta"]["hostvars"]
+    for instance in yaml.safe_load(Path(os.environ["MOLECULE_INSTANCE_CONFIG"]).read_text()):
+        hosts[instance["instance"]]["container"] = instance["container"]
     return hosts
 
 
@@ -45,16 +51,47 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def host(platform: dict[str, Any]) -> Host:
     """The host under test. Commands run in it as root, through podman."""
-    return testinfra.get_host(f"podman://{platform['ansible_host']}")
+    return testinfra.get_host(f"podman://{platform['container']}")
 
 
 @pytest.fixture(scope="session")
 def address(platform: dict[str, Any]) -> str:
     """The host's address on the podman network: what an outsider (this machine) would connect to."""
-    return subprocess.run(
-        ["podman", "inspect", "--format", "{{.NetworkSettings.IPAddress}}", platform["ansible_host"]],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    ).stdout.strip()
+    found: str = platform["ansible_host"]
+    return found
+
+
+@dataclass(frozen=True)
+class Play:
+    """What came of a play on all hosts of the scenario."""
+
+    ok: bool
+    output: str
+    changed: dict[str, int]  # by inventory name
+
+
+@pytest.fixture(scope="session")
+def change() -> Callable[..., Play]:
+    """Run the scenario's change.yml on all hosts, with variables that go over the scenario's."""
+
+    def run(**variables: object) -> Play:
+        done = subprocess.run(
+            [
+                "ansible-playbook", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"],
+                "--extra-vars", json.dumps(variables), f"{os.environ['MOLECULE_SCENARIO_DIRECTORY']}/change.yml",
+            ],
+            capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+        changed = {
+            name: int(count) for name, count in re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", output, re.MULTILINE)
+        }
+        return Play(done.returncode == 0, output, changed)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def everywhere() -> dict[str, Host]:
+    """All hosts of the scenario at once, by inventory name: for tests that run one play on all of them."""
+    return {name: testinfra.get_host(f"podman://{found['container']}") for name, found in _inventory().items()}

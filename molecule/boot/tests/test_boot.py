@@ -47,7 +47,7 @@ def podman() -> Podman:
 @pytest.fixture(scope="session")
 def image(platform: dict[str, Any], podman: Podman) -> Iterator[tuple[str, dict[str, str]]]:
     """The data image of one release, and the labels by which the scenario's destroy finds what is started from it."""
-    name = platform["ansible_host"]
+    name = platform["container"]
     labels = {
         "boring.fleet.molecule": podman(
             "inspect", "--format", '{{index .Config.Labels "boring.fleet.molecule"}}', name
@@ -64,7 +64,7 @@ def image(platform: dict[str, Any], podman: Podman) -> Iterator[tuple[str, dict[
 @pytest.fixture(scope="session")
 def unconfigured(image: tuple[str, dict[str, str]], podman: Podman, platform: dict[str, Any]) -> Iterator[Host]:
     with booted(
-        podman, HostSpec(f"{platform['ansible_host']}-plain", image[0], hostname="plain", labels=image[1])
+        podman, HostSpec(f"{platform['container']}-plain", image[0], hostname="plain", labels=image[1])
     ) as host:
         yield host
 
@@ -74,7 +74,7 @@ def configured(
     image: tuple[str, dict[str, str]], podman: Podman, platform: dict[str, Any]
 ) -> Iterator[tuple[Host, str]]:
     """A host with the seed that converge made, and its address."""
-    spec = HostSpec(f"{platform['ansible_host']}-seeded", image[0], hostname="seeded", seed=SEED, labels=image[1])
+    spec = HostSpec(f"{platform['container']}-seeded", image[0], hostname="seeded", seed=SEED, labels=image[1])
     with booted(podman, spec) as host:
         yield host, podman.address(spec.name)
 

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changes to a running NATS: the bad one refused, the small one reloaded, the large one restarted, the lost one made good."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+CONFIG = "/etc/nats/nats.conf"
+
+
+def varz(host: Host) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(host.check_output("curl -fsS http://127.0.0.1:8222/varz"))
+    return found
+
+
+def pids(everywhere: dict[str, Host]) -> dict[str, str]:
+    return {name: host.check_output("systemctl show -P MainPID nats-server") for name, host in everywhere.items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_before(change: Callable[..., Any]) -> Iterator[None]:
+    yield
+    assert change().ok
+
+
+def test_a_bad_configuration_never_replaces_a_good_one(change: Callable[..., Any], everywhere: dict[str, Host]) -> None:
+    before = {name: host.file(CONFIG).sha256sum for name, host in everywhere.items()}
+    running = pids(everywhere)
+    play = change(nats_max_payload="lots")
+    assert not play.ok
+    assert "failed to validate" in play.output
+    assert {name: host.file(CONFIG).sha256sum for name, host in everywhere.items()} == before
+    assert pids(everywhere) == running
+
+
+def test_a_change_is_reloaded_without_a_restart(change: Callable[..., Any], everywhere: dict[str, Host]) -> None:
+    running = pids(everywhere)
+    play = change(nats_max_payload="2MB")
+    assert play.ok, play.output
+    assert pids(everywhere) == running
+    for host in everywhere.values():
+        assert varz(host)["max_payload"] == 2 * 1024 * 1024
+
+
+def test_a_run_cut_off_before_its_reload_is_made_good(change: Callable[..., Any], everywhere: dict[str, Host]) -> None:
+    """The file is written, the server does not know, and no task of the next run finds the file changed."""
+    assert change(nats_max_payload="2MB").ok
+    for host in everywhere.values():
+        host.check_output(f"sed -i 's/^max_payload: .*/max_payload: 1MB/' {CONFIG}")
+        assert varz(host)["max_payload"] == 2 * 1024 * 1024
+    play = change(nats_max_payload="1MB")
+    assert play.ok, play.output
+    for host in everywhere.values():
+        assert varz(host)["max_payload"] == 1024 * 1024
+
+
+def test_what_cannot_be_reloaded_is_restarted(change: Callable[..., Any], everywhere: dict[str, Host]) -> None:
+    """A reload with another port is refused by the server, in its log only."""
+    running = pids(everywhere)
+    play = change(nats_port=4333)
+    assert play.ok, play.output
+    assert "Restart, because a reload was not enough" in play.output
+    for name, host in everywhere.items():
+        assert pids(everywhere)[name] != running[name]
+        assert varz(host)["port"] == 4333
+        assert host.check_output("ss -Htln 'sport = 4222'") == ""
+
+
+def test_a_second_run_changes_nothing(change: Callable[..., Any], everywhere: dict[str, Host]) -> None:
+    assert change().ok
+    assert change().changed == dict.fromkeys(everywhere, 0)
