@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The user_data entry points of redis and nats, run for real by ansible-playbook; they touch no host.
+
+What they render is what configure writes, so this is also the test of the templates and of what preflight refuses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+ADMIN = "a-long-enough-password"
+BCRYPT = "$2a$11$" + "a" * 53
+
+Files = dict[str, str]
+
+
+class RefusedError(Exception):
+    """The play failed; the text is what a person would read."""
+
+
+@pytest.fixture
+def user_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Files]:
+    """Run a role's user_data with some variables; what it renders, by path. Raises RefusedError."""
+    monkeypatch.setenv("ANSIBLE_COLLECTIONS_PATH", str(ROOT / "build" / "collections"))
+    monkeypatch.setenv("ANSIBLE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ANSIBLE_CONFIG", str(tmp_path / "none.cfg"))
+    monkeypatch.setenv("ANSIBLE_INJECT_FACT_VARS", "false")
+    monkeypatch.setenv("ANSIBLE_NOCOLOR", "true")
+    (tmp_path / "none.cfg").write_text("")
+
+    def run(role: str, **variables: Any) -> Files:
+        result = tmp_path / "result.json"
+        play = {
+            "hosts": "localhost",
+            "connection": "local",
+            "gather_facts": False,
+            "tasks": [
+                {
+                    "ansible.builtin.include_role": {"name": f"boring.fleet.{role}", "tasks_from": "user_data"},
+                    "vars": variables,
+                },
+                {
+                    "ansible.builtin.copy": {
+                        "dest": str(result),
+                        "content": f"{{{{ {role}_user_data | to_json }}}}",
+                        "mode": "0600",
+                    }
+                },
+            ],
+        }
+        (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+        done = subprocess.run(
+            ["ansible-playbook", "-vv", str(tmp_path / "play.yml")],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        for secret in (ADMIN, "the-password-of-app"):
+            assert secret not in done.stdout + done.stderr, "a password was shown"
+        if done.returncode:
+            raise RefusedError(done.stdout + done.stderr)
+        files = json.loads(result.read_text())
+        assert all(file["permissions"] == "0640" and file["owner"].startswith("root:") for file in files)
+        return {file["path"]: file["content"] for file in files}
+
+    return run
+
+
+def app(**more: Any) -> dict[str, Any]:
+    return {"name": "app", "password": "the-password-of-app", "rules": ["~app:*", "+@read"]} | more
+
+
+def test_redis_hashes_passwords_and_turns_default_off(user_data: Callable[..., Files]) -> None:
+    files = user_data("redis", redis_users=[app()], redis_admin_password=ADMIN)
+    lines = files["/etc/redis/users.acl"].splitlines()
+    assert lines[0] == "user default reset off"
+    assert lines[1] == f"user admin reset on #{hashlib.sha256(ADMIN.encode()).hexdigest()} ~* &* +@all"
+    assert lines[2] == f"user app reset on #{hashlib.sha256(b'the-password-of-app').hexdigest()} ~app:* +@read"
+    marked = hashlib.sha256("\n".join(lines[:-1]).encode()).hexdigest()[:16]
+    assert lines[3] == f"user managed-by-ansible-{marked} reset off"
+
+
+@pytest.mark.parametrize(
+    ("purpose", "wanted"),
+    [
+        ("cache", {"maxmemory-policy": "allkeys-lru", "appendonly": "no", "save": '""'}),
+        ("store", {"maxmemory-policy": "noeviction", "appendonly": "yes", "save": "3600 1 300 100 60 10000"}),
+    ],
+)
+def test_redis_purpose_decides_persistence(
+    user_data: Callable[..., Files], purpose: str, wanted: dict[str, str]
+) -> None:
+    files = user_data("redis", redis_purpose=purpose, redis_settings={"maxmemory-samples": "7"})
+    settings = dict(
+        line.split(" ", 1)
+        for line in files["/etc/redis/managed.conf"].splitlines()
+        if line and not line.startswith("#")
+    )
+    common = {"bind": "127.0.0.1", "maxmemory": "268435456", "enable-debug-command": "no", "maxmemory-samples": "7"}
+    assert settings | wanted | common == settings
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"redis_bind": ["0.0.0.0"]}, "would carry passwords and data in the clear"),
+        ({"redis_bind": ["127.0.0.1", "10.0.0.5"]}, "would carry passwords and data in the clear"),
+        ({"redis_users": [app(name="default")]}, "Redis user default"),
+        ({"redis_users": [app(name="two words")]}, "Redis user two words"),
+        ({"redis_users": [app(password="short")]}, "Redis user app"),
+        ({"redis_users": [{"name": "app", "password_sha256": "abc", "rules": []}]}, "Redis user app"),
+        ({"redis_users": [{"name": "app", "rules": []}]}, "Redis user app"),
+        ({"redis_users": [app(rules=["nopass"])]}, "Redis user app"),
+        ({"redis_users": [app(rules=[">clear"])]}, "Redis user app"),
+        ({"redis_users": [app(), app()]}, "names a user twice"),
+        ({"redis_admin_password": "short"}, "must have 16 characters"),
+        ({"redis_settings": {"enable-debug-command": "yes"}}, "may not set enable-debug-command"),
+        ({"redis_settings": {"requirepass": "x"}}, "may not set requirepass"),
+        ({"redis_maxmemory": "0B"}, "without a limit Redis takes all memory"),
+        ({"redis_purpose": "both"}, "value of redis_purpose must be one of"),
+    ],
+    ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else "",
+)
+def test_redis_refuses(user_data: Callable[..., Files], variables: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(RefusedError) as refusal:
+        user_data("redis", **variables)
+    assert sentence in " ".join(str(refusal.value).split())
+
+
+def nats_user(**more: Any) -> dict[str, Any]:
+    return {"user": "app", "password_bcrypt": BCRYPT} | more
+
+
+def test_nats_keeps_hashes_accounts_and_monitoring_apart(user_data: Callable[..., Files]) -> None:
+    users = [nats_user(permissions={"publish": {"deny": [">"]}}), nats_user(user="op", account="SYS")]
+    text = user_data("nats", nats_users=users)["/etc/nats/nats.conf"]
+    assert text.count(BCRYPT) == 2
+    assert 'http: "127.0.0.1:8222"' in text
+    assert 'host: "127.0.0.1"' in text
+    assert 'store_dir: "/var/lib/nats"' in text
+    assert 'permissions: {"publish": {"deny": [">"]}}' in text
+    assert text.index('"APP"') < text.index('user: "app"') < text.index('"SYS"') < text.index('user: "op"')
+    assert "server_name" not in text
+
+
+def test_nats_hashes_a_password_the_same_way_every_time(user_data: Callable[..., Files]) -> None:
+    user = {"user": "app", "password": "the-password-of-app", "salt": "any"}
+    first = user_data("nats", nats_users=[user])["/etc/nats/nats.conf"]
+    assert user_data("nats", nats_users=[user])["/etc/nats/nats.conf"] == first
+    assert '"$2b$11$' in first
+
+
+def test_nats_writes_addresses_of_ipv6_right(user_data: Callable[..., Files]) -> None:
+    text = user_data("nats", nats_users=[nats_user()], nats_listen_host="::1", nats_monitor_host="::1")[
+        "/etc/nats/nats.conf"
+    ]
+    assert 'http: "[::1]:8222"' in text
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"nats_listen_host": "0.0.0.0"}, "would carry passwords and messages in the clear"),
+        ({"nats_monitor_host": "0.0.0.0"}, "would tell everyone who is connected"),
+        ({"nats_users": []}, "must name at least one user"),
+        ({"nats_users": [nats_user(), nats_user()]}, "each only once"),
+        ({"nats_users": [{"user": "app", "password_bcrypt": "clear text"}]}, "NATS user app"),
+        ({"nats_users": [{"user": "app", "password": "the-password-of-app"}]}, "NATS user app"),
+        ({"nats_users": [{"user": "app"}]}, "NATS user app"),
+        ({"nats_lame_duck_seconds": 5}, "NATS takes 30 or more"),
+    ],
+    ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else "",
+)
+def test_nats_refuses(user_data: Callable[..., Files], variables: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(RefusedError) as refusal:
+        user_data("nats", **({"nats_users": [nats_user()]} | variables))
+    assert sentence in " ".join(str(refusal.value).split())
