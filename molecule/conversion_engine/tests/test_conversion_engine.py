@@ -179,3 +179,22 @@ def test_unconfigured_host_has_no_failed_unit(host: Host) -> None:
     finally:
         host.check_output(f"mv {ENV_FILE}.aside {ENV_FILE} && systemctl start {UNIT}")
     wait_active(host, "http://127.0.0.1:8081/readyz")
+
+
+def test_a_job_is_what_the_kernel_kills_first(host: Host, api: str) -> None:
+    """Out of memory: the job's process has the highest score, and systemd does not stop the service for it."""
+    assert host.check_output(f"systemctl show --property OOMPolicy --value {UNIT}") == "continue"
+    pid = host.check_output(f"systemctl show --property MainPID --value {UNIT}")
+    zygote = host.check_output(f"pgrep -P {pid} -f conversion.worker.zygote").split()[0]
+    torus = ROOT / "tests/integration/engine/torus.step"
+    with subprocess.Popen(
+        [sys.executable, "-m", "conversion.client", "convert", str(torus), "--to", "stl", "--url", api,
+         "--option", "deflection=0.01", "--option", "angle=5", "--out", "/tmp"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as slow:  # fmt: skip
+        until = time.monotonic() + 30
+        while not (found := host.run(f"cat /proc/$(pgrep -P {zygote} | head -1)/oom_score_adj").stdout.strip()):
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        slow.kill()
+    assert found == "1000"

@@ -56,6 +56,8 @@ def run_job(job: dict[str, Any]) -> None:
     for number in (0, 1, 2):  # OpenCascade prints what it reads
         os.dup2(quiet, number)
     limit(job["memory"], job["seconds"], job["output"])
+    with contextlib.suppress(OSError):  # should the machine run out of memory, this process goes and not the engine
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     try:
         triangles = convert(
             Path(job["source"]), job["src_format"], Path(job["target"]), job["output_format"], job["options"]
