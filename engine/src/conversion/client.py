@@ -4,7 +4,7 @@
     python -m conversion.client convert bracket.step --to stl --url http://127.0.0.1:8080 --out converted
     python -m conversion.client load --url http://127.0.0.1:8080 --seconds 60 --out samples.jsonl
 
-`load` converts without pause and checks every result. It writes one JSON line a request (t: unix seconds of its start, ok,
+`load` converts without pause and checks every result. It writes one JSON line a request (time: unix seconds of its start, ok,
 status, ms, src_format, output_format, engine, error) and at its end a summary. It ends after --seconds, or as soon as
 the file of --until is there, or on Ctrl-C. Its exit status is 0 when no request failed, and there was one.
 """
@@ -189,7 +189,7 @@ class Load:
                 sample, options = next(self._source)
             began, start = time.time(), time.monotonic()
             line: dict[str, Any] = {
-                "t": round(began, 3),
+                "time": round(began, 3),
                 "src_format": sample.src_format,
                 "output_format": sample.output_format,
             }
