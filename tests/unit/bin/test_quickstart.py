@@ -75,8 +75,10 @@ def test_an_image_that_the_change_left_alone_is_told_as_it_was_built(proof: dict
 def test_a_run_that_changed_nothing_skipped_every_image(proof: dict[str, Any]) -> None:
     proof |= {"changed": False, "images_first": {"api": image(1, skipped=True), "engine": image(3, skipped=True)}}
     proof["images"] = proof["images_first"]
+    proof["rolls"] = {"api": roll(0, 0, 2) | {"lowest_in_service": None}}
     summary = quickstart.summarise(proof, 30)
     assert summary["rebuilt"] == []
+    assert summary["lowest_in_service"] == 1
     assert all(entry["skipped"] for entry in summary["images"].values())
 
 
