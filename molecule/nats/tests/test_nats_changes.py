@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,12 +20,6 @@ def varz(host: Host) -> dict[str, Any]:
 
 def pids(everywhere: dict[str, Host]) -> dict[str, str]:
     return {name: host.check_output("systemctl show -P MainPID nats-server") for name, host in everywhere.items()}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def as_before(change: Callable[..., Any]) -> Iterator[None]:
-    yield
-    assert change().ok
 
 
 def test_a_bad_configuration_never_replaces_a_good_one(change: Callable[..., Any], everywhere: dict[str, Host]) -> None:
@@ -71,6 +65,6 @@ def test_what_cannot_be_reloaded_is_restarted(change: Callable[..., Any], everyw
         assert host.check_output("ss -Htln 'sport = 4222'") == ""
 
 
-def test_a_second_run_changes_nothing(change: Callable[..., Any], everywhere: dict[str, Host]) -> None:
+def test_back_to_where_it_was_and_then_nothing_changes(change: Callable[..., Any], everywhere: dict[str, Host]) -> None:
     assert change().ok
     assert change().changed == dict.fromkeys(everywhere, 0)
