@@ -9,8 +9,6 @@ export ANSIBLE_HOME := $(CURDIR)/build/ansible
 export PATH := $(BIN):$(CURDIR)/build/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH,ANSIBLE_HOME,PYTHON,QUICKSTART_BEGAN,ENGINE_VERSION,CI)
-SCENARIOS := redis nats conversion_engine conversion_api
-PACKAGES := -p ansible_collections.boring.fleet.plugins.module_utils -p localcloud -p conversion
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart quickstart-down test lint unit contract integration molecule sanity \
