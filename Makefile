@@ -12,7 +12,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart quickstart-down test lint unit contract integration molecule sanity \
-        collection requirements clean
+        bench-rollout collection requirements clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -29,6 +29,9 @@ quickstart-down: ## Take away all that quickstart started
 
 test: setup ## Every check that CI runs
 	@$(AS_ROOT) $(BIN)/python bin/check
+
+bench-rollout: setup ## Measure rolls against their peers (some minutes)
+	@$(BIN)/python benchmarks/rollout.py
 
 lint unit contract integration molecule sanity: setup ## One part of the checks
 	@$(AS_ROOT) $(BIN)/python bin/check $@

@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """asg_rollout against its peers: the same emulated group, the same virtual seconds, measured in one run.
 
-The peers are ``amazon.aws.autoscaling_group``, its own code as installed with only its clock and clients replaced, and
-AWS Instance Refresh, whose documented algorithm the emulation has. Run it with the project's Python::
+The peers are ``amazon.aws.autoscaling_group`` of its newest release, its own code with only its clock and clients
+replaced, and AWS Instance Refresh, whose documented algorithm the emulation has; of the latter only the calls of
+whoever waits for it are counted. ``make bench-rollout`` runs it, or the project's Python::
 
     build/venv/bin/python benchmarks/rollout.py            # N = 3, 10, 50 and 1,000
     build/venv/bin/python benchmarks/rollout.py 3 10 50    # only these
 
 The bound is that of the module's guarantee 9: ceil(N / b) x (boot + min_healthy_time) + one drain, and the canary's
-extra batch. An interruption is a connection that breaks at the third termination, with the same task run again after it.
+extra batch. It holds for whoever proves a new instance for min_healthy_time, and the first one alone; the peers do
+neither, so they can be below it. An interruption: the process dies at its first call after the third instance was
+terminated, and the same task runs again.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
+import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,12 +31,20 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "build" / "collections")]
 
+from benchmarks.newest import collection  # noqa: E402
+
+PEER_PATH, PEER_VERSION = collection("amazon.aws")
+sys.path.insert(0, str(PEER_PATH))
+
 from ansible_collections.amazon.aws.plugins.modules import autoscaling_group as peer  # noqa: E402
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.aws import Cloud  # noqa: E402
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Amount, Policy  # noqa: E402
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.runner import Request, Roll  # noqa: E402
 from localcloud.autoscaling.simulation import Call, SimulatedCloud  # noqa: E402
+
+if not Path(peer.__file__).is_relative_to(PEER_PATH):
+    sys.exit(f"bench: amazon.aws was taken from {peer.__file__}, not from {PEER_PATH}")
 
 BOOT, DRAIN, MIN_HEALTHY = 90.0, 30.0, 10.0
 SIZES = (3, 10, 50, 1000)
@@ -52,8 +67,8 @@ class Row:
     lowest: int
     launched: int
     sizes: tuple[int, int, int]
-    interrupted: tuple[int, int, int] | None  # None: not measured
-    cpu: float
+    interrupted: tuple[int, int, int]
+    cpu: float  # of the undisturbed roll, emulation included
 
     @property
     def over_bound(self) -> float:
@@ -184,24 +199,24 @@ def measure(who: str, roll: Callable[[SimulatedCloud, int], None], size: int, ba
         lowest=watch.lowest_healthy,
         launched=len(watch.launched),
         sizes=sizes(cloud),
-        interrupted=interrupted(roll, size, batch) if size <= 50 else None,
+        interrupted=interrupted(roll, size, batch),
         cpu=spent,
     )
 
 
 def interrupted(roll: Callable[[SimulatedCloud, int], None], size: int, batch: int) -> tuple[int, int, int]:
-    """Sizes after a roll that broke and was run again."""
+    """Sizes after a roll whose process died half way and was run again."""
     cloud = emulated(size)
-    terminations = 0
+    watch = cloud.watch("web")
+    broken = False
 
-    def break_at_the_third(call: Call) -> None:
-        nonlocal terminations
-        terminations += call.operation == "TerminateInstanceInAutoScalingGroup"
-        if terminations == 3:
-            terminations += 1
+    def die_after_the_third(_call: Call) -> None:
+        nonlocal broken
+        if not broken and len(watch.terminated) >= 3:
+            broken = True
             raise Broken
 
-    cloud.before_call.append(break_at_the_third)
+    cloud.before_call.append(die_after_the_third)
     try:
         roll(cloud, batch)
     except Broken:
@@ -237,12 +252,53 @@ def plan_seconds(size: int) -> float:
     return time.process_time() - began
 
 
-def main(wanted: list[int]) -> None:
-    print(f"{'':26}{'N':>5}{'b':>5}{'calls':>8}{'seconds':>9}{'/bound':>8}{'lowest':>8}{'launched':>10}", end="")
-    print(f"  {'sizes after':<18}{'after a break':<18}{'CPU s':>6}")
+def alone(size: int, batch: int) -> tuple[float, float, float]:
+    """One roll of ours in a process of its own: processor seconds, those that were not the emulation's, peak MB."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--alone", str(size), str(batch)], capture_output=True, text=True, timeout=900
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    cpu, own, memory = json.loads(done.stdout)
+    return cpu, own, memory
+
+
+def _alone(size: int, batch: int) -> None:
+    cloud = emulated(size)
+    emulation = 0.0
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            nonlocal emulation
+            started = time.process_time()
+            try:
+                return method(*arguments)
+            finally:
+                emulation += time.process_time() - started
+
+        return run
+
+    cloud.call, cloud.sleep = timed(cloud.call), timed(cloud.sleep)  # type: ignore[method-assign]
+    began = time.process_time()
+    ours(cloud, batch)
+    cpu = time.process_time() - began
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+    print(json.dumps([cpu, cpu - emulation, memory]))
+
+
+def table(wanted: list[int]) -> list[Row]:
+    """Print the comparison."""
+    print(
+        f"boot {BOOT:g} s, deregistration {DRAIN:g} s, 1 target group; amazon.aws {PEER_VERSION}; virtual seconds; "
+        "sizes are min/max/desired\n"
+    )
+    print(
+        f"{'':22}{'N':>5}{'batch':>6}{'API calls':>11}{'seconds':>9}{'/bound':>8}{'lowest':>8}{'launched':>10}", end=""
+    )
+    print(f"  {'sizes after':<16}{'after interruption':<20}{'CPU s':>6}")
     rows: list[Row] = []
     for size in wanted:
-        for batch in dict.fromkeys((1, 2, max(1, size // 10)) if size <= 50 else (size // 10,)):
+        for batch in dict.fromkeys((1, 2, max(1, size // 10))):
             for who, roll in (
                 ("asg_rollout", ours),
                 ("amazon.aws replace", autoscaling_group),
@@ -251,19 +307,48 @@ def main(wanted: list[int]) -> None:
                 row = measure(who, roll, size, batch)
                 rows.append(row)
                 print(
-                    f"{row.who:26}{row.size:5}{row.batch:5}{row.calls:8}{row.seconds:9.0f}{row.over_bound:8.2f}"
-                    f"{row.lowest:8}{row.launched:10}  {'/'.join(map(str, row.sizes)):<18}"
-                    f"{'/'.join(map(str, row.interrupted or ('-',))):<18}{row.cpu:6.1f}",
+                    f"{row.who:22}{row.size:5}{row.batch:6}{row.calls:11,}{row.seconds:9,.0f}{row.over_bound:8.2f}"
+                    f"{row.lowest:8,}{row.launched:10,}  {'/'.join(map(str, row.sizes)):<16}"
+                    f"{'/'.join(map(str, row.interrupted)):<20}{row.cpu:6.1f}",
                     flush=True,
                 )
-    fifty = {row.who: row for row in rows if (row.size, row.batch) == (50, 1)}
-    if fifty:
-        mine, theirs = fifty["asg_rollout"], fifty["amazon.aws replace"]
+    return rows
+
+
+def linearity() -> float:
+    """Print what our side costs as groups grow; the seconds that a plan for 10,000 instances takes."""
+    print("\nasg_rollout in processes of their own, CPU seconds; its own part is what is not the emulation's\n")
+    print(f"{'N':>7}{'batch':>7}{'plan':>9}{'plan us/N':>11}{'roll':>8}{'its own':>9}{'own us/N':>10}{'peak MB':>9}")
+    ten_thousand = 0.0
+    for size, batch in ((1000, 1), (1000, 100), (2000, 200), (5000, 500), (10_000, 1000)):
+        planned = min(plan_seconds(size) for _ in range(3))  # the least disturbed by the machine's other work
+        ten_thousand = planned if size == 10_000 else ten_thousand
+        cpu, own, memory = alone(size, batch)
         print(
-            f"bench-rollout: calls ratio {mine.calls / theirs.calls:.2f}, time over bound {mine.over_bound:.2f}, "
-            f"plan 10k {plan_seconds(10_000):.2f} s"
+            f"{size:7,}{batch:7,}{planned:9.3f}{1e6 * planned / size:11.1f}{cpu:8.2f}{own:9.2f}{1e6 * own / size:10.0f}"
+            f"{memory:9.0f}",
+            flush=True,
         )
+    return ten_thousand
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sizes", nargs="*", type=int, metavar="N", help="sizes of groups; 50 is always among them")
+    parser.add_argument("--alone", nargs=2, type=int, metavar=("N", "BATCH"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone:
+        _alone(*options.alone)
+        return
+    rows = table(sorted({50, *(options.sizes or SIZES)}))
+    planned = linearity()
+    fifty = {row.who: row for row in rows if (row.size, row.batch) == (50, 1)}
+    mine, theirs = fifty["asg_rollout"], fifty["amazon.aws replace"]
+    print(
+        f"\nbench-rollout: calls ratio {mine.calls / theirs.calls:.2f}, time over bound {mine.over_bound:.2f}, "
+        f"plan 10k {planned:.2f} s"
+    )
 
 
 if __name__ == "__main__":
-    main([int(argument) for argument in sys.argv[1:]] or list(SIZES))
+    main()
