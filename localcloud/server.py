@@ -36,7 +36,7 @@ from localcloud.state import StateError
 
 LOG = logging.getLogger(__name__)
 HOST = "127.0.0.1"
-_SCOPE = re.compile(r"Credential=[^/]+/\d{8}/([^/]+)/([^/]+)/aws4_request")
+SCOPE = re.compile(r"Credential=[^/]+/\d{8}/([^/]+)/([^/]+)/aws4_request")
 _READS = ("Describe", "Get", "List", "Search", "Simulate", "Lookup")
 _MOTO: dict[str, Any] = {
     "ec2": EC2Response,
@@ -92,7 +92,7 @@ class Application:
     # -- AWS's -----------------------------------------------------------------------------------------------------
 
     def _aws(self, request: Request) -> Response:
-        scope = _SCOPE.search(request.headers.get("Authorization", ""))
+        scope = SCOPE.search(request.headers.get("Authorization", ""))
         if scope is None:
             return _refused("ec2", "", ApiError("MissingAuthenticationToken", "Request is missing a signature.", 403))
         region, service = scope.groups()
@@ -199,7 +199,7 @@ class _Handler(WSGIRequestHandler):
         LOG.info(message, *args)
 
 
-class _Refusal(ServiceException):
+class Refusal(ServiceException):
     """Ours: moto's serialiser takes a class of its own modules for one of the service of that name."""
 
 
@@ -223,7 +223,7 @@ def _refused(service: str, operation: str, error: ApiError) -> Response:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # moto would tell that a code is not in the service's model
         answer = _serializer(name, protocol, OperationModel({"name": operation}, service_model)).serialize(
-            _Refusal(error.code, error.message)
+            Refusal(error.code, error.message)
         )
     return _wire({**answer, "status_code": error.status})
 
