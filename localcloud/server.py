@@ -22,7 +22,6 @@ from moto.core.parse import PROTOCOL_PARSERS, RequestParserError
 from moto.core.request import Request
 from moto.core.serialize import get_serializer_class
 from moto.core.utils import get_service_model
-from moto.ec2.responses import EC2Response
 from moto.iam.responses import IamResponse
 from moto.kms.responses import KmsResponse
 from moto.ssm.responses import SimpleSystemManagerResponse
@@ -31,6 +30,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
 from localcloud.cloud import Cloud
+from localcloud.ec2.responses import HostResponse
 from localcloud.errors import ApiError
 from localcloud.state import StateError
 
@@ -39,7 +39,7 @@ HOST = "127.0.0.1"
 SCOPE = re.compile(r"Credential=[^/]+/\d{8}/([^/]+)/([^/]+)/aws4_request")
 _READS = ("Describe", "Get", "List", "Search", "Simulate", "Lookup")
 _MOTO: dict[str, Any] = {
-    "ec2": EC2Response,
+    "ec2": HostResponse,
     "ssm": SimpleSystemManagerResponse,
     "sts": TokenResponse,
     "iam": IamResponse,

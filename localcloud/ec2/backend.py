@@ -144,6 +144,7 @@ class HostBackend(EC2Backend):
                     "InsufficientFreeAddressesInSubnet", "There are not enough free addresses in the subnet."
                 ) from None
             raise
+        setattr(self.amis[image], "last_launched_time", f"{utcnow():%Y-%m-%dT%H:%M:%S}.000Z")  # noqa: B010 - not moto's
         for instance in reservation.instances:
             _set_state(instance, "pending")
             self._launch(instance, podman_image)
@@ -342,6 +343,10 @@ class HostBackend(EC2Backend):
         return ami
 
     def deregister_image(self, ami_id: str) -> None:
+        if getattr(self.amis.get(ami_id), "deregistration_protection", "disabled") != "disabled":
+            raise EC2ClientError(
+                "OperationNotPermitted", f"The image '{ami_id}' cannot be deregistered: it is protected against that."
+            )
         super().deregister_image(ami_id)
         self.podman_images.pop(ami_id, None)
         self.sweep_images()
