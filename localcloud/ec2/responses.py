@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What moto's EC2 does not answer to and the life of an image needs: deprecation and deregistration protection."""
+"""What moto's EC2 does not answer to, or not as AWS: the life of an image, and inherited launch templates."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -35,6 +36,17 @@ class HostResponse(EC2Response):
     def disable_image_deregistration_protection(self) -> ActionResult:
         self._image().deregistration_protection = "disabled"
         return ActionResult({"Return": "disabled"})
+
+    def create_launch_template_version(self) -> Any:
+        """A new version takes over from SourceVersion what it does not say itself, property by property."""
+        source = self._get_param("SourceVersion")
+        if source:
+            name, key = self._get_param("LaunchTemplateName"), self._get_param("LaunchTemplateId")
+            backend = self.ec2_backend
+            template = backend.get_launch_template_by_name(name) if name else backend.get_launch_template(key)
+            inherited = copy.deepcopy(template.get_version(source).data)
+            self.params["LaunchTemplateData"] = {**inherited, **(self._get_param("LaunchTemplateData") or {})}
+        return super().create_launch_template_version()
 
     def _image(self) -> Any:
         """The image; any type, since moto's has no such fields."""

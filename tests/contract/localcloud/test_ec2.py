@@ -240,6 +240,24 @@ def test_a_reboot_from_inside_is_a_reboot(cloud: Cloud) -> None:
     cloud.client().terminate_instances(InstanceIds=[instance_id])
 
 
+def test_a_template_version_takes_over_what_it_does_not_say(cloud: Cloud) -> None:
+    ec2 = cloud.client()
+    ec2.create_launch_template(
+        LaunchTemplateName="inherits", LaunchTemplateData={"InstanceType": "t3.small", "ImageId": "ami-1"}
+    )
+    new = {"LaunchTemplateName": "inherits", "LaunchTemplateData": {"ImageId": "ami-2"}}
+    inherited = ec2.create_launch_template_version(SourceVersion="1", **new)["LaunchTemplateVersion"]
+    assert inherited["LaunchTemplateData"] == {"InstanceType": "t3.small", "ImageId": "ami-2"}
+    alone = ec2.create_launch_template_version(**new)["LaunchTemplateVersion"]
+    assert alone["LaunchTemplateData"] == {"ImageId": "ami-2"}
+    assert [
+        one["LaunchTemplateData"]
+        for one in ec2.describe_launch_template_versions(LaunchTemplateName="inherits", Versions=["1", "2"])[
+            "LaunchTemplateVersions"
+        ]
+    ] == [{"InstanceType": "t3.small", "ImageId": "ami-1"}, inherited["LaunchTemplateData"]]
+
+
 def test_secrets_are_on_no_command_line(cloud: Cloud) -> None:
     instance_id = cloud.run(cloud.base("debian-13"), HELLO.replace("from user data", "a-secret"))
     seed = cloud.directory / cloud.name / "seeds" / instance_id
