@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, boring.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tools that own stacks: their command line, and one sentence for each way in which they fail."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ansible_collections.boring.fleet.plugins.module_utils.stack.errors import StackError
+
+TOOLS: Final = ("terraform", "tofu", "pulumi")
+_ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_FRAME: Final = re.compile(r"^[\s\u2502\u2577\u2575|]+|^(?:Error|error):\s*")
+# What a tool may repeat in its error text but nobody else may read
+_SECRET_NAME: Final = re.compile(r"SECRET|TOKEN|PASS|PRIVATE|KEY|CREDENTIAL|TF_VAR_|DOTENV", re.IGNORECASE)
+_SECRET_WORD: Final = 6  # shorter values of such variables are words like "true"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A stack to ask: `directory` is absolute, `stack` Pulumi's, `workspace` Terraform's and OpenTofu's."""
+
+    tool: str
+    directory: str
+    stack: str = ""
+    workspace: str = ""
+    with_secrets: bool = False  # Pulumi prints them only when asked
+
+    def __str__(self) -> str:
+        part = self.stack or self.workspace
+        return f"{self.directory} ({self.tool}{' ' + part if part else ''})"
+
+    @property
+    def layout(self) -> str:
+        """Which of the two layouts of JSON the tool prints."""
+        return "pulumi" if self.tool == "pulumi" else "terraform"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a process ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+# argv, environment, working directory, seconds -> how it ended; None when it was ended for taking too long
+Run = Callable[[list[str], Mapping[str, str], str, float], Finished | None]
+
+
+def ask(source: Source, run: Run, environ: Mapping[str, str], timeout: float) -> str:
+    """What the tool prints, as text of a JSON object. Raises StackError."""
+    env = {**environ, "NO_COLOR": "1"}
+    if source.tool == "pulumi":
+        env["PULUMI_SKIP_UPDATE_CHECK"] = "true"
+        argv = ["pulumi", "stack", "output", "--json", "--non-interactive", "-C", source.directory]
+        argv += ["--stack", source.stack] if source.stack else []
+        argv += ["--show-secrets"] if source.with_secrets else []
+    else:
+        env |= {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}
+        env.pop("TF_LOG", None)  # would fill the error text with traces of requests
+        if source.workspace:
+            env["TF_WORKSPACE"] = source.workspace
+        argv = [source.tool, f"-chdir={source.directory}", "output", "-json"]
+    try:
+        done = run(argv, env, source.directory, timeout)
+    except OSError as exc:
+        reason = (exc.strerror or type(exc).__name__).lower()
+        done = Finished(127, "", reason)
+    if done is None:
+        raise StackError(
+            f"{source.tool} did not give the outputs of {source} within {timeout:g} s: look at its backend, or raise timeout"
+        )
+    if done.code == 127 and not done.out and _absent(done.err):
+        raise StackError(
+            f"{source.tool} is not on this controller's PATH: install it, or save its outputs as JSON and use tool=file"
+        )
+    if done.code:
+        raise StackError(f"{source.tool} gave no outputs of {source}: {_reason(done, environ)}")
+    if _is_object(done.out):
+        return done.out
+    raise StackError(f"{source.tool} gave no outputs of {source}: what it printed is not a JSON object")
+
+
+def _absent(reason: str) -> bool:
+    return reason in ("no such file or directory", "not found")
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _reason(done: Finished, environ: Mapping[str, str]) -> str:
+    """The first telling line of what a tool wrote, without what its environment keeps secret."""
+    lines = [_FRAME.sub("", _FRAME.sub("", _ANSI.sub("", line))).strip() for line in done.err.splitlines()]
+    text = next((line for line in lines if line), f"it ended with {done.code} and said nothing")[:300]
+    for name, value in environ.items():
+        if len(value) >= _SECRET_WORD and _SECRET_NAME.search(name):
+            text = text.replace(value, "***")
+    return text.rstrip(".")

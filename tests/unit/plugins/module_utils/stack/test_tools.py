@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Command lines of the tools, what they are told, and one sentence for each way in which they fail."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.boring.fleet.plugins.module_utils.stack.errors import StackError
+from ansible_collections.boring.fleet.plugins.module_utils.stack.store import Store
+from ansible_collections.boring.fleet.plugins.module_utils.stack.tools import Finished, Source, ask
+
+
+class Recorder:
+    """A process runner that notes what it was given and answers as it was told."""
+
+    def __init__(self, answer: Finished | OSError | None) -> None:
+        self.answer = answer
+        self.calls: list[tuple[list[str], dict[str, str], str, float]] = []
+
+    def __call__(self, argv: list[str], env: Mapping[str, str], directory: str, timeout: float) -> Finished | None:
+        self.calls.append((argv, dict(env), directory, timeout))
+        if isinstance(self.answer, OSError):
+            raise self.answer
+        return self.answer
+
+
+OK = Finished(0, "{}", "")
+
+
+@pytest.mark.parametrize(
+    ("source", "argv", "extra"),
+    [
+        (Source("tofu", "/i"), ["tofu", "-chdir=/i", "output", "-json"], {"TF_INPUT": "0"}),
+        (
+            Source("terraform", "/i", workspace="w"),
+            ["terraform", "-chdir=/i", "output", "-json"],
+            {"TF_WORKSPACE": "w"},
+        ),
+        (
+            Source("pulumi", "/i", stack="o/p/s"),
+            ["pulumi", "stack", "output", "--json", "--non-interactive", "-C", "/i", "--stack", "o/p/s"],
+            {"PULUMI_SKIP_UPDATE_CHECK": "true"},
+        ),
+        (
+            Source("pulumi", "/i", with_secrets=True),
+            ["pulumi", "stack", "output", "--json", "--non-interactive", "-C", "/i", "--show-secrets"],
+            {},
+        ),
+    ],
+)
+def test_command_lines(source: Source, argv: list[str], extra: dict[str, str]) -> None:
+    runner = Recorder(OK)
+    assert ask(source, runner, {"PATH": "/bin", "TF_LOG": "TRACE", "AWS_PROFILE": "p"}, 7) == "{}"
+    ((given, env, directory, timeout),) = runner.calls
+    assert (given, directory, timeout) == (argv, "/i", 7)
+    assert env["AWS_PROFILE"] == "p"
+    assert env.items() >= extra.items()
+    assert source.tool == "pulumi" or "TF_LOG" not in env
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            FileNotFoundError(2, "No such file or directory"),
+            "tofu is not on this controller's PATH: install it, or save",
+        ),
+        (PermissionError(13, "Permission denied"), "tofu gave no outputs of /i .tofu w.: permission denied"),
+        (None, "tofu did not give the outputs of /i .tofu w. within 7 s: look at its backend, or raise timeout"),
+        (
+            Finished(
+                1,
+                "",
+                "\x1b[31m╷\x1b[0m\n\x1b[31m│\x1b[0m \x1b[1mError: \x1b[0mBackend initialization required.\n│ more",
+            ),
+            "no outputs of /i .tofu w.: Backend initialization required$",
+        ),
+        (Finished(3, "", ""), "it ended with 3 and said nothing"),
+        (Finished(1, "hunter2hunter2", "error: token hunter2hunter2 is not valid"), r"token \*\*\* is not valid"),
+        (Finished(0, "hunter2hunter2", ""), "what it printed is not a JSON object"),
+        (Finished(0, "[]", ""), "what it printed is not a JSON object"),
+    ],
+)
+def test_failures(answer: Finished | OSError | None, words: str) -> None:
+    with pytest.raises(StackError, match=words) as refusal:
+        ask(Source("tofu", "/i", workspace="w"), Recorder(answer), {"PULUMI_ACCESS_TOKEN": "hunter2hunter2"}, 7)
+    assert "hunter2" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def _asks(folder: str, key: bytes, started: Any) -> None:
+    started.wait()
+
+    def work() -> str:
+        with (Path(folder) / "runs").open("a") as file:
+            file.write("x")
+        return '{"a": "hunter2"}'
+
+    assert Store(Path(folder), key).once("stack", work, 30) == '{"a": "hunter2"}'
+
+
+def test_many_processes_share_one_run(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    started = context.Event()
+    key = os.urandom(32)
+    processes = [context.Process(target=_asks, args=(str(tmp_path), key, started)) for dummy in range(8)]
+    for process in processes:
+        process.start()
+    started.set()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0] * 8
+    assert (tmp_path / "runs").read_text() == "x"
+    (kept,) = tmp_path.glob("boring-fleet-stack-*")
+    assert b"hunter2" not in kept.read_bytes()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert Store(tmp_path, os.urandom(32)).once("stack", lambda: "mine", 1) == "mine", "another run's key opens nothing"
+
+
+def test_failures_are_shared_and_names_are_apart(tmp_path: Path) -> None:
+    store = Store(tmp_path, b"k" * 32)
+    runs: list[str] = []
+
+    def fail() -> str:
+        runs.append("x")
+        raise StackError("no backend")
+
+    for dummy in range(3):
+        with pytest.raises(StackError, match="no backend"):
+            store.once("a", fail, 1)
+    assert runs == ["x"]
+    assert store.once("b", lambda: "other", 1) == "other"
+
+
+def test_waiting_for_another_ends(tmp_path: Path) -> None:
+    store = Store(tmp_path, b"k" * 32)
+    busy, done = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        busy.set()
+        done.wait(30)
+        return "{}"
+
+    thread = threading.Thread(target=store.once, args=("a", slow, 1))
+    thread.start()
+    busy.wait(30)
+    now = [0.0]
+    impatient = Store(
+        tmp_path, b"k" * 32, clock=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds)
+    )
+    try:
+        with pytest.raises(
+            StackError, match="another task has been asking for the same outputs for 70 s: raise timeout"
+        ):
+            impatient.once("a", lambda: "never", 70)
+    finally:
+        done.set()
+        thread.join(30)
