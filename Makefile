@@ -12,7 +12,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart quickstart-down test lint unit contract integration molecule sanity \
-        bench-rollout collection requirements clean
+        bench-rollout prove-rollout collection requirements clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -32,6 +32,10 @@ test: setup ## Every check that CI runs
 
 bench-rollout: setup ## Measure rolls against their peers (some minutes)
 	@$(BIN)/python benchmarks/rollout.py
+
+prove-rollout: export ROLLOUT_SCHEDULES ?= 10000
+prove-rollout: setup ## Roll through 10,000 new random schedules of faults (some ten minutes)
+	@$(BIN)/python -m pytest -q tests/unit/plugins/module_utils/rollout/test_schedules.py
 
 lint unit contract integration molecule sanity: setup ## One part of the checks
 	@$(AS_ROOT) $(BIN)/python bin/check $@

@@ -293,6 +293,7 @@ class Memory:
 
     trusting: bool = False  # at the first look of a new roll: what serves already needs no proof
     lock_seen: bool = False
+    heir_of: str = ""  # whose lock was taken; descriptions may show it for a while
     lost: str = ""  # who has the lock, when it is not us
     # new instances
     coming: Mapping[str, int] = field(default_factory=dict)  # those not proven, by the best that they reached (Rank)

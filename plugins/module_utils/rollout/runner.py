@@ -342,10 +342,12 @@ class Roll:
         if fresh and plan.due and not journal.back:
             self._record = Record(self._came_from(group, journal, plan), journal.started, unfinished=False)
             tags[TAG_RECORD] = encode_record(self._record)
+        left = self._left_behind(group)
         known = frozenset(activity.id for activity in self.cloud.activities(group.name))
         self._journal = replace(
             journal,
             memory=Memory(
+                heir_of="" if left is None else left.owner,
                 trusting=fresh,
                 activities=known,
                 triggered_at=self.clock(),
@@ -551,8 +553,8 @@ class Roll:
         self._note()
 
     def _shown(self, seen: Observation) -> int:
-        memory = self.journal.memory
-        return memory.written_to if memory.written_at else seen.group.desired
+        """The group's desired capacity as it is now, our last write and those of others since included."""
+        return core.survey(seen, self.journal, self.policy, self.clock()).actual
 
     def _note(self, resize: Resize | None = None) -> None:
         """Write the journal: a change that is about to be made, and a sign of life."""
@@ -750,7 +752,7 @@ class Roll:
             result.message = f"nothing to abort: no roll of the group {seen.group.name} is under way or was left behind"
             return
         journal = replace(journal, suspended=left.suspended)
-        self._journal = replace(journal, memory=Memory(ending="aborted", reason="", progress_at=self.clock()))
+        self._journal = replace(journal, memory=Memory(heir_of=left.owner, ending="aborted", progress_at=self.clock()))
         self.cloud.tag(seen.group.name, {TAG_JOURNAL: encode(journal)})
         if not self.owner.is_dead(left.owner):
             self.sleep(self.policy.poll_interval)  # what its owner is doing at this moment ends meanwhile

@@ -157,7 +157,7 @@ def remember(seen: Observation, journal: Journal, policy: Policy, now: float) ->
         view = survey(seen, journal, policy, now)
     memory = _new_ones(seen, memory, view, policy, now)
     memory = _left_early(seen, journal, memory, view)
-    memory = _launch_troubles(seen, memory, view)
+    memory = _launch_troubles(seen, journal, memory, view)
     memory = _old_ones(seen, memory, now)
     ready = view.owed <= 0 and all(instance.id in memory.healthy_since for instance in view.coming)
     if memory.triggered_at:
@@ -196,7 +196,7 @@ def _lock(group: Group, journal: Journal, policy: Policy, now: float) -> Memory:
         return replace(memory, lost=f"somebody who overwrote the tag {TAG_JOURNAL}")
     if owner == journal.owner:
         return replace(memory, lock_seen=True, lost="")
-    if memory.lock_seen or now - journal.beat < policy.lag:
+    if memory.lock_seen or (now - journal.beat < policy.lag and owner != memory.heir_of):
         return replace(memory, lost=owner)
     return memory
 
@@ -227,10 +227,11 @@ def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now
         if name in since and looked and (memory.trusting or now - since[name] >= policy.min_healthy_time - 1e-6):
             proven.add(name)
             progress = now
-            if not memory.trusting:
+            # One that was proven before, and sick in between, has its place already.
+            if not memory.trusting and all(pair.new != name for pair in pairs):
                 if widows:
                     pairs.append(Pair(widows.pop(0), name, round(now - began.get(name, now), 1)))
-                elif all(pair.new != name for pair in pairs) and name not in spare:
+                elif name not in spare:
                     spare.append(name)
             continue
         rank = Rank.HEALTHY if name in since else Rank.IN_SERVICE if instance.in_service else Rank.LAUNCHED
@@ -297,12 +298,14 @@ def _why_it_left(name: str, activities: Iterable[Activity], verdict: str) -> str
     return f"left the group before it was proven{f', when {verdict}' if verdict else ''}"
 
 
-def _launch_troubles(seen: Observation, memory: Memory, view: View) -> Memory:
+def _launch_troubles(seen: Observation, journal: Journal, memory: Memory, view: View) -> Memory:
     """Launches that AWS refused since the roll began."""
     news = [activity for activity in seen.activities if activity.id not in memory.activities]
     if not news:
         return memory
     refused = [activity for activity in news if activity.launch and not activity.instance_id]
+    if journal.back and needs_pointing(seen.group, journal):
+        refused = []  # launches of what is being rolled back
     refusal, shortage = memory.refusal, memory.shortage
     for activity in refused:
         if waiting_helps(activity.message):
@@ -360,6 +363,8 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
         return Halt("superseded", reason)
     if reason := over_budget(journal, policy):
         return Halt("failed", reason)
+    if journal.back and needs_pointing(seen.group, journal):
+        return Turn(point=True)  # at once: until then AWS goes on launching what is being rolled back
     if memory.refusal and view.owed > 0:
         return Halt("failed", f"AWS refused to launch an instance: {memory.refusal}", (Failure("", memory.refusal),))
     parts = view.roles
@@ -564,9 +569,10 @@ def _take_back(seen: Observation, journal: Journal, policy: Policy, view: View, 
     if not chosen:
         if not view.settled:
             return Wait(now + policy.poll_interval, "AWS does not show the last change of the desired capacity yet")
-        # Nobody of ours is left: the rest of the surge is no longer ours to take.
+        # Nobody of ours is left: somebody scaled in, and AWS took ours for it. The user's part is less by as much.
         return Shrink(
-            view.actual, Resize(journal.surge - by, view.desired, old, journal.headroom, user_max(seen.group, journal))
+            view.actual if parts.fresh else view.actual - by,
+            Resize(journal.surge - by, view.desired, old, journal.headroom, user_max(seen.group, journal)),
         )
     taken = units(chosen)
     return Drop(

@@ -160,6 +160,6 @@ class World:
         assert self.group["LaunchTemplate"]["Version"] == "$Latest"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def world() -> type[World]:
     return World
