@@ -1,0 +1,67 @@
+# Copyright: (c) 2026, boring.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Versions, releases, entries, and the one error of this subject."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import total_ordering
+from typing import Final
+
+_VERSION: Final = re.compile(
+    r"(?<![\w.])v?(\d+(?:\.\d+){1,3})(?:[-~+. ]?((?:alpha|beta|rc|pre|dev|nightly|unstable)[.\d]*))?", re.IGNORECASE
+)
+
+
+class ReleaseError(Exception):
+    """A sentence for the user: the feed or the option, the reason, the way out."""
+
+
+@total_ordering
+@dataclass(frozen=True)
+class Version:
+    """Numbers with dots; `mark` is what says that it is no finished release ("rc1")."""
+
+    numbers: tuple[int, ...]
+    mark: str = ""
+
+    @classmethod
+    def find(cls, text: str) -> Version | None:
+        """The first version in a text such as `connector v1.72.0-rc1`."""
+        match = _VERSION.search(text)
+        return cls(tuple(map(int, match[1].split("."))), (match[2] or "").lower()) if match else None
+
+    def __lt__(self, other: Version) -> bool:
+        return self._key() < other._key()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Version) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[tuple[int, ...], int, str]:
+        return (*self.numbers, 0, 0, 0)[:4], 0 if self.mark else 1, self.mark
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self.numbers)) + (f"-{self.mark}" if self.mark else "")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that a release says. `section` is the headings above it ("Linux / Fixed"), "" where there are none."""
+
+    section: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release of a feed, with its entries in the order of the feed. `date` is as the feed has it, "" if it has none."""
+
+    version: Version
+    date: str
+    entries: tuple[Entry, ...]
+    withdrawn: bool = False
