@@ -343,6 +343,7 @@ class Roll:
             self._record = Record(self._came_from(group, journal, plan), journal.started, unfinished=False)
             tags[TAG_RECORD] = encode_record(self._record)
         left = self._left_behind(group)
+        asked = self.request.state == "rolled_back"
         known = frozenset(activity.id for activity in self.cloud.activities(group.name))
         self._journal = replace(
             journal,
@@ -352,7 +353,7 @@ class Roll:
                 activities=known,
                 triggered_at=self.clock(),
                 progress_at=self.clock(),
-                cause="" if fresh or not journal.back else "an earlier run of this roll failed",
+                cause="" if fresh or not journal.back or asked else "an earlier run of this roll failed",
             ),
         )
         self.narrator.started(plan, journal, self.policy, resumed=not fresh)

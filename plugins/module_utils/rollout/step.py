@@ -556,7 +556,7 @@ def _take_back(seen: Observation, journal: Journal, policy: Policy, view: View, 
     # Launches that have not shown yet are given up first: writing the capacity down costs nobody an instance.
     unseen = min(by, max(0, view.owed))
     if unseen:
-        if not view.settled:
+        if not view.settled or seen.at <= memory.triggered_at:  # AWS would choose who goes for a launch that it made
             return Wait(now + policy.poll_interval, "looking once more before the desired capacity is written")
         return Shrink(
             view.actual - unseen,

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Template
 from localcloud.autoscaling.simulation import SimulatedCloud
 
 CASES: dict[str, tuple[int, dict[str, Any]]] = {
@@ -22,8 +24,8 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
-def _world(world: Any, size: int) -> Any:
-    return world(size, zones=3, cloud=SimulatedCloud(boot=20, healthy_after=0, deregistration_delay=15))
+def _world(world: Any, size: int, zones: int = 3) -> Any:
+    return world(size, cloud=SimulatedCloud(boot=20, healthy_after=0, deregistration_delay=15, zones=zones))
 
 
 def _end(w: Any) -> Any:
@@ -101,3 +103,88 @@ def test_a_scale_out_between_the_kill_and_the_next_run_survives(world: Any, afte
             assert w.sizes[2] == 5, f"{number} {call.operation}: {w.sizes}"
         assert set(w.versions) == {"2"}
         assert w.watch.lowest_healthy >= 3
+
+
+def _completed(world: Any) -> Any:
+    """Rolled from version 1 to version 2, both by number."""
+    w = world(4, version="1", zones=3, cloud=SimulatedCloud(boot=20, healthy_after=0, deregistration_delay=15))
+    assert w.roll(template=Template("", "web", "2"), batch_size=2).state == "completed"
+    w.settle(300)
+    return w
+
+
+def _half_way(world: Any) -> Any:
+    """A roll of five that was killed when one was replaced and two were booting."""
+    w = _world(world, 5)
+    w.cloud.handle(
+        "autoscaling", "SuspendProcesses", {"AutoScalingGroupName": "web", "ScalingProcesses": ["ScheduledActions"]}
+    )
+    call = w.killed_at(16, after=True, owner="nobody", batch_size=2)
+    assert call is not None
+    assert TAG_JOURNAL in w.tags
+    return w
+
+
+def _bad_version(world: Any) -> Any:
+    """No instance that is launched from now on passes a health check."""
+    w = world(3, version="1", zones=3, cloud=SimulatedCloud(boot=20, healthy_after=0, deregistration_delay=15))
+    w.cloud.faults.add({"kind": "target", "outcome": "unhealthy", "times": None})
+    return w
+
+
+TO_2 = Template("", "web", "2")
+OTHERS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
+    "rolled_back": (_completed, {"state": "rolled_back", "batch_size": 2}),
+    "rolled_back of half a roll": (_half_way, {"state": "rolled_back"}),
+    "aborted": (_half_way, {"state": "aborted"}),
+    "taken up": (_half_way, {"batch_size": 2}),
+    "on_failure: rollback": (
+        _bad_version,
+        {"template": TO_2, "rollback": True, "max_failures": 0, "batch_timeout": 60.0},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_every_other_state_resumes_too(world: Any, name: str, after: bool) -> None:
+    prepare, options = OTHERS[name]
+    whole = prepare(world)
+    whole.forget_calls()
+    uninterrupted = whole.roll(owner="first", dead=["nobody"], **options)
+    expected, launched = _end(whole), len(whole.watch.launched)
+    for number in range(1, uninterrupted.api_calls.total() + 1):
+        w = prepare(world)
+        w.forget_calls()
+        call = w.killed_at(number, after=after, owner="first", dead=["nobody"], **options)
+        assert call is not None, f"there was no call {number}"
+        where = f"killed {'after' if after else 'before'} call {number}, {call.operation}"
+        left = TAG_JOURNAL in w.tags
+        w.cloud.sleep(7)
+        result = w.roll(owner="second", dead=["nobody", "first"], **options)
+        assert result.failed == (uninterrupted.failed and result.state == uninterrupted.state), (
+            f"{where}: {result.message}"
+        )
+        assert _end(w) == expected, where
+        assert len(set(w.watch.terminated)) == len(w.watch.terminated), where
+        assert w.watch.lowest_healthy >= w.size, where
+        if left:  # a new roll of a version that cannot work tries it once more
+            assert len(w.watch.launched) == launched, where
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_signal_at_any_call_leaves_the_group_as_found(world: Any, name: str) -> None:
+    size, options = CASES[name]
+    whole = _world(world, size, zones=1)
+    calls = whole.roll(**options).api_calls.total()
+    for number in range(1, calls + 1):
+        w = _world(world, size, zones=1)
+        result = w.roll(stopped=lambda w=w, k=number: "stopped by SIGINT" if len(w.cloud.log) >= k else "", **options)
+        where = f"signal at call {number}: {result.state}, {result.message}"
+        w.assert_as_found()
+        assert w.sizes == (size, size, size), where
+        assert result.state in ("completed", "advanced") or "SIGINT" in result.message, where
+        assert len(set(w.watch.terminated)) == len(w.watch.terminated), where
+        w.settle(300)
+        assert w.watch.lowest_healthy >= size - options.get("max_unavailable", 0), where
+        assert len(w.versions) == size, where
