@@ -67,7 +67,9 @@ options:
         type: str
         default: $Default
   batch_size:
-    description: How many instances are replaced together, as a number or as a share of the group such as V(25%).
+    description:
+      - How many instances are replaced together, as a number or as a share of the group such as V(25%).
+      - Where instances weigh differently, a number counts the largest ones.
     type: str
     default: "1"
   max_unavailable:
@@ -94,6 +96,7 @@ options:
     description:
       - Seconds without any progress after which new instances that are not proven count as failed.
       - When nothing could be launched, or nothing can be terminated, for so long, the roll fails.
+      - What lifecycle hooks and deregistration delays may take comes on top where an instance waits for them.
     type: float
     default: 900
   max_failures:
@@ -188,7 +191,9 @@ options:
     description: Age in seconds beyond which an instance is due. Needed by O(match=age).
     type: float
   instances:
-    description: Only these instances, by id. An id that is not in the group is no error, it may be replaced already.
+    description:
+      - Only these instances, by id.
+      - One that the group had and that is gone is no error, it may be replaced already. One that it never had is.
     type: list
     elements: str
     default: []
@@ -196,8 +201,10 @@ options:
     description:
       - What to do about instances in Standby.
       - V(ignore) leaves them alone, V(fail) refuses the roll.
+      - V(replace) terminates those that are due once all others are replaced. They are no part of the capacity, so
+        nobody takes their place.
     type: str
-    choices: [ignore, fail]
+    choices: [ignore, replace, fail]
     default: ignore
   protected:
     description:
@@ -328,12 +335,18 @@ plan:
     surge:
       description: By how much the desired capacity is raised for the roll.
       type: int
+    warm_pool:
+      description: Instances of the warm pool that are recycled first. Only with a warm pool that holds such.
+      type: list
+      elements: dict
     refusals:
       description: Sentences that say why the roll is refused, empty when it is not.
       type: list
       elements: str
 replaced:
-  description: Each old instance with the new one that took its place, and the seconds from launch to that.
+  description:
+    - Each old instance with the new one that took its place, and the seconds from launch to that.
+    - One in Standby served nobody and has no successor, C(new) is empty then.
   returned: always
   type: list
   elements: dict
@@ -354,7 +367,9 @@ api_calls:
   type: dict
   sample: {DescribeAutoScalingGroups: 21, TerminateInstanceInAutoScalingGroup: 3}
 lowest_in_service:
-  description: The least capacity that was seen in service and healthy everywhere. Null when there was nothing to watch.
+  description:
+    - The least capacity that was seen in service and healthy everywhere, of an idle run that of its only look.
+    - Null when the group could not be looked at.
   returned: always
   type: int
 seconds:
@@ -428,7 +443,7 @@ def main() -> None:
             "match": {"type": "str", "default": "template", "choices": ["template", "age", "all"]},
             "max_age": {"type": "float"},
             "instances": {"type": "list", "elements": "str", "default": []},
-            "standby": {"type": "str", "default": "ignore", "choices": ["ignore", "fail"]},
+            "standby": {"type": "str", "default": "ignore", "choices": ["ignore", "replace", "fail"]},
             "protected": {"type": "str", "default": "replace", "choices": ["replace", "skip", "fail"]},
             "raise_max_size": {"type": "bool", "default": True},
             "suspend_az_rebalance": {"type": "bool", "default": True},

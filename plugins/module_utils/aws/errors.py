@@ -56,7 +56,9 @@ BUSY = frozenset(
         "Unavailable",
     }
 )
+# The endpoint does not have the operation at all, as with emulations of AWS
 UNKNOWN_OPERATION = frozenset({"InvalidAction", "UnknownOperationException", "NotImplemented", "UnsupportedOperation"})
+_NO_SUCH_THING = (404, 405, 501)  # HTTP's words for the same
 
 _CONNECTION_CLASSES = frozenset(
     {
@@ -94,7 +96,12 @@ class AwsError(Exception):
     @property
     def busy(self) -> bool:
         """AWS says to try again."""
-        return self.code in BUSY or self.status >= 500
+        return (self.code in BUSY or self.status >= 500) and not self.not_offered
+
+    @property
+    def not_offered(self) -> bool:
+        """The endpoint does not know the operation, or what it knows of it is no answer of AWS's."""
+        return self.code in UNKNOWN_OPERATION or self.status in _NO_SUCH_THING
 
     @property
     def denied(self) -> bool:
@@ -103,6 +110,14 @@ class AwsError(Exception):
 
 class UnansweredError(AwsError):
     """The connection failed: whether the call was carried out is not known."""
+
+
+class UnreadableError(UnansweredError):
+    """What answered did not speak AWS's language: a proxy's page, or an emulation that failed at it."""
+
+    @property
+    def not_offered(self) -> bool:
+        return True
 
 
 def explain(exc: BaseException, *, service: str = "", operation: str = "", doing: str = "") -> AwsError:
@@ -128,6 +143,15 @@ def explain(exc: BaseException, *, service: str = "", operation: str = "", doing
         return AwsError(f"{prefix}no region is known: set the option region or AWS_REGION", operation=operation)
     if name == "ProfileNotFound":
         return AwsError(f"{prefix}{exc}: name one that ~/.aws/config has", operation=operation)
+    if name == "ResponseParserError":
+        reason = _one_line(exc)
+        return UnreadableError(
+            f"{prefix}the answer is not one of AWS's ({reason[:200]}): check endpoint_url or AWS_ENDPOINT_URL",
+            operation=operation,
+            text=reason,
+        )
+    if isinstance(exc, NotImplementedError):
+        return AwsError(f"{prefix}the endpoint does not have {what}", code="NotImplemented", operation=operation)
     if name in _CONNECTION_CLASSES or isinstance(exc, (ConnectionError, TimeoutError)):
         reason = _one_line(exc)
         return UnansweredError(

@@ -3,39 +3,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """AWS as a roll uses it: few calls, each counted and with a deadline, answers as values. Decides nothing.
 
-Clients are boto3's, or have their shape. A poll is one DescribeAutoScalingGroups and, when asked for, one
-DescribeTargetHealth a target group and one DescribeScalingActivities, whatever the size of the group.
+A poll is one DescribeAutoScalingGroups and, when asked for, one DescribeTargetHealth a target group and one
+DescribeScalingActivities, whatever the size of the group.
 """
 
 from __future__ import annotations
 
-import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import (
-    UNKNOWN_OPERATION,
-    AwsError,
-    UnansweredError,
-    explain,
-)
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, TAG_RECORD
+from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.caller import Caller
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
     Activity,
+    Delays,
     Group,
     Instance,
+    Refresh,
     RolloutError,
     Template,
 )
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.parse import Parser, template_spec, with_template
 
-_FIRST_DELAY = 1.0
-_LONGEST_DELAY = 20.0
-_BEFORE_FIRST_ANSWER = 3  # attempts to reach an endpoint that never answered yet
 _IDS_A_CALL = 200  # as many values as EC2 takes in one filter, and answers without paging
-_RUNNING_REFRESHES = frozenset({"Pending", "InProgress", "Cancelling", "Baking", "RollbackInProgress"})
+_PAGES = 50  # of an answer that comes in pages
+# How AWS says that an instance is on its way out or gone
+_GONE_CODES = frozenset({"ValidationError", "InvalidInstanceID.NotFound", "InvalidInstanceID", "InvalidInstance"})
+_GONE_WORDS = ("not found", "no managed instance", "does not exist", "terminating", "terminated")
 _INSTANCE_ID = re.compile(r"\bi-[0-9a-zA-Z]+\b")
 
 
@@ -45,14 +42,11 @@ class Machine:
 
     address: str  # private
     launched: float
+    state: str = ""
 
 
 class Cloud:
-    """One group's side of AWS.
-
-    ``client`` gives the client of a service. A call that AWS throttles or is too busy for is made again with jitter
-    for up to ``patience`` seconds; so is one that got no answer, if doing it twice does no harm.
-    """
+    """One group's side of AWS; for ``client``, ``patience`` and ``jitter`` see Caller."""
 
     def __init__(
         self,
@@ -61,23 +55,35 @@ class Cloud:
         clock: Callable[[], float],
         sleep: Callable[[float], None],
         patience: float = 900.0,
-        jitter: Callable[[], float] = random.random,
+        **options: Any,
     ) -> None:
-        self._client = client
-        self._clock = clock
-        self._sleep = sleep
-        self._jitter = jitter
-        self._answered = False
-        self._parsed: dict[str, tuple[Any, Instance]] = {}
-        self.patience = patience
-        self.calls: Counter[str] = Counter()
-        self.writes = 0
+        self._caller = Caller(client, clock=clock, sleep=sleep, patience=patience, **options)
+        self._parser = Parser()
+
+    @property
+    def calls(self) -> Counter[str]:
+        """How often each operation was called."""
+        return self._caller.calls
+
+    @property
+    def writes(self) -> int:
+        """How many calls changed something, or may have."""
+        return self._caller.writes
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds a call is tried again."""
+        return self._caller.patience
+
+    @patience.setter
+    def patience(self, seconds: float) -> None:
+        self._caller.patience = seconds
 
     # ---- looking ---------------------------------------------------------------------------------------------------
 
     def group(self, name: str) -> Group:
         """The group. Raises RolloutError when there is none of this name."""
-        answer = self._call(
+        answer = self._caller.read(
             "autoscaling",
             "DescribeAutoScalingGroups",
             f"describe the Auto Scaling group {name}",
@@ -86,70 +92,50 @@ class Cloud:
         groups = [group for group in answer.get("AutoScalingGroups", ()) if group["AutoScalingGroupName"] == name]
         if not groups:
             raise RolloutError(f"there is no Auto Scaling group {name}: check the option group, and the region")
-        return self._parse_group(groups[0])
+        return self._parser.group(groups[0])
 
-    def _parse_group(self, raw: Mapping[str, Any]) -> Group:
-        policy = raw.get("MixedInstancesPolicy") or {}
-        mixed = policy.get("LaunchTemplate") or {}
-        spec = raw.get("LaunchTemplate") or mixed.get("LaunchTemplateSpecification")
-        template = parse_template(spec)
-        if template is None and raw.get("LaunchConfigurationName"):
-            template = Template("", raw["LaunchConfigurationName"])
-        sources = raw.get("TrafficSources") or ()
-        by_type: dict[str, list[str]] = {}
-        for source in sources:
-            by_type.setdefault(source.get("Type") or "", []).append(source["Identifier"])
-        return Group(
-            name=raw["AutoScalingGroupName"],
-            min=raw["MinSize"],
-            max=raw["MaxSize"],
-            desired=raw["DesiredCapacity"],
-            template=template,
-            instances=tuple(self._parse_instance(item) for item in raw.get("Instances") or ()),
-            zones=tuple(raw.get("AvailabilityZones") or ()),
-            suspended={
-                item["ProcessName"]: item.get("SuspensionReason") or "no reason given"
-                for item in raw.get("SuspendedProcesses") or ()
-            },
-            target_groups=tuple(dict.fromkeys([*(raw.get("TargetGroupARNs") or ()), *by_type.get("elbv2", ())])),
-            balancers=tuple(dict.fromkeys([*(raw.get("LoadBalancerNames") or ()), *by_type.get("elb", ())])),
-            lattice=tuple(by_type.get("vpc-lattice", ())),
-            tags={
-                tag["Key"]: tag.get("Value") or ""
-                for tag in raw.get("Tags") or ()
-                if tag["Key"] in (TAG_JOURNAL, TAG_RECORD)
-            },
-            status=raw.get("Status") or "",
-            mixed=policy if mixed else {},
-            overrides={
-                item["InstanceType"]: parse_template(item.get("LaunchTemplateSpecification"))
-                for item in mixed.get("Overrides") or ()
-                if item.get("InstanceType")
-            },
-            warm_pool=bool(raw.get("WarmPoolConfiguration")),
-        )
+    def warm_instances(self, name: str) -> tuple[Instance, ...]:
+        """The instances of the group's warm pool."""
+        found: list[Instance] = []
+        more: dict[str, Any] = {}
+        for dummy in range(_PAGES):
+            answer = self._caller.look(
+                "autoscaling",
+                "DescribeWarmPool",
+                f"look into the warm pool of the group {name}",
+                AutoScalingGroupName=name,
+                **more,
+            )
+            found.extend(self._parser.instance(item) for item in answer.get("Instances") or ())
+            if not answer.get("NextToken"):
+                break
+            more = {"NextToken": answer["NextToken"]}
+        return tuple(found)
 
-    def _parse_instance(self, raw: Mapping[str, Any]) -> Instance:
-        """Most instances look as they did at the last poll; then the same value is given out again."""
-        name = raw["InstanceId"]
-        known = self._parsed.get(name)
-        if known is not None and known[0] == raw:
-            return known[1]
-        template = parse_template(raw.get("LaunchTemplate"))
-        if template is None and raw.get("LaunchConfigurationName"):
-            template = Template("", raw["LaunchConfigurationName"])
-        instance = Instance(
-            id=name,
-            zone=raw.get("AvailabilityZone") or "",
-            state=raw["LifecycleState"],
-            healthy=str(raw.get("HealthStatus") or "").lower() == "healthy",
-            template=template,
-            type=raw.get("InstanceType") or "",
-            protected=bool(raw.get("ProtectedFromScaleIn")),
-            weight=int(raw.get("WeightedCapacity") or 1),
+    def delays(self, group: Group) -> Delays:
+        """How long lifecycle hooks and load balancers may hold an instance of the group up."""
+        answer = self._caller.look(
+            "autoscaling",
+            "DescribeLifecycleHooks",
+            f"read the lifecycle hooks of the group {group.name}",
+            AutoScalingGroupName=group.name,
         )
-        self._parsed[name] = (raw, instance)
-        return instance
+        hooks = {"LAUNCHING": 0.0, "TERMINATING": 0.0}
+        for hook in answer.get("LifecycleHooks") or ():
+            kind = str(hook.get("LifecycleTransition") or "").rpartition("_")[2]
+            hooks[kind] = max(hooks.get(kind, 0.0), float(hook.get("HeartbeatTimeout") or 3600))
+        drain = 0.0
+        for arn in group.target_groups:
+            answer = self._caller.look(
+                "elbv2",
+                "DescribeTargetGroupAttributes",
+                f"read the deregistration delay of the target group {_label(arn)}",
+                TargetGroupArn=arn,
+            )
+            for item in answer.get("Attributes") or ():
+                if item.get("Key") == "deregistration_delay.timeout_seconds":
+                    drain = max(drain, float(item.get("Value") or 0))
+        return Delays(hooks["LAUNCHING"], hooks["TERMINATING"] + drain)
 
     def health(self, group: Group) -> tuple[dict[str, str], tuple[str, ...]]:
         """Why each instance is not healthy everywhere ("" it is), and the target groups that no balancer uses.
@@ -159,32 +145,36 @@ class Cloud:
         places: list[dict[str, str]] = []
         idle = []
         for arn in group.target_groups:
-            label = arn.rpartition("targetgroup/")[2].partition("/")[0] or arn
-            answer = self._call(
+            label = _label(arn)
+            targets = self._caller.read(
                 "elbv2",
                 "DescribeTargetHealth",
                 f"read the health of the target group {label}",
                 TargetGroupArn=arn,
-            )
+            ).get("TargetHealthDescriptions")
             place: dict[str, str] = {}
             unused = 0
-            for item in answer.get("TargetHealthDescriptions") or ():
+            for item in targets or ():
                 health = item.get("TargetHealth") or {}
-                state = health.get("State") or "unknown"
-                words = ": ".join(filter(None, (health.get("Reason"), health.get("Description"))))
+                state, name = health.get("State") or "unknown", item["Target"]["Id"]
+                if state == "healthy":
+                    place.setdefault(name, "")
+                    continue
                 unused += health.get("Reason") == "Target.NotInUse"
-                why = (
-                    ""
-                    if state == "healthy"
-                    else f"target group {label} reports {state}{f' ({words})' if words else ''}"
+                # Registered on several ports: all of them must be healthy.
+                place[name] = place.get(name) or _target_words(
+                    label, state, health.get("Reason"), health.get("Description")
                 )
-                name = item["Target"]["Id"]
-                place[name] = place.get(name) or why  # registered on several ports: all of them must be healthy
-            if place and unused >= len(place):
+            if place and unused >= len(targets):
                 idle.append(label)
             places.append(place)
+        for arn in group.lattice:
+            place = self._lattice_health(arn)
+            if place and all(" UNUSED" in why for why in place.values()):
+                idle.append(_label(arn))
+            places.append(place)
         for balancer in group.balancers:
-            answer = self._call(
+            answer = self._caller.read(
                 "elb",
                 "DescribeInstanceHealth",
                 f"read the health of the load balancer {balancer}",
@@ -200,13 +190,35 @@ class Cloud:
             )
         if not places:
             return {instance.id: "" for instance in group.instances}, ()
+        if len(places) == 1:
+            return places[0], tuple(idle)
         everywhere = set(places[0]).intersection(*places[1:])
         merged = {name: next((place[name] for place in places if place[name]), "") for name in everywhere}
         return merged, tuple(idle)
 
+    def _lattice_health(self, arn: str) -> dict[str, str]:
+        """A VPC Lattice target group's verdicts."""
+        place: dict[str, str] = {}
+        more: dict[str, Any] = {}
+        for dummy in range(_PAGES):
+            answer = self._caller.read(
+                "vpc-lattice",
+                "ListTargets",
+                f"read the health of the VPC Lattice target group {_label(arn)}",
+                targetGroupIdentifier=arn,
+                **more,
+            )
+            for item in answer.get("items") or ():
+                why = _target_words(_label(arn), item.get("status") or "unknown", item.get("reasonCode"))
+                place[item["id"]] = place.get(item["id"]) or why
+            if not answer.get("nextToken"):
+                break
+            more = {"nextToken": answer["nextToken"]}
+        return place
+
     def activities(self, name: str) -> tuple[Activity, ...]:
         """Recent scaling activities that tell why an instance was not launched or left."""
-        answer = self._call(
+        answer = self._caller.look(
             "autoscaling",
             "DescribeScalingActivities",
             f"read the scaling activities of the group {name}",
@@ -225,31 +237,34 @@ class Cloud:
             found.append(Activity(item["ActivityId"], message, named.group() if named else "", launch))
         return tuple(sorted(found, key=lambda activity: not activity.launch))
 
-    def running_refresh(self, name: str) -> str:
-        """The id of an instance refresh that is under way, "" for none."""
-        try:
-            answer = self._call(
-                "autoscaling",
-                "DescribeInstanceRefreshes",
-                f"look for an instance refresh of the group {name}",
-                AutoScalingGroupName=name,
-                MaxRecords=10,
+    def refreshes(self, name: str, refresh_id: str = "") -> tuple[Refresh, ...]:
+        """The group's instance refreshes, newest first, or one of them; none where the endpoint does not have any."""
+        which: dict[str, Any] = {"InstanceRefreshIds": [refresh_id]} if refresh_id else {"MaxRecords": 10}
+        answer = self._caller.look(
+            "autoscaling",
+            "DescribeInstanceRefreshes",
+            f"look for an instance refresh of the group {name}",
+            AutoScalingGroupName=name,
+            **which,
+        )
+        return tuple(
+            Refresh(
+                id=str(item["InstanceRefreshId"]),
+                status=str(item.get("Status") or ""),
+                reason=" ".join(str(item.get("StatusReason") or "").split()),
+                started=item["StartTime"].timestamp() if item.get("StartTime") else 0.0,
+                percent=int(item.get("PercentageComplete") or 0),
+                left=int(item.get("InstancesToUpdate") or 0),
             )
-        except AwsError as exc:
-            if exc.code in UNKNOWN_OPERATION or exc.status in (404, 405, 501):
-                return ""  # an endpoint without instance refreshes has none under way
-            raise
-        for item in answer.get("InstanceRefreshes") or ():
-            if item.get("Status") in _RUNNING_REFRESHES:
-                return str(item["InstanceRefreshId"])
-        return ""
+            for item in answer.get("InstanceRefreshes") or ()
+        )
 
     def resolve(self, template: Template) -> Template:
         """The launch template with its id, name and version number. Raises AwsError when there is none such."""
         by: dict[str, Any] = {"LaunchTemplateId": template.id} if template.id else {"LaunchTemplateName": template.name}
         label = f"launch template {template.id or template.name}"
         try:
-            answer = self._call(
+            answer = self._caller.read(
                 "ec2",
                 "DescribeLaunchTemplateVersions",
                 f"read version {template.version} of the {label}",
@@ -257,7 +272,7 @@ class Cloud:
                 **by,
             )
         except AwsError as exc:
-            if exc.code not in UNKNOWN_OPERATION and exc.status not in (404, 405, 501):
+            if not exc.not_offered:
                 raise
             return self._resolve_without_versions(template, label)
         versions = answer.get("LaunchTemplateVersions") or ()
@@ -271,7 +286,7 @@ class Cloud:
         by: dict[str, Any] = (
             {"LaunchTemplateIds": [template.id]} if template.id else {"LaunchTemplateNames": [template.name]}
         )
-        answer = self._call("ec2", "DescribeLaunchTemplates", f"read the {label}", **by)
+        answer = self._caller.read("ec2", "DescribeLaunchTemplates", f"read the {label}", **by)
         found = answer["LaunchTemplates"][0]
         numbers = {"$Latest": found["LatestVersionNumber"], "$Default": found["DefaultVersionNumber"]}
         version = str(numbers.get(template.version, template.version))
@@ -295,29 +310,35 @@ class Cloud:
                     launched = item.get("LaunchTime")
                     if item["InstanceId"] in some:
                         found[item["InstanceId"]] = Machine(
-                            item.get("PrivateIpAddress") or "", launched.timestamp() if launched else 0.0
+                            item.get("PrivateIpAddress") or "",
+                            launched.timestamp() if launched else 0.0,
+                            str((item.get("State") or {}).get("Name") or ""),
                         )
         return found
 
     def _instances(self, **params: Any) -> Any:
-        return self._call("ec2", "DescribeInstances", "look up the addresses of instances", **params)
+        return self._caller.read("ec2", "DescribeInstances", "look up the addresses of instances", **params)
 
     # ---- acting ----------------------------------------------------------------------------------------------------
 
     def tag(self, name: str, tags: Mapping[str, str]) -> None:
         """Write tags of the group that its instances do not get."""
-        self._write(
+        self._caller.write(
+            "autoscaling",
             "CreateOrUpdateTags",
             f"write the journal into the tags of the group {name}",
             Tags=[_tag(name, key) | {"Value": value, "PropagateAtLaunch": False} for key, value in tags.items()],
         )
 
     def untag(self, name: str, key: str) -> None:
-        self._write("DeleteTags", f"delete the tag {key} of the group {name}", Tags=[_tag(name, key)])
+        self._caller.write(
+            "autoscaling", "DeleteTags", f"delete the tag {key} of the group {name}", Tags=[_tag(name, key)]
+        )
 
     def suspend(self, name: str, processes: Iterable[str]) -> None:
         names = list(processes)
-        self._write(
+        self._caller.write(
+            "autoscaling",
             "SuspendProcesses",
             f"suspend {', '.join(names)} of the group {name}",
             AutoScalingGroupName=name,
@@ -326,7 +347,8 @@ class Cloud:
 
     def resume(self, name: str, processes: Iterable[str]) -> None:
         names = list(processes)
-        self._write(
+        self._caller.write(
+            "autoscaling",
             "ResumeProcesses",
             f"resume {', '.join(names)} of the group {name}",
             AutoScalingGroupName=name,
@@ -341,20 +363,27 @@ class Cloud:
         max_size: int | None = None,
         template: Template | None = None,
         mixed: Mapping[str, Any] | None = None,
+        versions: Mapping[str, str] | None = None,
     ) -> None:
-        """Write what is given, all in one call; ``mixed`` is the policy that is to launch ``template``, if any."""
+        """Write what is given, all in one call.
+
+        ``mixed`` is the policy that is to launch ``template``, if any, and ``versions`` those of its overrides that
+        change, by instance type.
+        """
         given: dict[str, Any] = {}
         if desired is not None:
             given["DesiredCapacity"] = desired
         if max_size is not None:
             given["MaxSize"] = max_size
         if template is not None and mixed:
-            given["MixedInstancesPolicy"] = _with_template(mixed, template)
+            given["MixedInstancesPolicy"] = with_template(mixed, template, versions)
         elif template is not None and template.id:
-            given["LaunchTemplate"] = {"LaunchTemplateId": template.id, "Version": template.version}
+            given["LaunchTemplate"] = template_spec(template)
         elif template is not None:
             given["LaunchConfigurationName"] = template.name
-        self._write("UpdateAutoScalingGroup", f"update the group {name}", AutoScalingGroupName=name, **given)
+        self._caller.write(
+            "autoscaling", "UpdateAutoScalingGroup", f"update the group {name}", AutoScalingGroupName=name, **given
+        )
 
     def terminate(self, instance_id: str, *, shrink: bool) -> bool:
         """Terminate; ``shrink`` takes the desired capacity along. False: it was on its way out or gone already.
@@ -362,7 +391,8 @@ class Cloud:
         Raises UnansweredError when it is not known whether AWS did it.
         """
         try:
-            self._write(
+            self._caller.write(
+                "autoscaling",
                 "TerminateInstanceInAutoScalingGroup",
                 f"terminate {instance_id}",
                 twice=False,
@@ -371,71 +401,62 @@ class Cloud:
             )
         except AwsError as exc:
             text = exc.text.lower()
-            gone = ("not found", "no managed instance", "terminating", "terminated")
-            if exc.code == "ValidationError" and "min size" not in text and any(words in text for words in gone):
+            if exc.code in _GONE_CODES and "min size" not in text and any(words in text for words in _GONE_WORDS):
                 return False
             raise
         return True
 
-    # ---- calls -----------------------------------------------------------------------------------------------------
+    def start_refresh(self, name: str, preferences: Mapping[str, Any], desired: Mapping[str, Any] | None) -> str:
+        """Start an instance refresh; its id. Raises UnansweredError when it is not known whether AWS did it."""
+        answer = self._caller.write(
+            "autoscaling",
+            "StartInstanceRefresh",
+            f"start an instance refresh of the group {name}",
+            twice=False,
+            AutoScalingGroupName=name,
+            Strategy="Rolling",
+            Preferences=dict(preferences),
+            **({"DesiredConfiguration": dict(desired)} if desired else {}),
+        )
+        return str(answer["InstanceRefreshId"])
 
-    def _write(self, operation: str, doing: str, *, twice: bool = True, **params: Any) -> Any:
-        self.writes += 1
-        return self._call("autoscaling", operation, doing, twice=twice, **params)
+    def cancel_refresh(self, name: str) -> bool:
+        """Cancel the refresh that is under way; False: there is none any more."""
+        return self._end_refresh("CancelInstanceRefresh", f"cancel the instance refresh of the group {name}", name)
 
-    def _call(self, service: str, operation: str, doing: str, *, twice: bool = True, **params: Any) -> Any:
-        """One operation, tried again where that may help. ``twice``: doing it two times does no harm."""
-        method = getattr(self._client(service), _snake(operation))
-        started = self._clock()
-        attempt = 0
-        while True:
-            attempt += 1
-            self.calls[operation] += 1
-            try:
-                answer = method(**params)
-            except Exception as exc:
-                error = explain(exc, service=service, operation=operation, doing=doing)
-                again = error.throttled or error.busy
-                if isinstance(error, UnansweredError):
-                    again = twice and (self._answered or attempt < _BEFORE_FIRST_ANSWER)
-                if not again or self._clock() - started >= self.patience:
-                    raise error from exc
-                longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(attempt - 1, 10))
-                self._sleep(longest * (0.5 + 0.5 * self._jitter()))
-            else:
-                self._answered = True
-                return answer
+    def roll_back_refresh(self, name: str) -> bool:
+        """Have AWS roll the refresh back that is under way; False: there is none any more."""
+        return self._end_refresh("RollbackInstanceRefresh", f"roll the instance refresh of the group {name} back", name)
 
+    def _end_refresh(self, operation: str, doing: str, name: str) -> bool:
+        try:
+            self._caller.write("autoscaling", operation, doing, AutoScalingGroupName=name)
+        except AwsError as exc:
+            if exc.code in ("ActiveInstanceRefreshNotFound", "ActiveInstanceRefreshNotFoundFault"):
+                return False
+            raise
+        return True
 
-def parse_template(spec: Mapping[str, Any] | None) -> Template | None:
-    """A LaunchTemplateSpecification as a value; None for none. AWS's default version is $Default."""
-    if not spec:
-        return None
-    return Template(
-        spec.get("LaunchTemplateId") or "",
-        spec.get("LaunchTemplateName") or "",
-        str(spec.get("Version") or "$Default"),
-    )
+    def recycle(self, ids: Iterable[str]) -> None:
+        """Terminate instances of a warm pool; Auto Scaling does that for none but those in the group."""
+        names = sorted(ids)
+        self._caller.write(
+            "ec2", "TerminateInstances", f"terminate {', '.join(names)} of the warm pool", InstanceIds=names
+        )
 
 
-def _with_template(policy: Mapping[str, Any], template: Template) -> dict[str, Any]:
-    """A mixed instances policy as it was described, with another version; AWS takes ids or names, not both."""
-    launch = dict(policy["LaunchTemplate"])
-    launch["LaunchTemplateSpecification"] = {"LaunchTemplateId": template.id, "Version": template.version}
-    overrides = []
-    for item in launch.get("Overrides") or ():
-        own = dict(item)
-        if spec := parse_template(own.get("LaunchTemplateSpecification")):
-            own["LaunchTemplateSpecification"] = {"LaunchTemplateId": spec.id, "Version": spec.version}
-        overrides.append(own)
-    if overrides:
-        launch["Overrides"] = overrides
-    return {**policy, "LaunchTemplate": launch}
+def _label(arn: str) -> str:
+    """A target group's name, out of its ARN."""
+    return arn.rpartition("targetgroup/")[2].partition("/")[0] or arn
+
+
+def _target_words(label: str, state: str, *reasons: str | None) -> str:
+    """Why a target is not healthy; "" when it is."""
+    if state.lower() == "healthy":
+        return ""
+    words = ": ".join(filter(None, reasons))
+    return f"target group {label} reports {state}{f' ({words})' if words else ''}"
 
 
 def _tag(group: str, key: str) -> dict[str, Any]:
     return {"ResourceId": group, "ResourceType": "auto-scaling-group", "Key": key}
-
-
-def _snake(operation: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()

@@ -18,7 +18,8 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.interrupt imp
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import RolloutError
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.options import parse_policy, parse_request
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.owner import Owner
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.runner import Result, Roll
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.result import Result
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.runner import Roll
 
 
 def run(params: Mapping[str, Any], check_mode: bool) -> Result:

@@ -26,6 +26,7 @@ TAG_JOURNAL = "boring:rollout"
 TAG_RECORD = "boring:rollout-record"
 TAG_LIMIT = 256
 _OWNER_LIMIT = 80
+_FLOATING = {version[1]: version for version in FLOATING_VERSIONS}  # by their first letter
 
 
 def encode(journal: Journal) -> str:
@@ -36,6 +37,7 @@ def encode(journal: Journal) -> str:
         "start": str(int(journal.started)),
         "to": encode_template(journal.target.template),
         "spec": journal.spec.removeprefix("$"),
+        "pins": ",".join(f"{place}{version[1]}" for place, version in journal.pins),
         "surge": str(journal.surge),
         "pending": str(journal.pending),
         "desired": str(journal.desired),
@@ -45,6 +47,8 @@ def encode(journal: Journal) -> str:
         "stop": "/".join(journal.suspended),
         "failed": str(journal.failed),
         "back": "1" if journal.back else "",
+        "held": "1" if journal.held else "",
+        "refresh": journal.refresh,
     }
     value = " ".join(f"{key}={text}" for key, text in fields.items() if text not in ("", "0"))
     if len(value) > TAG_LIMIT:
@@ -62,6 +66,7 @@ def decode(value: str) -> Journal:
             started=float(fields["start"]),
             target=Target(decode_template(fields["to"])),
             spec=f"${fields['spec']}" if fields.get("spec") else "",
+            pins=tuple((int(pin[:-1]), _FLOATING[pin[-1]]) for pin in fields.get("pins", "").split(",") if pin),
             surge=int(fields.get("surge", 0)),
             pending=int(fields.get("pending", 0)),
             desired=int(fields.get("desired", 0)),
@@ -71,6 +76,8 @@ def decode(value: str) -> Journal:
             suspended=tuple(filter(None, fields.get("stop", "").split("/"))),
             failed=int(fields.get("failed", 0)),
             back=fields.get("back") == "1",
+            held=fields.get("held") == "1",
+            refresh=fields.get("refresh", ""),
         )
     except (KeyError, ValueError) as exc:
         raise RolloutError(
@@ -133,8 +140,10 @@ def settle(journal: Journal, group: Group, old_now: int) -> Journal:
         low, high = min(surge, pending), max(surge, pending)
         extra = group.desired - journal.desired
         if pending > surge:
-            if extra not in (surge, pending):
-                extra = surge if journal.headroom and group.max == journal.max_size else pending
+            ended = max(0, journal.old - old_now) if journal.held else 0
+            left = max(surge, pending - ended)
+            if extra != left and extra not in (surge, pending):
+                extra = surge if journal.headroom and group.max == journal.max_size else left
         elif not low <= extra <= high:
             extra = max(low, min(high, surge - (journal.old - old_now)))
         surge = extra

@@ -24,6 +24,7 @@ STANDBY = "Standby"
 # Of AWS's words for a version the two that move
 FLOATING_VERSIONS = ("$Latest", "$Default")
 AZ_REBALANCE = "AZRebalance"
+NEW_REFRESH = "new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,12 @@ class Instance:
 
     @property
     def leaving(self) -> bool:
-        return self.state.startswith("Terminat")
+        return "Terminat" in self.state  # in a warm pool it is Warmed:Terminating
+
+    @property
+    def left(self) -> bool:
+        """Whether Auto Scaling is done with it; one that it retains is for people to look into."""
+        return self.state in ("Terminated", "Terminating:Retained")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,21 @@ class Group:
     status: str = ""  # set while the group is being deleted
     mixed: Mapping[str, Any] = field(default_factory=dict)  # its MixedInstancesPolicy, {} for none
     overrides: Mapping[str, Template | None] = field(default_factory=dict)  # of it, by instance type
+    any_type: bool = False  # it chooses types by what they have, so that they cannot be named
+    weight: int = 1  # the largest of its instance types
+    health_types: frozenset[str] = frozenset()  # HealthCheckType
     warm_pool: bool = False
+    reuses_warm: bool = False  # scaling in puts instances into the warm pool
+
+    @property
+    def balanced(self) -> bool:
+        """Whether it is attached to anything that tells of health."""
+        return bool(self.target_groups or self.balancers or self.lattice)
+
+    @property
+    def largest(self) -> int:
+        """The units of its largest instance."""
+        return max(self.weight, max((instance.weight for instance in self.instances), default=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +173,22 @@ class Activity:
 
 
 @dataclass(frozen=True, slots=True)
+class Refresh:
+    """An instance refresh, AWS's own roll."""
+
+    id: str
+    status: str
+    reason: str = ""  # StatusReason
+    started: float = 0.0
+    percent: int = 0
+    left: int = 0  # InstancesToUpdate
+
+    @property
+    def running(self) -> bool:
+        return self.status in ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress")
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """Everything that one poll told.
 
@@ -168,6 +204,7 @@ class Observation:
     activities: tuple[Activity, ...] = ()
     born: Mapping[str, float] = field(default_factory=dict)
     idle: tuple[str, ...] = ()  # target groups that no load balancer uses
+    warm: tuple[Instance, ...] | None = None  # the warm pool's; None when this poll did not ask
 
     def verdict(self, instance: Instance) -> str:
         """Why the instance is not healthy everywhere; "" when it is. Only for observations that asked."""
@@ -179,7 +216,7 @@ class Observation:
             reason = self.health.get(instance.id, "it is not registered with the group's load balancer")
             if reason:
                 return reason
-        elif self.health is not None and (self.group.target_groups or self.group.balancers):
+        elif self.health is not None and self.group.balanced:
             return "it is not registered with the group's load balancer"
         return self.checks.get(instance.id, "")
 
@@ -239,6 +276,7 @@ class Policy:
     checked: bool = False  # there are health checks of ours
     drained: bool = False  # instances are told before they leave
     rollback: bool = False  # a failed roll is rolled back
+    refreshes: bool = False  # AWS rolls it
 
     @property
     def longest_poll(self) -> float:
@@ -288,6 +326,14 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Delays:
+    """For how long others may hold an instance up, in seconds: hooks at launch; hooks and deregistration at the end."""
+
+    launch: float = 0.0
+    terminate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What a run knows beyond the tag on the group; a killed run loses it and finds it again by looking."""
 
@@ -320,6 +366,7 @@ class Memory:
     reason: str = ""
     cause: str = ""  # why a failed roll is being rolled back
     forgiven: int = 0  # failures from before that
+    serving: int = 0  # the capacity in service and healthy everywhere, as far as the last look told
     lowest: int | None = None
     # what AWS says of launches
     activities: frozenset[str] = frozenset()  # failed ones that are known
@@ -333,6 +380,12 @@ class Memory:
     suspended: bool = False
     restored: bool = False
     resumed: bool = False
+    recycled: bool = False  # the warm pool holds nothing that is due any more
+    # who is there
+    listed: frozenset[str] = frozenset()  # all that were ever listed
+    shown: bool = False  # the last look showed the group with the template that is rolled out
+    # for how long others may hold an instance up; None: not asked
+    delays: Delays | None = None
     # when an answer is due
     triggered_at: float = 0.0  # launches were last set off
     unready: float = 0.0  # the age at which they were last seen not ready
@@ -355,6 +408,7 @@ class Journal:
     started: float
     target: Target
     spec: str = ""  # the floating version that the group had, or is to have, in place of the pinned number
+    pins: tuple[tuple[int, str], ...] = ()  # the same of a mixed instances policy's overrides, by their place in it
     surge: int = 0
     pending: int = 0
     desired: int = 0  # the user's
@@ -364,7 +418,18 @@ class Journal:
     suspended: tuple[str, ...] = ()
     failed: int = 0
     back: bool = False  # this is a roll back
+    held: bool = False  # each batch takes back at its end what it raised
+    refresh: str = ""  # the instance refresh that does it, NEW_REFRESH before its id is known; "" done in batches
     memory: Memory = field(default_factory=Memory, compare=False)
+
+    def floats(self, group: Group) -> dict[str, str]:
+        """The floating versions that overrides of the group had, by instance type."""
+        types = list(group.overrides)
+        return {types[place]: version for place, version in self.pins if place < len(types)}
+
+    def owns(self, refresh: Refresh) -> bool:
+        """Whether this instance refresh is ours."""
+        return refresh.id == self.refresh or (self.refresh == NEW_REFRESH and refresh.started >= self.started - 1)
 
 
 # ---- steps: what next_step may ask for -----------------------------------------------------------------------------
@@ -391,11 +456,15 @@ class Suspend:
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """An old instance to terminate; ``shrink``: the desired capacity goes down with it."""
+    """An old instance to terminate; ``shrink``: the desired capacity goes down with it.
+
+    ``apart``: it is in Standby and no part of the capacity, so nobody takes its place.
+    """
 
     instance: Instance
     successor: str = ""
     shrink: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,6 +504,18 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Recycle:
+    """Terminate instances of the warm pool, which fills up again from what the group launches."""
+
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AskDelays:
+    """Find out for how long lifecycle hooks and load balancers may hold instances up."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drop:
     """Terminate new instances: surplus (``resize`` given), or failed ones for which AWS is to launch others."""
 
@@ -453,10 +534,11 @@ class Shrink:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Put back MaxSize (None: as it is) and the floating version ("": as it is)."""
+    """Put back MaxSize (None: as it is) and the floating versions ("" and {}: as they are)."""
 
     max_size: int | None
     spec: str = ""
+    floats: Mapping[str, str] = field(default_factory=dict)  # of overrides, by instance type
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,6 +567,21 @@ class Finish:
 
 
 # pylint: disable-next=unsupported-binary-operation
-Step = Wait | Beat | Suspend | Drain | Turn | Drop | Shrink | Restore | Resume | Forget | Halt | Finish
+Step = (
+    Wait
+    | Beat
+    | Suspend
+    | Drain
+    | Turn
+    | Recycle
+    | AskDelays
+    | Drop
+    | Shrink
+    | Restore
+    | Resume
+    | Forget
+    | Halt
+    | Finish
+)
 
 Event = dict[str, Any]

@@ -24,7 +24,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     Turn,
     Wait,
 )
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Plan, roles, units
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Plan, roles
 
 # In the order in which an instance goes through them
 PHASES = ("booting", "warming", "serving", "draining", "terminating", "gone")
@@ -37,6 +37,7 @@ class Narrator:
         self._emit = emit
         self._clock = clock
         self._group = group
+        self._told: dict[str, Instance] = {}
         self._phases: dict[str, str] = {}
         self._roles: dict[str, str] = {}
         self._since: dict[str, float] = {}
@@ -69,13 +70,16 @@ class Narrator:
     def looked(self, seen: Observation, before: Journal, after: Journal, policy: Policy) -> None:
         """What an observation shows that was not known."""
         parts = roles(seen, after, policy)
-        fresh = {instance.id for instance in parts.fresh}
-        old = {instance.id for instance in parts.old}
-        first = not self._phases
         memory = after.memory
-        listed = set()
-        for instance in seen.group.instances:
-            listed.add(instance.id)
+        first = not self._phases
+        # Most are as they were: the same value, and in none of the roll's hands.
+        restless = {*before.memory.coming, *memory.coming, *memory.leaving}
+        changed = [i for i in seen.group.instances if self._told.get(i.id) is not i or i.id in restless]
+        if changed:
+            fresh = {instance.id for instance in parts.fresh}
+            old = {instance.id for instance in parts.old}
+        for instance in changed:
+            self._told[instance.id] = instance
             role = (
                 "new" if instance.id in fresh else "old" if instance.id in old else self._roles.get(instance.id, "kept")
             )
@@ -83,7 +87,9 @@ class Narrator:
             if role == "new" and instance.id in memory.began:
                 self._since.setdefault(instance.id, memory.began[instance.id])
             self._moved(instance, role, phase, memory.verdicts.get(instance.id, ""), quiet=first)
-        for name in [name for name, phase in self._phases.items() if name not in listed and phase != "gone"]:
+        listed = {instance.id for instance in seen.group.instances}
+        for name in [name for name in self._told if name not in listed]:
+            del self._told[name]
             self._phases[name] = "gone"
             self._tell("instance", f"{name} is gone", instance_id=name, phase="gone", role=self._roles.get(name, ""))
         for failure in memory.failures[self._failures :]:
@@ -92,8 +98,7 @@ class Narrator:
         if memory.shortage and memory.shortage != before.memory.shortage:
             self._tell("note", f"AWS could not launch yet: {memory.shortage}")
         if seen.health is not None:
-            present = (*parts.old, *parts.fresh, *parts.kept)
-            capacity = (units(i for i in present if not seen.verdict(i)), after.desired)
+            capacity = (memory.serving, after.desired)
             if capacity != self._capacity:
                 self._capacity = capacity
                 self._tell("capacity", serving=capacity[0], desired=capacity[1])

@@ -17,7 +17,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     RolloutError,
     Template,
 )
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.runner import Request
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.result import Request
 
 _AT_LEAST = {
     "canary": 0,

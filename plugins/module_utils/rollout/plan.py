@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
     STANDBY,
+    Group,
     Instance,
     Journal,
     Match,
@@ -49,6 +51,9 @@ class Roles:
     old: tuple[Instance, ...]  # due
     fresh: tuple[Instance, ...]  # launched from what the group is to run
     kept: tuple[Instance, ...]  # neither: excluded by an option, or not due by age
+    apart: tuple[Instance, ...] = ()  # due, but in Standby: no part of the capacity
+    old_units: int = 0
+    all_units: int = 0  # of old, fresh and kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,11 @@ class Plan:
     during: Sizes
     surge: int
     refusals: tuple[str, ...]
+    warm: tuple[Due, ...] = ()  # of the warm pool, which are recycled first
 
     @property
     def due(self) -> int:
-        return sum(len(batch) for batch in self.batches)
+        return sum(len(batch) for batch in self.batches) + len(self.warm)
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -75,6 +81,7 @@ class Plan:
             },
             "surge": self.surge,
             "refusals": list(self.refusals),
+            **({"warm_pool": [due.as_dict() for due in self.warm]} if self.warm else {}),
         }
 
 
@@ -82,11 +89,14 @@ def why_due(
     instance: Instance, target: Target, policy: Policy, started: float, born: Mapping[str, float]
 ) -> tuple[str, ...]:
     """Why an instance is to be replaced; () when it is not."""
+    return _why(instance, target.misfit(instance), policy, started, born)
+
+
+def _why(instance: Instance, misfit: str, policy: Policy, started: float, born: Mapping[str, float]) -> tuple[str, ...]:
     if policy.instances and instance.id not in policy.instances:
         return ()
     if instance.protected and policy.protected == "skip":
         return ()
-    misfit = target.misfit(instance)
     if policy.match is Match.TEMPLATE:
         return (misfit,) if misfit else ()
     launched = born.get(instance.id)
@@ -100,29 +110,62 @@ def why_due(
     return (f"is {int(age)} s old, more than {int(policy.max_age)} s",)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    key: tuple[object, ...]
+    started: float
+    roles: Roles
+
+
+_last: list[_Sorted] = []  # the latest observation, which is asked about from many sides: values never change
+
+
 def roles(seen: Observation, journal: Journal, policy: Policy) -> Roles:
     """Sort the instances that count towards the group's capacity, less those that were told to terminate."""
+    key = (seen.group.instances, seen.born, journal.target, journal.memory.gone, policy)
+    if _last and _last[0].started == journal.started and all(map(operator.is_, key, _last[0].key)):
+        return _last[0].roles
+    found = _roles(seen, journal, policy)
+    _last[:] = [_Sorted(key, journal.started, found)]
+    return found
+
+
+def _roles(seen: Observation, journal: Journal, policy: Policy) -> Roles:
     old: list[Instance] = []
     fresh: list[Instance] = []
     kept: list[Instance] = []
+    apart: list[Instance] = []
     gone = journal.memory.gone
     target = journal.target
+    misfits: dict[tuple[int, str], str] = {}  # few kinds of instances, however many there are
     by_template = policy.match is Match.TEMPLATE
+    choosy = not by_template or policy.instances or policy.protected == "skip"
     for instance in seen.group.instances:
-        if not instance.counted or instance.id in gone:
+        if instance.id in gone:
             continue
-        if why_due(instance, target, policy, journal.started, seen.born):
+        if not instance.counted:
+            standing = instance.state == STANDBY and policy.standby == "replace"
+            if standing and why_due(instance, target, policy, journal.started, seen.born):
+                apart.append(instance)
+            continue
+        kind = (id(instance.template), instance.type)
+        misfit = misfits.get(kind)
+        if misfit is None:
+            misfit = misfits[kind] = target.misfit(instance)
+        if (misfit and not choosy) or (choosy and _why(instance, misfit, policy, journal.started, seen.born)):
             old.append(instance)
         elif by_template:
-            (kept if target.misfit(instance) else fresh).append(instance)
+            (kept if misfit else fresh).append(instance)
         else:
             (fresh if seen.born.get(instance.id, journal.started) >= journal.started else kept).append(instance)
-    return Roles(tuple(old), tuple(fresh), tuple(kept))
+    old_units = units(old)
+    total = old_units + units(fresh) + units(kept)
+    return Roles(tuple(old), tuple(fresh), tuple(kept), tuple(apart), old_units, total)
 
 
 def units(instances: Iterable[Instance]) -> int:
     """Their capacity in the group's units."""
-    return sum(instance.weight for instance in instances)
+    return sum([instance.weight for instance in instances])
 
 
 class Choice:
@@ -260,37 +303,83 @@ def level(totals: Mapping[str, int], count: int, backwards: bool = False) -> dic
     return launched
 
 
+def batch_units(policy: Policy, group: Group, desired: int) -> int:
+    """How many units of capacity are replaced together: a batch of weighted ones are so many of the largest."""
+    least = group.largest
+    size = policy.batch_size.of(desired, least=least)
+    return size if policy.batch_size.percent else size * least
+
+
 def make_plan(seen: Observation, journal: Journal, policy: Policy) -> Plan:
     """The whole roll, before it begins."""
     group = seen.group
     parts = roles(seen, journal, policy)
     desired = group.desired - journal.surge
-    size = policy.batch_size.of(desired, least=1)
-    slack = policy.max_unavailable.of(desired)
+    size = batch_units(policy, group, desired)
+    slack = policy.max_unavailable.of(desired) if group.largest == 1 else 0
     proven = journal.back or any(not seen.verdict(instance) for instance in parts.fresh)
-    first = size if proven or not policy.canary else min(size, policy.canary)
-    batches: list[tuple[Due, ...]] = []
+    first = size if proven or not policy.canary else min(size, policy.canary * group.largest)
     choice = Choice(seen, parts.old, (*parts.fresh, *parts.kept))
-    left = len(parts.old)
+    cut = _cut_by_weight if group.largest > 1 else _cut
+    batches = [
+        tuple(Due(instance, why_due(instance, journal.target, policy, journal.started, seen.born)) for instance in one)
+        for one in cut(choice, len(parts.old), desired, (first, size), alone=policy.one_batch)
+    ]
+    widest = max((units(due.instance for due in batch) for batch in batches), default=0)
+    if group.largest > 1:
+        widest = min(max(size, widest), parts.old_units)
+    surge = max(0, widest - slack)
+    user_max = group.max - journal.headroom
+    during = Sizes(group.min, max(user_max, desired + surge), desired + surge)
+    before = Sizes(group.min, user_max, desired)
+    if parts.apart:
+        batches.append(
+            tuple(
+                Due(i, (*why_due(i, journal.target, policy, journal.started, seen.born), "is in Standby"))
+                for i in parts.apart
+            )
+        )
+    warm = tuple(Due(i, (journal.target.misfit(i),)) for i in stale(seen, journal))
+    found = tuple(refusals(seen, policy, parts, during, user_max))
+    return Plan(tuple(batches), before, during, surge, found, warm)
+
+
+def _cut(
+    choice: Choice, left: int, desired: int, sizes: tuple[int, int], *, alone: bool
+) -> Iterable[Iterable[Instance]]:
+    """Batches of the first and the other size, with what AWS will launch for each in view; not if each is ``alone``."""
+    first, size = sizes
     now = min(first, left)
     choice.place(now)
     while left > 0:
         left -= now
         then = min(size, left)
-        batches.append(
-            tuple(
-                Due(instance, why_due(instance, journal.target, policy, journal.started, seen.born))
-                for instance in choice.take(desired, now, 0 if policy.one_batch else then)
-            )
-        )
+        yield choice.take(desired, now, 0 if alone else then)
         choice.place(then)
         now = then
-    widest = max((units(due.instance for due in batch) for batch in batches), default=0)
-    surge = max(0, widest - slack)
-    user_max = group.max - journal.headroom
-    during = Sizes(group.min, max(user_max, desired + surge), desired + surge)
-    before = Sizes(group.min, user_max, desired)
-    return Plan(tuple(batches), before, during, surge, tuple(refusals(seen, policy, parts, during, user_max)))
+
+
+def _cut_by_weight(
+    choice: Choice, left: int, desired: int, sizes: tuple[int, int], *, alone: bool
+) -> Iterable[Iterable[Instance]]:
+    """The same where instances weigh differently: as many as a batch's units carry."""
+    del alone
+    first, size = sizes
+    room, batch = first, list[Instance]()
+    for dummy in range(left):
+        (instance,) = choice.take(desired, 1, 0)
+        if batch and instance.weight > room:
+            yield batch
+            room, batch = size, []
+        batch.append(instance)
+        room -= instance.weight
+    if batch:
+        yield batch
+
+
+def stale(seen: Observation, journal: Journal) -> tuple[Instance, ...]:
+    """Instances of the warm pool that were launched from something else, and would be pulled in by the roll."""
+    return tuple(i for i in seen.warm or () if not i.leaving and journal.target.misfit(i))
 
 
 def refusals(seen: Observation, policy: Policy, parts: Roles, during: Sizes, user_max: int) -> Iterable[str]:
@@ -305,18 +394,6 @@ def refusals(seen: Observation, policy: Policy, parts: Roles, during: Sizes, use
                 f"the process {process} of the group {group.name} is suspended ({reason}), so {consequence}: "
                 f"resume {process} first"
             )
-    if group.warm_pool:
-        yield (
-            f"the group {group.name} has a warm pool, whose instances were launched from the old template and would be "
-            "pulled in by the roll: delete the warm pool first"
-        )
-    if any(instance.weight > 1 for instance in group.instances):
-        yield f"the group {group.name} has weighted capacity, which cannot be rolled by this module: use instance refresh"
-    if group.lattice:
-        yield (
-            f"the group {group.name} has VPC Lattice target groups, whose health this module cannot see: "
-            "use an instance refresh"
-        )
     if not parts.old:
         return
     for name in seen.idle:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError, UnansweredError
@@ -23,21 +23,16 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal impor
     TAG_JOURNAL,
     TAG_RECORD,
     Record,
-    decode,
-    decode_record,
     encode,
     encode_record,
-    floating,
-    settle,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
-    AZ_REBALANCE,
     Activity,
+    AskDelays,
     Beat,
     Drain,
     Drop,
     Event,
-    Failure,
     Finish,
     Forget,
     Group,
@@ -49,6 +44,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     Observation,
     Pair,
     Policy,
+    Recycle,
     Resize,
     Restore,
     Resume,
@@ -57,71 +53,21 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     Sizes,
     Step,
     Suspend,
-    Target,
-    Template,
     Turn,
+    Victim,
     Wait,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.narrator import Narrator
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.opening import Opener, Opening, came_from, difference
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.owner import Owner
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Plan, make_plan, roles, units
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import roles
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.result import Request, Result
 
-_DAY = 86400.0  # for how long a roll by age, or of all, that was left unfinished is taken up again
 _GRACE = 60.0  # how long calls are tried again once the roll was told to stop
 
 
 # Runs every health check against every place at once; why each fails, "" where all pass.
 Prober = Callable[[Iterable[Place]], Mapping[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the user asked for, beyond how to roll."""
-
-    group: str
-    state: str = "completed"
-    template: Template | None = None  # to move the group to
-
-
-@dataclass
-class Result:
-    """What a roll did; also on failure."""
-
-    group: str
-    state: str
-    message: str = ""
-    failed: bool = False
-    changed: bool = False
-    done: bool = False
-    plan: Plan | None = None
-    replaced: tuple[Pair, ...] = ()
-    failures: tuple[Failure, ...] = ()
-    before: Sizes | None = None
-    during: Sizes | None = None
-    after: Sizes | None = None
-    api_calls: Counter[str] = field(default_factory=Counter)
-    lowest_in_service: int | None = None
-    seconds: float = 0.0
-    diff: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The module's return values."""
-        sizes = {"before": self.before, "during": self.during, "after": self.after}
-        return {
-            "changed": self.changed,
-            "group": self.group,
-            "state": self.state,
-            "done": self.done,
-            "plan": self.plan.as_dict() if self.plan else {"batches": [], "sizes": {}, "surge": 0, "refusals": []},
-            "replaced": [{"old": pair.old, "new": pair.new, "seconds": pair.seconds} for pair in self.replaced],
-            "failures": [{"instance_id": item.instance_id, "reason": item.reason} for item in self.failures],
-            "sizes": {name: size.as_dict() if size else {} for name, size in sizes.items()},
-            "api_calls": dict(sorted(self.api_calls.items())),
-            "lowest_in_service": self.lowest_in_service,
-            "seconds": round(self.seconds, 1),
-            "diff": self.diff,
-        }
 
 
 class Roll:
@@ -151,6 +97,7 @@ class Roll:
         self.clock = clock
         self.sleep = sleep
         self.owner = owner
+        self._opener = Opener(cloud, request, policy, clock=clock, owner=owner)
         self.stopped = stopped
         self.prober = prober
         self.drainer = drainer
@@ -182,8 +129,9 @@ class Roll:
         result.changed = result.changed or self.cloud.writes > 0
         if self._journal is not None:
             memory = self._journal.memory
-            result.replaced, result.lowest_in_service = memory.pairs, memory.lowest
-            result.failures = memory.failures
+            result.replaced, result.failures = memory.pairs, memory.failures
+            if memory.lowest is not None:
+                result.lowest_in_service = memory.lowest
         if result.state != "planned":
             self.narrator.finished(result.as_dict(), result.message, result.failed)
         return result
@@ -192,163 +140,49 @@ class Roll:
 
     def _run(self, state: str) -> None:
         group = self.cloud.group(self.request.group)
-        left = self._left_behind(group)
-        self._record = decode_record(group.tags.get(TAG_RECORD, ""))
-        target, spec = self._target(group, left)
-        target = self._mixed(target, group)
-        journal = self._new_journal(group, target, spec, left)
-        if self.policy.match is not Match.TEMPLATE:
-            self._born = {
-                name: machine.launched
-                for name, machine in self.cloud.machines(instance.id for instance in group.instances).items()
-            }
-        health, idle = self.cloud.health(group)
-        seen = Observation(group, health, born=self._born, idle=idle)
-        if left is not None:
-            old = units(roles(seen, journal, self.policy).old)
-            journal = settle(replace(journal, old=left.old), group, old)
-        if state == "aborted":
-            self._abort(seen, journal, left)
-            return
-        plan = make_plan(seen, journal, self.policy)
-        refused = [*plan.refusals, *self._others(group, left)]
-        plan = replace(plan, refusals=tuple(refused))
-        moves = not target.template.same(group.template) and group.template is not None
-        moves = moves and not (spec and group.template is not None and group.template.version == spec)
         result = self.result
+        result.before = result.during = result.after = Sizes.of(group)
+        if state == "aborted":
+            self._abort(group)
+            return
+        opening = self._opener.open(group)
+        plan = opening.plan
+        self._record, self._born = opening.record, dict(opening.seen.born)
         result.plan, result.before, result.during, result.after = plan, plan.before, plan.before, plan.before
-        result.diff = self._diff(group, plan, target)
+        result.lowest_in_service = core.serving(opening.seen)
+        result.diff = difference(opening)
         if state == "planned":
             result.state, result.done = "planned", not plan.due
-            result.changed = not refused and bool(plan.due or moves)
-            result.message = "; ".join(refused)
-            result.warnings = refused
+            result.changed = not plan.refusals and bool(plan.due or opening.moves)
+            result.message = "; ".join(plan.refusals)
+            result.warnings = list(plan.refusals)
             return
-        if not plan.due and not moves and left is None:
-            result.state = "completed" if state == "completed" else state
-            result.done = True
+        if opening.idle:
+            result.state, result.done = state, True
             result.message = f"nothing to do: every instance of the group {group.name} is as it should be"
             return
-        if refused:
-            raise RolloutError(". ".join(text[0].upper() + text[1:] for text in refused))
-        self._claim(group, journal, plan, fresh=left is None)
+        if plan.refusals:
+            raise RolloutError(". ".join(text[0].upper() + text[1:] for text in plan.refusals))
+        if opening.left is None and (why := self.stopped()):
+            result.state, result.failed = "aborted", True
+            result.message = f"{why} before anything was changed"
+            return
+        self._claim(opening)
         self._loop(state)
 
-    def _left_behind(self, group: Group) -> Journal | None:
-        value = group.tags.get(TAG_JOURNAL)
-        return decode(value) if value else None
-
-    def _others(self, group: Group, left: Journal | None) -> list[str]:
-        """Sentences about rolls and refreshes that are under way."""
-        found = []
-        if left is not None and not self.owner.is_dead(left.owner):
-            silence = self.clock() - left.beat
-            if silence <= self.policy.lock_timeout:
-                found.append(
-                    f"a roll of the group {group.name} by {left.owner} is under way (last sign of life "
-                    f"{silence:.0f} s ago): wait for it, stop it with state=aborted, or let lock_timeout "
-                    f"({self.policy.lock_timeout:g} s) pass"
-                )
-        refresh = self.cloud.running_refresh(group.name)
-        if refresh:
-            found.append(
-                f"the instance refresh {refresh} of the group {group.name} is under way: wait for it or cancel it first"
-            )
-        return found
-
-    def _target(self, group: Group, left: Journal | None) -> tuple[Target, str]:
-        """What to roll to with its number, and the floating version that the group is to have in the end."""
-        if self.request.state == "rolled_back":
-            if self._record is None:
-                raise RolloutError(
-                    f"the group {group.name} has no record of a roll (tag {TAG_RECORD}): "
-                    "name the template to return to in launch_template instead"
-                )
-            return self._known(self._record.template), ""
-        if left is not None and left.back and self.policy.rollback:
-            return self._named(left.target, group), ""
-        asked = self.request.template
-        if asked is not None:
-            resolved = self.cloud.resolve(asked)
-            spec = asked.version if floating(asked.version) else ""
-            return Target(resolved), spec
-        if left is not None:
-            return self._named(left.target, group), left.spec
-        if group.template is None:
-            raise RolloutError(
-                f"the group {group.name} has no launch template: give it one, or name it in launch_template"
-            )
-        if not floating(group.template.version):
-            return Target(group.template), ""
-        return Target(self.cloud.resolve(group.template)), group.template.version
-
-    def _mixed(self, target: Target, group: Group) -> Target:
-        """A target with what a mixed instances policy says of instance types."""
-        if not group.overrides:
-            return target
-        own = {name: template for name, template in group.overrides.items() if template is not None}
-        numbers = {
-            template: self.cloud.resolve(template) if floating(template.version) else template
-            for template in set(own.values())
-        }
-        by_type = {name: numbers[template] for name, template in own.items()}
-        return replace(target, by_type=by_type, types=frozenset(group.overrides))
-
-    @staticmethod
-    def _named(target: Target, group: Group) -> Target:
-        """A target out of a journal, which keeps no names, with the name that the group tells."""
-        has = group.template
-        if has is None or has.id != target.template.id:
-            return target
-        return replace(target, template=replace(target.template, name=has.name))
-
-    def _known(self, template: Template) -> Target:
-        """A recorded template, looked up; a launch configuration is as it is."""
-        return Target(self.cloud.resolve(template) if template.id else template)
-
-    def _new_journal(self, group: Group, target: Target, spec: str, left: Journal | None) -> Journal:
-        now = self.clock()
-        record, started = self._record, now
-        if self.policy.match is not Match.TEMPLATE and record and record.unfinished and now - record.started < _DAY:
-            started = record.started
-        suspends = self.policy.suspend_az_rebalance and AZ_REBALANCE not in group.suspended
-        journal = Journal(
-            owner=self.owner.name,
-            beat=now,
-            started=started,
-            target=target,
-            spec=spec,
-            desired=group.desired,
-            max_size=group.max,
-            suspended=(AZ_REBALANCE,) if suspends else (),
-            back=self.request.state == "rolled_back",
-        )
-        if left is None:
-            return journal
-        return replace(
-            left,
-            owner=self.owner.name,
-            beat=now,
-            target=target,
-            spec=spec,
-            suspended=tuple(dict.fromkeys((*left.suspended, *journal.suspended))),
-            back=journal.back or (left.back and self.policy.rollback),
-            memory=Memory(),
-        )
-
-    def _claim(self, group: Group, journal: Journal, plan: Plan, fresh: bool) -> None:
-        """Take the lock, and look whether it was really us who got it."""
+    def _claim(self, opening: Opening) -> None:
+        """Take the lock. Whether it was really us who got it, the next look tells."""
+        group, journal, plan, fresh = opening.seen.group, opening.journal, opening.plan, opening.left is None
         tags = {TAG_JOURNAL: encode(journal)}
         if fresh and plan.due and not journal.back:
-            self._record = Record(self._came_from(group, journal, plan), journal.started, unfinished=False)
+            self._record = Record(came_from(group, journal, plan), journal.started, unfinished=False)
             tags[TAG_RECORD] = encode_record(self._record)
-        left = self._left_behind(group)
         asked = self.request.state == "rolled_back"
         known = frozenset(activity.id for activity in self.cloud.activities(group.name))
         self._journal = replace(
             journal,
             memory=Memory(
-                heir_of="" if left is None else left.owner,
+                heir_of="" if opening.left is None else opening.left.owner,
                 trusting=fresh,
                 activities=known,
                 triggered_at=self.clock(),
@@ -358,17 +192,6 @@ class Roll:
         )
         self.narrator.started(plan, journal, self.policy, resumed=not fresh)
         self.cloud.tag(group.name, tags)
-
-    def _came_from(self, group: Group, journal: Journal, plan: Plan) -> Template:
-        """What a roll back returns to: the group's template, or what most of the due instances run."""
-        counts = Counter(
-            due.instance.template for batch in plan.batches for due in batch if due.instance.template is not None
-        )
-        had = group.template
-        if had is not None and not floating(had.version) and not journal.target.template.same(had):
-            return had
-        others = [template for template, dummy in counts.most_common() if not journal.target.template.same(template)]
-        return others[0] if others else journal.target.template
 
     # ---- the loop ----------------------------------------------------------------------------------------------
 
@@ -401,7 +224,7 @@ class Roll:
                 break
             try:
                 self._act(seen, step)
-                if isinstance(step, Drain) or (isinstance(step, Halt) and not self.journal.memory.ending):
+                if isinstance(step, Drain | Recycle) or (isinstance(step, Halt) and not self.journal.memory.ending):
                     seen = self._observe()  # time has passed, or all is seen in another light
             except AwsError as exc:
                 if self.journal.memory.ending:
@@ -430,7 +253,8 @@ class Roll:
         activities: tuple[Activity, ...] = ()
         if core.wants_activities(group, journal, policy, self._born, now):
             activities = self.cloud.activities(group.name)
-        seen = Observation(group, health, now, {}, activities, self._born)
+        warm = self.cloud.warm_instances(group.name) if core.wants_warm(group, journal) else None
+        seen = Observation(group, health, now, {}, activities, self._born, warm=warm)
         if health is not None and self.prober is not None:
             parts = roles(seen, journal, policy)
             checks = self._probe([i for i in parts.fresh if not seen.verdict(i)])
@@ -491,7 +315,18 @@ class Roll:
             case Turn():
                 self._turn(seen, step)
             case Drain(instances):
-                self._drain(instances)
+                self._drain(seen, instances)
+            case Recycle(instances):
+                self.cloud.recycle(instance.id for instance in instances)
+                self.narrator.say(f"recycling {len(instances)} of the warm pool")
+                self.sleep(self.policy.poll_interval)
+            case AskDelays():
+                delays = self.cloud.delays(seen.group)
+                self._remember(delays=delays)
+                self.narrator.say(
+                    f"lifecycle hooks and load balancers may take {delays.launch:g} s for a launch, "
+                    f"{delays.terminate:g} s for a termination"
+                )
             case Drop():
                 self._drop(step)
             case Shrink(to, resize):
@@ -500,9 +335,10 @@ class Roll:
                     self.cloud.update(name, desired=to)
                     self._wrote(self._shown(seen), to)
                 self._journal = replace(self.journal, surge=resize.surge)
-            case Restore(max_size, spec):
-                template = replace(self.journal.target.template, version=spec) if spec else None
-                self.cloud.update(name, max_size=max_size, template=template, mixed=seen.group.mixed)
+            case Restore(max_size, spec, floats):
+                has = self.journal.target.template
+                template = replace(has, version=spec) if spec else has if floats else None
+                self.cloud.update(name, max_size=max_size, template=template, mixed=seen.group.mixed, versions=floats)
                 self._remember(restored=True)
             case Resume(processes):
                 self.cloud.resume(name, processes)
@@ -512,7 +348,7 @@ class Roll:
             case Halt(state, reason, failures):
                 memory = self.journal.memory
                 kept = tuple(dict.fromkeys((*memory.failures, *failures)))
-                self._remember(ending=state, reason=reason, failures=kept)
+                self._remember(ending=state, reason=reason, failures=kept, recycled=False)
                 self.narrator.halted(step)
                 if state == "failed" and self.policy.rollback:
                     self._turn_back(reason)
@@ -526,7 +362,7 @@ class Roll:
             return
         self._journal = replace(
             journal,
-            target=replace(journal.target, template=self._known(record.template).template),
+            target=replace(journal.target, template=self._opener.known(record.template).template),
             spec="",
             failed=0,
             back=True,
@@ -546,6 +382,7 @@ class Roll:
                 refusal="",
                 shortage="",
                 open=False,
+                shown=False,
                 pointed_at=0.0,
                 progress_at=self.clock(),
             ),
@@ -558,11 +395,13 @@ class Roll:
         return core.survey(seen, self.journal, self.policy, self.clock()).actual
 
     def _note(self, resize: Resize | None = None) -> None:
-        """Write the journal: a change that is about to be made, and a sign of life."""
-        journal = replace(self.journal, beat=self.clock())
-        if resize is None:
-            journal = replace(journal, pending=journal.surge)
-        else:
+        """Write the journal: a change that is about to be made, and a sign of life.
+
+        What an open batch raised, its end takes back step by step; the tag says that from its beginning on, so that
+        the end needs no note of its own (journal.settle).
+        """
+        journal = replace(self.journal, beat=self.clock(), pending=self.journal.surge)
+        if resize is not None:
             journal = replace(
                 journal,
                 pending=resize.surge,
@@ -572,7 +411,10 @@ class Roll:
                 max_size=resize.max_size,
             )
         failed = journal.failed + len(journal.memory.failures) - journal.memory.forgiven
-        self.cloud.tag(self.request.group, {TAG_JOURNAL: encode(replace(journal, failed=failed))})
+        told = replace(journal, failed=failed)
+        if resize is None and journal.memory.open:
+            told = replace(told, surge=0)
+        self.cloud.tag(self.request.group, {TAG_JOURNAL: encode(told)})
         self._journal = journal
 
     def _wrote(self, before: int, after: int) -> None:
@@ -590,14 +432,15 @@ class Roll:
 
     def _turn(self, seen: Observation, step: Turn) -> None:
         name, now = self.request.group, self.clock()
-        if step.resize is not None:
+        if step.resize is not None and not (step.closes and self.journal.memory.open):
             self._note(step.resize)
         journal = self.journal
         desired = journal.desired + journal.surge
         point = journal.target.template if step.point else None
+        numbers = {name: template.version for name, template in journal.target.by_type.items()}
         if point is not None and (step.victims or step.grow_to is None):
             # What the terminations launch must be of the new template already.
-            self.cloud.update(name, template=point, mixed=seen.group.mixed)
+            self.cloud.update(name, template=point, mixed=seen.group.mixed, versions=numbers)
             point = None
         if step.point:
             self._remember(pointed_at=self.clock())
@@ -614,10 +457,17 @@ class Roll:
                 self._wrote(desired, desired - victim.instance.weight)
                 desired -= victim.instance.weight
                 self._journal = replace(self.journal, surge=self.journal.surge - victim.instance.weight)
-            self._pair(victim.instance, victim.successor)
+            self._pair(victim)
         # Only now: launched before, new ones would go to zones that are about to have room.
         if step.grow_to is not None:
-            self.cloud.update(name, desired=step.grow_to, max_size=step.max_to, template=point, mixed=seen.group.mixed)
+            self.cloud.update(
+                name,
+                desired=step.grow_to,
+                max_size=step.max_to,
+                template=point,
+                mixed=seen.group.mixed,
+                versions=numbers,
+            )
             self._wrote(desired, step.grow_to)
             self._journal = replace(self.journal, surge=self.journal.surge + step.grow_to - desired)
             if step.max_to is not None and self.result.during is not None:
@@ -629,18 +479,18 @@ class Roll:
             self._journal = replace(
                 self.journal, memory=core.close_batch(self.journal.memory, self.policy, self.clock())
             )
-        elif not self.policy.held and step.victims:
+        elif step.victims and (not self.policy.held or step.victims[0].apart):
             self._remember(batches=memory.batches + 1)
         self.narrator.turned(step, self.journal)
 
-    def _drain(self, instances: Iterable[Instance]) -> None:
+    def _drain(self, seen: Observation, instances: Iterable[Instance]) -> None:
         """Tell instances that they will leave, again and again until they say that they are done.
 
         Returns after the longest poll at the latest, so that the group is looked at meanwhile.
         """
         waiting = {instance.id: instance for instance in instances}
         memory, began = self.journal.memory, self.clock()
-        self._find(waiting)
+        self._find(waiting, also=roles(seen, self.journal, self.policy).old)
         fresh = [name for name in waiting if name not in memory.draining]
         if fresh:
             self._remember(draining={**memory.draining, **dict.fromkeys(fresh, began)}, progress_at=began)
@@ -669,16 +519,22 @@ class Roll:
         self._remember(ending=step.state, reason=reason)
         self.narrator.halted(step)
 
-    def _find(self, wanted: Mapping[str, Instance]) -> None:
-        """Look up where instances are found, those that are not known yet."""
-        unknown = [name for name in wanted if name not in self._places]
-        if unknown:
-            for name, machine in self.cloud.machines(unknown).items():
-                if machine.address:
-                    self._places[name] = Place(name, machine.address, wanted[name].zone)
+    def _find(self, wanted: Mapping[str, Instance], also: Iterable[Instance] = ()) -> None:
+        """Look up where instances are found, those that are not known yet, and in the same call others."""
+        if all(name in self._places for name in wanted):
+            return
+        zones = {instance.id: instance.zone for instance in (*also, *wanted.values())}
+        unknown = [name for name in zones if name not in self._places]
+        for name, machine in self.cloud.machines(unknown).items():
+            if machine.address:
+                self._places[name] = Place(name, machine.address, zones[name])
 
-    def _pair(self, old: Instance, successor: str) -> None:
+    def _pair(self, victim: Victim) -> None:
         memory, now = self.journal.memory, self.clock()
+        old, successor = victim.instance, victim.successor
+        if victim.apart:
+            self._remember(pairs=(*memory.pairs, Pair(old.id, "", 0.0)))
+            return
         if not successor:
             self._remember(widows=(*memory.widows, old.id))
             return
@@ -742,19 +598,26 @@ class Roll:
 
     # ---- abort, and the end ------------------------------------------------------------------------------------
 
-    def _abort(self, seen: Observation, journal: Journal, left: Journal | None) -> None:
+    def _abort(self, group: Group) -> None:
         result = self.result
         result.state = "aborted"
-        before = Sizes(seen.group.min, journal.max_size, journal.desired)
-        result.before = result.during = result.after = before
-        if left is None:
-            result.before = result.during = result.after = Sizes.of(seen.group)
-            result.done = not make_plan(seen, journal, self.policy).due
-            result.message = f"nothing to abort: no roll of the group {seen.group.name} is under way or was left behind"
+        if self._opener.left_behind(group) is None:
+            result.lowest_in_service = core.serving(Observation(group, self.cloud.health(group)[0]))
+            result.message = f"nothing to abort: no roll of the group {group.name} is under way or was left behind"
+            try:
+                result.done = self._opener.open(group).idle
+            except (AwsError, RolloutError):
+                result.done = False  # there is nothing that it could be rolled to
             return
+        opening = self._opener.open(group)
+        journal, left = opening.journal, opening.left
+        if left is None:
+            raise RuntimeError("the journal that was there a moment ago")
+        result.plan = opening.plan
+        result.before = result.during = result.after = Sizes(group.min, journal.max_size, journal.desired)
         journal = replace(journal, suspended=left.suspended)
         self._journal = replace(journal, memory=Memory(heir_of=left.owner, ending="aborted", progress_at=self.clock()))
-        self.cloud.tag(seen.group.name, {TAG_JOURNAL: encode(journal)})
+        self.cloud.tag(group.name, {TAG_JOURNAL: encode(journal)})
         if not self.owner.is_dead(left.owner):
             self.sleep(self.policy.poll_interval)  # what its owner is doing at this moment ends meanwhile
         self._loop("aborted")
@@ -766,8 +629,8 @@ class Roll:
         group = self.cloud.group(self.request.group)
         result.after = self._after(group)
         seen = Observation(group, born=self._born)
-        due = roles(seen, journal, self.policy).old
-        result.state, result.done = memory.ending, not due
+        parts = roles(seen, journal, self.policy)
+        result.state, result.done = memory.ending, not (parts.old or parts.apart)
         result.failures = memory.failures
         if memory.ending in ("completed", "advanced") and result.done and journal.spec and not journal.back:
             newest = self.cloud.resolve(replace(journal.target.template, version=journal.spec))
@@ -803,18 +666,6 @@ class Roll:
         view = core.survey(Observation(group), self.journal, self.policy, self.clock())
         largest = core.user_max(group, self.journal) if memory.restored else group.max
         return Sizes(group.min, largest, view.actual)
-
-    def _diff(self, group: Group, plan: Plan, target: Target) -> dict[str, str]:
-        due = {item.instance.id for batch in plan.batches for item in batch}
-        before, after = [f"group {group.name}: {plan.before}"], [f"group {group.name}: {plan.before}"]
-        for instance in sorted(group.instances, key=lambda instance: instance.id):
-            has = instance.template.label if instance.template else "no template"
-            before.append(f"{instance.id} ({instance.zone}): {has}")
-            if instance.id in due:
-                after.append(f"successor of {instance.id} ({instance.zone}): {target.template.label}")
-            else:
-                after.append(before[-1])
-        return {"before": "\n".join(before) + "\n", "after": "\n".join(after) + "\n"}
 
 
 def _where(exc: BaseException) -> str:

@@ -27,10 +27,12 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout import timing
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, decode
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, decode, floating
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
     AZ_REBALANCE,
+    IN_SERVICE,
     Activity,
+    AskDelays,
     Beat,
     Drain,
     Drop,
@@ -45,6 +47,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     Observation,
     Pair,
     Policy,
+    Recycle,
     Resize,
     Restore,
     Resume,
@@ -56,7 +59,14 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     Victim,
     Wait,
 )
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Choice, Roles, roles, units
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import (
+    Choice,
+    Roles,
+    batch_units,
+    roles,
+    stale,
+    units,
+)
 
 _BEAT = 0.6  # the lock is renewed after this part of lock_timeout
 MISSED_POLLS = 2  # an instance that is not listed for so many polls is gone; one may be a stale answer
@@ -101,8 +111,7 @@ def survey(seen: Observation, journal: Journal, policy: Policy, now: float) -> V
     actual, settled = _actual(seen, memory, policy, now)
     parts = roles(seen, journal, policy)
     coming = tuple(instance for instance in parts.fresh if instance.id not in memory.proven)
-    present = units(parts.old) + units(parts.fresh) + units(parts.kept)
-    return View(parts, actual - journal.surge, actual, settled, coming, actual - present)
+    return View(parts, actual - journal.surge, actual, settled, coming, actual - parts.all_units)
 
 
 def _actual(seen: Observation, memory: Memory, policy: Policy, now: float) -> tuple[int, bool]:
@@ -142,6 +151,20 @@ def wants_activities(group: Group, journal: Journal, policy: Policy, born: Mappi
     return view.owed > 0
 
 
+def wants_warm(group: Group, journal: Journal) -> bool:
+    """Whether this poll should look into the warm pool."""
+    memory = journal.memory
+    if memory.ending:
+        return _took_back(group, memory) and not memory.leaving
+    return group.warm_pool and not memory.recycled
+
+
+def _took_back(group: Group, memory: Memory) -> bool:
+    """Whether old instances went into the warm pool instead of ending, and nobody looked for them there yet."""
+    orderly = memory.ending in ("completed", "advanced", "rolled_back")
+    return group.reuses_warm and not memory.recycled and orderly and bool(memory.gone)
+
+
 # ---- taking in an observation --------------------------------------------------------------------------------------
 
 
@@ -158,7 +181,10 @@ def remember(seen: Observation, journal: Journal, policy: Policy, now: float) ->
     memory = _new_ones(seen, memory, view, policy, now)
     memory = _left_early(seen, journal, memory, view)
     memory = _launch_troubles(seen, journal, memory, view)
+    memory = _strays(seen, journal, memory, view)
     memory = _old_ones(seen, memory, now)
+    if seen.warm is not None and not memory.recycled and not stale(seen, journal):
+        memory = replace(memory, recycled=not needs_pointing(seen.group, journal))
     ready = view.owed <= 0 and all(instance.id in memory.healthy_since for instance in view.coming)
     if memory.triggered_at:
         age = now - memory.triggered_at
@@ -172,10 +198,10 @@ def remember(seen: Observation, journal: Journal, policy: Policy, now: float) ->
         memory = close_batch(memory, policy, now)
     if memory.progress_at == 0.0:
         memory = replace(memory, progress_at=now)
-    serving = _serving(seen, view, memory)
-    lowest = serving if memory.lowest is None else min(memory.lowest, serving)
+    now_serving = _serving(seen, view, memory)
+    lowest = now_serving if memory.lowest is None else min(memory.lowest, now_serving)
     desired = view.desired if view.settled else journal.desired
-    return replace(journal, desired=desired, memory=replace(memory, trusting=False, lowest=lowest))
+    return replace(journal, desired=desired, memory=replace(memory, trusting=False, serving=now_serving, lowest=lowest))
 
 
 def close_batch(memory: Memory, policy: Policy, now: float) -> Memory:
@@ -320,6 +346,27 @@ def _launch_troubles(seen: Observation, journal: Journal, memory: Memory, view: 
     )
 
 
+def _strays(seen: Observation, journal: Journal, memory: Memory, view: View) -> Memory:
+    """Instances that AWS launched from something else than the group has: replacing them would never end."""
+    names = frozenset(instance.id for instance in seen.group.instances)
+    has = journal.target.template
+    shown = has.same(seen.group.template)
+    if names <= memory.listed:
+        return memory if shown == memory.shown else replace(memory, shown=shown)
+    failures: list[Failure] = []
+    # The look before showed the group as it is to be, and did not show these yet.
+    if memory.shown and shown and not memory.ending and not seen.group.warm_pool:
+        failures = [
+            Failure(
+                instance.id,
+                f"AWS launched it from {instance.template.label}, though the group is to launch {has.label}",
+            )
+            for instance in view.roles.old
+            if instance.id not in memory.listed and instance.template is not None
+        ]
+    return replace(memory, listed=memory.listed | names, shown=shown, failures=(*memory.failures, *failures))
+
+
 def waiting_helps(message: str) -> bool:
     """Whether a launch that AWS refused with this message may succeed later."""
     return bool(_PASSING.search(message)) and "Client.InternalError" not in message  # that is a key nobody may use
@@ -330,7 +377,7 @@ def _old_ones(seen: Observation, memory: Memory, now: float) -> Memory:
     if not memory.leaving:
         return memory
     listed = {instance.id: instance for instance in seen.group.instances}
-    left = frozenset(name for name in memory.leaving if name in listed and listed[name].state != "Terminated")
+    left = frozenset(name for name in memory.leaving if name in listed and not listed[name].left)
     if left == memory.leaving:
         return replace(memory, undrained=max(now - memory.gone[name] for name in left))
     newest = max(now - memory.gone[name] for name in memory.leaving - left)
@@ -338,12 +385,17 @@ def _old_ones(seen: Observation, memory: Memory, now: float) -> Memory:
     return replace(memory, leaving=left, drain=drain, undrained=0.0, progress_at=now)
 
 
+def serving(seen: Observation) -> int:
+    """How much capacity is in service and healthy everywhere, as far as this observation tells."""
+    return units(i for i in seen.group.instances if i.counted and not seen.verdict(i))
+
+
 def _serving(seen: Observation, view: View, memory: Memory) -> int:
     parts = view.roles
     present = (*parts.old, *parts.kept, *parts.fresh)
     if seen.health is not None:
         return units(instance for instance in present if not seen.verdict(instance))
-    return units(instance for instance in present if instance.in_service and instance.id not in memory.coming)
+    return sum([i.weight for i in present if i.state == IN_SERVICE and i.healthy and i.id not in memory.coming])
 
 
 # ---- deciding ------------------------------------------------------------------------------------------------------
@@ -357,6 +409,8 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
     view = survey(seen, journal, policy, now)
     if now - journal.beat >= policy.lock_timeout * _BEAT:
         return Beat()
+    if seen.group.status:
+        return Finish("failed", f"the group {seen.group.name} is being deleted ({seen.group.status})")
     if memory.ending:
         return _wind_down(seen, journal, policy, view, now)
     if reason := _moved(seen.group, journal, policy, now):
@@ -368,20 +422,24 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
     if memory.refusal and view.owed > 0:
         return Halt("failed", f"AWS refused to launch an instance: {memory.refusal}", (Failure("", memory.refusal),))
     parts = view.roles
-    old = units(parts.old)
+    old = parts.old_units
     if AZ_REBALANCE in journal.suspended and not memory.suspended and parts.old:
         return Suspend((AZ_REBALANCE,))
-    if journal.surge > old:
+    if journal.surge > old and (not old or seen.group.largest == 1):
         return _take_back(seen, journal, policy, view, now, by=journal.surge - old)
-    if now - memory.progress_at > policy.batch_timeout and (late := _stuck(seen, journal, policy, view)):
+    if now - memory.progress_at > policy.batch_timeout and (late := _stuck(seen, journal, policy, view, now)):
         return late
+    if seen.group.warm_pool and not memory.recycled:
+        return _recycle(seen, journal, policy, now)
     if not view.quiet:
         return _wait_for_new_ones(journal, policy, view, now)
     if memory.baked_since and now - memory.baked_since < policy.bake_time:
         until = timing.look_at(now, memory.baked_since + policy.bake_time, policy.poll_interval, policy.longest_poll)
         return Wait(until, "baking", tuple(instance.id for instance in parts.fresh) if policy.checked else ())
     if not parts.old:
-        if needs_pointing(seen.group, journal) and not (journal.spec and _floats(seen.group, journal)):
+        if parts.apart and not (policy.one_batch and memory.batches):
+            return Turn(tuple(Victim(instance, apart=True) for instance in parts.apart))
+        if needs_pointing(seen.group, journal) and not _floats(seen.group, journal):
             return Turn(point=True)
         return Halt("rolled_back" if journal.back else "advanced" if policy.one_batch else "completed", "")
     if policy.one_batch and memory.batches and not memory.open:
@@ -401,7 +459,10 @@ def over_budget(journal: Journal, policy: Policy, more: int = 0) -> str:
 
 def needs_pointing(group: Group, journal: Journal) -> bool:
     """Whether the group's template has to be written before anything is launched."""
-    return not journal.memory.pointed_at and not journal.target.template.same(group.template)
+    if journal.memory.pointed_at:
+        return False
+    loose = any(template is not None and floating(template.version) for template in group.overrides.values())
+    return loose or not journal.target.template.same(group.template)
 
 
 def _moved(group: Group, journal: Journal, policy: Policy, now: float) -> str:
@@ -428,8 +489,24 @@ def _wait_for_new_ones(journal: Journal, policy: Policy, view: View, now: float)
     return Wait(until, f"{len(since) - len(healthy) + max(0, view.owed)} new on the way", probe)
 
 
-def _stuck(seen: Observation, journal: Journal, policy: Policy, view: View) -> Step | None:
+def _recycle(seen: Observation, journal: Journal, policy: Policy, now: float) -> Step:
+    """Have the warm pool filled from what the group is to launch, or the roll would be given old instances."""
+    if not journal.memory.ending and needs_pointing(seen.group, journal):
+        return Turn(point=True)
+    found = stale(seen, journal)
+    if now - journal.memory.progress_at > policy.batch_timeout:
+        names = ", ".join(instance.id for instance in found[:3])
+        return Halt("failed", f"the warm pool still holds {names} after {policy.batch_timeout:g} s (batch_timeout)")
+    return Recycle(found) if found else Wait(now + policy.poll_interval, "the warm pool is looked into")
+
+
+def _stuck(seen: Observation, journal: Journal, policy: Policy, view: View, now: float) -> Step | None:
     """There was no progress for batch_timeout."""
+    if any(instance.state == "Pending:Wait" for instance in view.coming):
+        if journal.memory.delays is None:
+            return AskDelays()
+        if now - journal.memory.progress_at <= policy.batch_timeout + journal.memory.delays.launch:
+            return None  # a lifecycle hook may take that long
     memory = journal.memory
     late = f"for {policy.batch_timeout:g} s (batch_timeout)"
     if view.coming:
@@ -457,12 +534,14 @@ def _stuck(seen: Observation, journal: Journal, policy: Policy, view: View) -> S
 
 def _turn(seen: Observation, journal: Journal, policy: Policy, view: View, now: float) -> Step:
     memory, parts, surge = journal.memory, view.roles, journal.surge
-    old = units(parts.old)
-    slack = policy.max_unavailable.of(view.desired)
-    size = policy.batch_size.of(view.desired, least=1)
+    old = parts.old_units
+    size = batch_units(policy, seen.group, view.desired)
     proven = any(instance.id in memory.proven for instance in parts.fresh)
     if policy.canary and not proven and not journal.back:  # what is rolled back to, was proven once
-        size = min(size, policy.canary)
+        size = min(size, policy.canary * seen.group.largest)
+    if seen.group.largest > 1:
+        return _weighted_turn(seen, journal, policy, view, size)
+    slack = policy.max_unavailable.of(view.desired)
     closing = policy.held and (memory.open or surge > 0)
     launch = 0 if closing else min(size, old - surge)
     leave = min(old, surge + min(slack, launch))
@@ -497,7 +576,9 @@ def _turn(seen: Observation, journal: Journal, policy: Policy, view: View, now: 
     if after != surge:
         own_max = user_max(seen.group, journal)
         headroom = max_to - own_max if max_to is not None else journal.headroom
-        resize = Resize(after, view.desired, old, headroom, own_max)
+        # A batch that takes its surge back at its end tells from the old ones how far that is (journal.settle).
+        staying = old if closing or not policy.held else old - (leave - shrinking)
+        resize = Resize(after, view.desired, staying, headroom, own_max)
     return Turn(
         victims=tuple(
             Victim(instance, successor, shrink=index < shrinking) for index, (instance, successor) in enumerate(named)
@@ -509,6 +590,48 @@ def _turn(seen: Observation, journal: Journal, policy: Policy, view: View, now: 
         resize=resize,
         opens=policy.held and not closing,
         closes=closing,
+    )
+
+
+def _weighted_turn(seen: Observation, journal: Journal, policy: Policy, view: View, size: int) -> Step:
+    """The turn where instances weigh differently.
+
+    What AWS launches for a number of units cannot be known, so that there are two turns for each batch: raise the
+    capacity; then, from what serves by now, let go as many as that carries, each together with its own weight.
+    """
+    memory, parts, surge = journal.memory, view.roles, journal.surge
+    old = parts.old_units
+    spare = _serving(seen, view, memory) - view.desired
+    choice = Choice(seen, parts.old, (*parts.fresh, *parts.kept), memory.draining)
+    room, victims = surge, list[Instance]()
+    for dummy in parts.old:
+        (instance,) = choice.take(view.desired, 1, 0)
+        cost = 0 if seen.verdict(instance) else instance.weight
+        if instance.weight <= room and cost <= spare:
+            victims.append(instance)
+            room -= instance.weight
+            spare -= cost
+    own_max = user_max(seen.group, journal)
+    if victims:
+        if policy.drained and (waiting := [v for v in victims if v.id not in memory.drained]):
+            return Drain(tuple(waiting))
+        resize = Resize(room, view.desired, old, journal.headroom, own_max)
+        named = name_successors(victims, memory, parts.fresh)
+        return Turn(tuple(Victim(*pair, shrink=True) for pair in named), resize=resize, closes=room == 0)
+    grow = min(size, max(old - surge, 0)) or size
+    room_left = _room(seen.group, journal, policy, view)
+    if room_left is not None and grow > room_left:
+        return Halt("failed", "MaxSize leaves no room for the next batch: raise MaxSize, or allow raise_max_size")
+    grow_to = view.actual + grow
+    max_to = grow_to if grow_to > own_max + journal.headroom else None
+    headroom = max_to - own_max if max_to is not None else journal.headroom
+    return Turn(
+        launches=grow,
+        grow_to=grow_to,
+        max_to=max_to,
+        point=needs_pointing(seen.group, journal),
+        resize=Resize(surge + grow, view.desired, old, headroom, own_max),
+        opens=True,
     )
 
 
@@ -542,7 +665,7 @@ def name_successors(
 def _take_back(seen: Observation, journal: Journal, policy: Policy, view: View, now: float, *, by: int) -> Step:
     """Give up ``by`` of our own capacity: new instances that nobody needs, the least advanced first."""
     memory, parts = journal.memory, view.roles
-    old = units(parts.old)
+    old = parts.old_units
 
     crowd = Counter(instance.zone for instance in (*parts.old, *parts.fresh, *parts.kept))
 
@@ -562,16 +685,20 @@ def _take_back(seen: Observation, journal: Journal, policy: Policy, view: View, 
             view.actual - unseen,
             Resize(journal.surge - unseen, view.desired, old, journal.headroom, user_max(seen.group, journal)),
         )
+    # What AWS launched from something else is none of the new ones, but it came with our capacity.
+    failed = {failure.instance_id for failure in memory.failures}
+    ours = (*parts.fresh, *(instance for instance in parts.old if instance.id in failed))
     chosen: list[Instance] = []
-    for instance in sorted(parts.fresh, key=use):
+    for instance in sorted(ours, key=use):
         if units(chosen) + instance.weight <= by:
             chosen.append(instance)
     if not chosen:
         if not view.settled:
             return Wait(now + policy.poll_interval, "AWS does not show the last change of the desired capacity yet")
         # Nobody of ours is left: somebody scaled in, and AWS took ours for it. The user's part is less by as much.
+        # Nor does anybody of ours weigh so little.
         return Shrink(
-            view.actual if parts.fresh else view.actual - by,
+            view.actual if parts.fresh and seen.group.largest == 1 else view.actual - by,
             Resize(journal.surge - by, view.desired, old, journal.headroom, user_max(seen.group, journal)),
         )
     taken = units(chosen)
@@ -588,26 +715,38 @@ def _wind_down(seen: Observation, journal: Journal, policy: Policy, view: View, 
         return _take_back(seen, journal, policy, view, now, by=journal.surge)
     raised = journal.headroom > 0
     pinned = journal.spec if journal.spec and _pinned(seen.group, journal, policy, now) else ""
-    if (raised or pinned) and not memory.restored:
-        return Restore(user_max(seen.group, journal) if raised else None, pinned)
+    floats = journal.floats(seen.group) if _pinned_overrides(seen.group, journal) else {}
+    if (raised or pinned or floats) and not memory.restored:
+        return Restore(user_max(seen.group, journal) if raised else None, pinned, floats)
     if memory.leaving and memory.ending in ("completed", "advanced", "rolled_back"):
-        if now - memory.progress_at <= policy.batch_timeout:
+        patience = policy.batch_timeout + (memory.delays.terminate if memory.delays else 0.0)
+        if now - memory.progress_at > patience and memory.delays is None:
+            return AskDelays()
+        if now - memory.progress_at <= patience:
             since = max(memory.gone[name] for name in memory.leaving)
             until = timing.look_for(now, since, memory.drain, policy.poll_interval, policy.longest_poll)
             return Wait(until, f"{len(memory.leaving)} old draining")
-        return Halt(
-            "failed", f"still terminating after {policy.batch_timeout:g} s: {', '.join(sorted(memory.leaving))}"
-        )
+        return Halt("failed", f"still terminating after {patience:g} s: {', '.join(sorted(memory.leaving))}")
+    if _took_back(seen.group, memory):
+        return _recycle(seen, journal, policy, now)
     if journal.suspended and not memory.resumed:
         return Resume(journal.suspended)
     return Forget()
 
 
 def _floats(group: Group, journal: Journal) -> bool:
-    """Whether the group has its floating version (and we never wrote the number that it stands for)."""
+    """Whether the group launches the target by itself (and we never wrote the number that it stands for)."""
     if journal.memory.pointed_at:
         return False
-    return group.template is None or group.template.version == journal.spec
+    if journal.spec and (group.template is None or group.template.version == journal.spec):
+        return True
+    return journal.target.template.same(group.template)
+
+
+def _pinned_overrides(group: Group, journal: Journal) -> bool:
+    """Whether overrides of the group have the numbers that we wrote in place of floating versions."""
+    has = {name: group.overrides.get(name) for name in journal.floats(group)}
+    return bool(has) and all(template is not None and not floating(template.version) for template in has.values())
 
 
 def _pinned(group: Group, journal: Journal, policy: Policy, now: float) -> bool:

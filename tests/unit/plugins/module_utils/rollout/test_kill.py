@@ -20,6 +20,7 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "terminate first": (3, {"max_unavailable": 1}),
     "both": (4, {"batch_size": 2, "max_unavailable": 1}),
     "baked": (3, {"bake_time": 20.0}),
+    "baked, with slack": (3, {"bake_time": 20.0, "batch_size": 3, "max_unavailable": 1, "canary": 0}),
     "one batch": (4, {"state": "advanced", "batch_size": 2, "canary": 0}),
 }
 

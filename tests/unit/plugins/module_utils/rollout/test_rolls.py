@@ -57,6 +57,29 @@ def test_fifty_one_by_one_cost_a_quarter_of_the_peers_calls(world: Any) -> None:
     assert result.seconds <= 1.05 * (50 * (BOOT + HEALTHY) + DRAIN)
 
 
+def _passes(places: Any) -> dict[str, str]:
+    return {place.instance_id: "" for place in places}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prober": _passes},
+        {"prober": _passes, "drainer": _passes, "batch_size": 2},
+        {"bake_time": 30.0},
+        {"bake_time": 30.0, "batch_size": 2, "max_unavailable": 1},
+    ],
+    ids=["checked", "checked and drained", "baked", "baked, with slack"],
+)
+def test_beside_polls_and_terminations_a_batch_costs_two_calls(world: Any, options: dict[str, Any]) -> None:
+    size = 24
+    result = world(size, zones=3).roll(**options)
+    calls = result.api_calls
+    looks = ("DescribeAutoScalingGroups", "DescribeTargetHealth", "DescribeScalingActivities")
+    beside = calls.total() - sum(calls[name] for name in looks) - size
+    assert beside <= 2 * len(result.plan.batches) + ceil(result.seconds / 300) + 15
+
+
 def test_max_unavailable_terminates_first_and_keeps_its_bound(world: Any) -> None:
     w = world(4)
     result = w.roll(batch_size=2, max_unavailable=1)
@@ -510,14 +533,4 @@ def test_a_mixed_instances_policy_is_rolled_and_kept(world: Any) -> None:
     assert w.group["MixedInstancesPolicy"] == before
     w.forget_calls()
     assert w.roll().changed is False
-    assert w.writes == []
-
-
-def test_a_warm_pool_is_refused_by_name(world: Any) -> None:
-    w = world(2)
-    w.cloud.client("autoscaling").put_warm_pool(AutoScalingGroupName="web", MinSize=1)
-    w.forget_calls()
-    result = w.roll()
-    assert result.failed
-    assert "warm pool" in result.message
     assert w.writes == []

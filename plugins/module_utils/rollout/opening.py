@@ -1,0 +1,262 @@
+# Copyright: (c) 2026, boring.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Before a roll: what is there, what is to be done, and what stands against it. Reads only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import floor
+
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.aws import Cloud
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import (
+    TAG_JOURNAL,
+    TAG_RECORD,
+    Record,
+    decode,
+    decode_record,
+    floating,
+    settle,
+)
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
+    AZ_REBALANCE,
+    Group,
+    Journal,
+    Match,
+    Memory,
+    Observation,
+    Policy,
+    RolloutError,
+    Target,
+    Template,
+)
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.owner import Owner
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Plan, make_plan, roles, units
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.result import Request
+
+_DAY = 86400.0  # for how long a roll by age, or of all, that was left unfinished is taken up again
+
+
+@dataclass(frozen=True)
+class Opening:
+    """All that is known before the first write."""
+
+    seen: Observation
+    journal: Journal
+    left: Journal | None  # of a roll that was left behind, or is under way
+    record: Record | None  # of the last roll
+    plan: Plan
+    moves: bool  # the group is to get another template
+
+    @property
+    def idle(self) -> bool:
+        """There is nothing to do."""
+        return not self.plan.due and not self.moves and self.left is None
+
+
+class Opener:
+    """Looks at a group and makes the plan."""
+
+    def __init__(
+        self, cloud: Cloud, request: Request, policy: Policy, *, clock: Callable[[], float], owner: Owner
+    ) -> None:
+        self._cloud = cloud
+        self._request = request
+        self._policy = policy
+        self._clock = clock
+        self._owner = owner
+
+    def open(self, group: Group) -> Opening:
+        """The plan for a group as it was described. Raises RolloutError where there cannot be one, and AwsError."""
+        left = self.left_behind(group)
+        record = decode_record(group.tags.get(TAG_RECORD, ""))
+        target, spec = self._target(group, left, record)
+        target = self._mixed(target, group)
+        journal = self._journal(group, target, spec, left, record)
+        policy = self._policy
+        born = {}
+        if policy.match is not Match.TEMPLATE:
+            machines = self._cloud.machines(instance.id for instance in group.instances)
+            born = {name: machine.launched for name, machine in machines.items()}
+        health, idle = self._cloud.health(group)
+        warm = self._cloud.warm_instances(group.name) if group.warm_pool else ()
+        seen = Observation(group, health, born=born, idle=idle, warm=warm)
+        if left is not None:
+            old = units(roles(seen, journal, policy).old)
+            settled = settle(replace(journal, old=left.old, held=left.held), group, old)
+            journal = replace(settled, held=journal.held)
+        plan = make_plan(seen, journal, policy)
+        moves = not target.template.same(group.template) and group.template is not None
+        moves = moves and not (spec and group.template is not None and group.template.version == spec)
+        refused = (*plan.refusals, *self._strangers(group, left), *self._others(group, left))
+        return Opening(seen, journal, left, record, replace(plan, refusals=refused), moves)
+
+    def left_behind(self, group: Group) -> Journal | None:
+        """The journal that is on the group. Raises RolloutError when it is none of ours."""
+        value = group.tags.get(TAG_JOURNAL)
+        return decode(value) if value else None
+
+    def _others(self, group: Group, left: Journal | None) -> list[str]:
+        """Sentences about rolls and refreshes that are under way."""
+        found = []
+        if left is not None and not self._owner.is_dead(left.owner):
+            silence = self._clock() - left.beat
+            if silence <= self._policy.lock_timeout:
+                found.append(
+                    f"a roll of the group {group.name} by {left.owner} is under way (last sign of life "
+                    f"{silence:.0f} s ago): wait for it, stop it with state=aborted, or let lock_timeout "
+                    f"({self._policy.lock_timeout:g} s) pass"
+                )
+        refresh = next((item for item in self._cloud.refreshes(group.name) if item.running), None)
+        if refresh is not None and not (left is not None and left.refresh and left.owns(refresh)):
+            found.append(
+                f"the instance refresh {refresh.id} of the group {group.name} is under way: "
+                "wait for it or cancel it first"
+            )
+        if left is not None and bool(left.refresh) != self._policy.refreshes:
+            has = "instance_refresh" if left.refresh else "batches"
+            found.append(
+                f"a roll of the group {group.name} with strategy={has} was left behind: "
+                f"end it with that strategy, or give it up with state=aborted"
+            )
+        return found
+
+    def _strangers(self, group: Group, left: Journal | None) -> list[str]:
+        """A sentence about instances that the user named, and that the group neither has nor had."""
+        if left is not None or not self._policy.instances:
+            return []
+        missing = self._policy.instances - {instance.id for instance in group.instances}
+        if missing:
+            missing -= {activity.instance_id for activity in self._cloud.activities(group.name)}
+        if missing:
+            machines = self._cloud.machines(missing)
+            missing -= {name for name, it in machines.items() if it.state in ("shutting-down", "terminated")}
+        if not missing:
+            return []
+        names = ", ".join(sorted(missing))
+        return [f"instances names {names}, which the group {group.name} does not have: correct the list"]
+
+    # ---- where to ----------------------------------------------------------------------------------------------
+
+    def _target(self, group: Group, left: Journal | None, record: Record | None) -> tuple[Target, str]:
+        """What to roll to with its number, and the floating version that the group is to have in the end."""
+        if self._request.state == "rolled_back":
+            if record is None:
+                raise RolloutError(
+                    f"the group {group.name} has no record of a roll (tag {TAG_RECORD}): "
+                    "name the template to return to in launch_template instead"
+                )
+            return self.known(record.template), ""
+        if left is not None and left.back and self._policy.rollback:
+            return _named(left.target, group), ""
+        asked = self._request.template
+        if asked is not None:
+            resolved = self._cloud.resolve(asked)
+            spec = asked.version if floating(asked.version) else ""
+            return Target(resolved), spec
+        if left is not None:
+            return _named(left.target, group), left.spec
+        if group.template is None:
+            raise RolloutError(
+                f"the group {group.name} has no launch template: give it one, or name it in launch_template"
+            )
+        if not floating(group.template.version):
+            return Target(group.template), ""
+        return Target(self._cloud.resolve(group.template)), group.template.version
+
+    def known(self, template: Template) -> Target:
+        """A recorded template, looked up; a launch configuration is as it is."""
+        return Target(self._cloud.resolve(template) if template.id else template)
+
+    def _mixed(self, target: Target, group: Group) -> Target:
+        """A target with what a mixed instances policy says of instance types."""
+        if not group.overrides:
+            return target
+        own = {name: template for name, template in group.overrides.items() if template is not None}
+        numbers = {
+            template: self._cloud.resolve(template) if floating(template.version) else template
+            for template in set(own.values())
+        }
+        by_type = {name: numbers[template] for name, template in own.items()}
+        types = frozenset() if group.any_type else frozenset(group.overrides)
+        return replace(target, by_type=by_type, types=types)
+
+    # ---- the journal -------------------------------------------------------------------------------------------
+
+    def _journal(self, group: Group, target: Target, spec: str, left: Journal | None, record: Record | None) -> Journal:
+        now, policy = self._clock(), self._policy
+        # EC2 tells launches to the second.
+        started = float(floor(now))
+        if policy.match is not Match.TEMPLATE and record and record.unfinished and now - record.started < _DAY:
+            started = record.started
+        suspends = policy.suspend_az_rebalance and AZ_REBALANCE not in group.suspended and not policy.refreshes
+        pins = tuple(
+            (place, template.version)
+            for place, template in enumerate(group.overrides.values())
+            if template is not None and floating(template.version)
+        )
+        journal = Journal(
+            owner=self._owner.name,
+            beat=now,
+            started=started,
+            target=target,
+            spec=spec,
+            pins=pins,
+            desired=group.desired,
+            max_size=group.max,
+            suspended=(AZ_REBALANCE,) if suspends else (),
+            back=self._request.state == "rolled_back",
+            held=policy.held or group.largest > 1,
+        )
+        if left is None:
+            return journal
+        return replace(
+            left,
+            owner=self._owner.name,
+            beat=now,
+            target=target,
+            spec=spec,
+            pins=tuple(sorted({**dict(left.pins), **dict(pins)}.items())),
+            suspended=tuple(dict.fromkeys((*left.suspended, *journal.suspended))),
+            back=journal.back or (left.back and policy.rollback),
+            held=journal.held,
+            memory=Memory(),
+        )
+
+
+def came_from(group: Group, journal: Journal, plan: Plan) -> Template:
+    """What a roll back returns to: the group's template, or what most of the due instances run."""
+    counts = Counter(
+        due.instance.template for batch in plan.batches for due in batch if due.instance.template is not None
+    )
+    had = group.template
+    if had is not None and not floating(had.version) and not journal.target.template.same(had):
+        return had
+    others = [template for template, dummy in counts.most_common() if not journal.target.template.same(template)]
+    return others[0] if others else journal.target.template
+
+
+def difference(opening: Opening) -> dict[str, str]:
+    """The group's instances and sizes before and after, for --diff."""
+    group, plan, target = opening.seen.group, opening.plan, opening.journal.target
+    due = {item.instance.id for batch in plan.batches for item in batch}
+    before, after = [f"group {group.name}: {plan.before}"], [f"group {group.name}: {plan.before}"]
+    for instance in sorted(group.instances, key=lambda instance: instance.id):
+        has = instance.template.label if instance.template else "no template"
+        before.append(f"{instance.id} ({instance.zone}): {has}")
+        if instance.id in due:
+            wanted = target.by_type.get(instance.type, target.template)
+            after.append(f"successor of {instance.id} ({instance.zone}): {wanted.label}")
+        else:
+            after.append(before[-1])
+    return {"before": "\n".join(before) + "\n", "after": "\n".join(after) + "\n"}
+
+
+def _named(target: Target, group: Group) -> Target:
+    """A target out of a journal, which keeps no names, with the name that the group tells."""
+    has = group.template
+    if has is None or has.id != target.template.id:
+        return target
+    return replace(target, template=replace(target.template, name=has.name))

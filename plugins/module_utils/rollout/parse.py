@@ -1,0 +1,125 @@
+# Copyright: (c) 2026, boring.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""AWS's shapes as values, and back. Emulations leave keys out: what a roll can do without may be missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, TAG_RECORD
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Group, Instance, Template
+
+
+class Parser:
+    """Most instances look as they did at the last poll; then the same value is given out again."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Any, Instance]] = {}
+        self._templates: dict[Template | None, Template | None] = {}
+
+    def group(self, raw: Mapping[str, Any]) -> Group:
+        """One entry of DescribeAutoScalingGroups."""
+        policy = raw.get("MixedInstancesPolicy") or {}
+        mixed = policy.get("LaunchTemplate") or {}
+        template = parse_template(raw.get("LaunchTemplate") or mixed.get("LaunchTemplateSpecification"))
+        if template is None and raw.get("LaunchConfigurationName"):
+            template = Template("", raw["LaunchConfigurationName"])
+        by_type: dict[str, list[str]] = {}
+        for source in raw.get("TrafficSources") or ():
+            by_type.setdefault(source.get("Type") or "", []).append(source["Identifier"])
+        overrides = mixed.get("Overrides") or ()
+        pool = raw.get("WarmPoolConfiguration") or {}
+        return Group(
+            name=raw["AutoScalingGroupName"],
+            min=raw["MinSize"],
+            max=raw["MaxSize"],
+            desired=raw["DesiredCapacity"],
+            template=template,
+            instances=tuple([self.instance(item) for item in raw.get("Instances") or ()]),
+            zones=tuple(raw.get("AvailabilityZones") or ()),
+            suspended={
+                item["ProcessName"]: item.get("SuspensionReason") or "no reason given"
+                for item in raw.get("SuspendedProcesses") or ()
+            },
+            target_groups=tuple(dict.fromkeys([*(raw.get("TargetGroupARNs") or ()), *by_type.get("elbv2", ())])),
+            balancers=tuple(dict.fromkeys([*(raw.get("LoadBalancerNames") or ()), *by_type.get("elb", ())])),
+            lattice=tuple(by_type.get("vpc-lattice", ())),
+            tags={
+                tag["Key"]: tag.get("Value") or ""
+                for tag in raw.get("Tags") or ()
+                if tag["Key"] in (TAG_JOURNAL, TAG_RECORD)
+            },
+            status=raw.get("Status") or "",
+            mixed=policy if mixed else {},
+            overrides={
+                item["InstanceType"]: parse_template(item.get("LaunchTemplateSpecification"))
+                for item in overrides
+                if item.get("InstanceType")
+            },
+            any_type=not all(item.get("InstanceType") for item in overrides),
+            weight=max((int(item.get("WeightedCapacity") or 1) for item in overrides), default=1),
+            health_types=frozenset(filter(None, str(raw.get("HealthCheckType") or "").split(","))),
+            warm_pool=bool(pool),
+            reuses_warm=bool((pool.get("InstanceReusePolicy") or {}).get("ReuseOnScaleIn")),
+        )
+
+    def instance(self, raw: Mapping[str, Any]) -> Instance:
+        """One instance of a group or of its warm pool."""
+        name = raw["InstanceId"]
+        known = self._known.get(name)
+        if known is not None and known[0] == raw:
+            return known[1]
+        template = parse_template(raw.get("LaunchTemplate"))
+        if template is None and raw.get("LaunchConfigurationName"):
+            template = Template("", raw["LaunchConfigurationName"])
+        template = self._templates.setdefault(template, template)  # one value for all that have it
+        instance = Instance(
+            id=name,
+            zone=raw.get("AvailabilityZone") or "",
+            state=raw["LifecycleState"],
+            healthy=str(raw.get("HealthStatus") or "").lower() == "healthy",
+            template=template,
+            type=raw.get("InstanceType") or "",
+            protected=bool(raw.get("ProtectedFromScaleIn")),
+            weight=int(raw.get("WeightedCapacity") or 1),
+        )
+        self._known[name] = (raw, instance)
+        return instance
+
+
+def parse_template(spec: Mapping[str, Any] | None) -> Template | None:
+    """A LaunchTemplateSpecification as a value; None for none. AWS's default version is $Default."""
+    if not spec:
+        return None
+    return Template(
+        spec.get("LaunchTemplateId") or "",
+        spec.get("LaunchTemplateName") or "",
+        str(spec.get("Version") or "$Default"),
+    )
+
+
+def template_spec(template: Template) -> dict[str, str]:
+    """A LaunchTemplateSpecification; AWS takes the id or the name, not both."""
+    key = {"LaunchTemplateId": template.id} if template.id else {"LaunchTemplateName": template.name}
+    return {**key, "Version": template.version}
+
+
+def with_template(
+    policy: Mapping[str, Any], template: Template, versions: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A mixed instances policy as it was described, with another version, and others for overrides by instance type."""
+    launch = dict(policy["LaunchTemplate"])
+    launch["LaunchTemplateSpecification"] = template_spec(template)
+    overrides = []
+    for item in launch.get("Overrides") or ():
+        own = dict(item)
+        if spec := parse_template(own.get("LaunchTemplateSpecification")):
+            version = (versions or {}).get(own.get("InstanceType") or "", spec.version)
+            own["LaunchTemplateSpecification"] = template_spec(replace(spec, version=version))
+        overrides.append(own)
+    if overrides:
+        launch["Overrides"] = overrides
+    return {**policy, "LaunchTemplate": launch}
