@@ -223,6 +223,19 @@ options:
     description: Suspend AZRebalance during the roll, unless it is suspended already.
     type: bool
     default: true
+  strategy:
+    description:
+      - V(batches) rolls the group as all of this describes.
+      - V(instance_refresh) has AWS do it. O(batch_size), O(max_unavailable), O(canary), O(min_healthy_time),
+        O(bake_time), O(match), O(standby) and O(protected) become preferences of the refresh, rounded so that AWS never
+        takes more than they allow. O(batch_timeout) and O(max_failures) are watched from here, and the refresh is
+        cancelled, or with O(on_failure=rollback) rolled back, when they are exceeded.
+      - What AWS cannot honour is refused by name, which are O(state=advanced), O(health_checks), O(drain),
+        O(instances), O(match=age), and O(on_failure=rollback) where AWS has no numbered version to return to.
+      - O(suspend_az_rebalance) has nothing to do then, AWS keeps zones balanced by itself.
+    type: str
+    choices: [batches, instance_refresh]
+    default: batches
   poll_interval:
     description:
       - The shortest time between two polls in seconds. The longest is six times that.
@@ -295,6 +308,12 @@ EXAMPLES = r"""
   boring.fleet.asg_rollout:
     group: api
     state: rolled_back
+
+- name: Have AWS roll the group as an instance refresh, and wait for it
+  boring.fleet.asg_rollout:
+    group: api
+    strategy: instance_refresh
+    batch_size: 25%
 
 - name: Stop a roll and put the group back
   boring.fleet.asg_rollout:
@@ -447,6 +466,7 @@ def main() -> None:
             "protected": {"type": "str", "default": "replace", "choices": ["replace", "skip", "fail"]},
             "raise_max_size": {"type": "bool", "default": True},
             "suspend_az_rebalance": {"type": "bool", "default": True},
+            "strategy": {"type": "str", "default": "batches", "choices": ["batches", "instance_refresh"]},
             "poll_interval": {"type": "float", "default": 5},
             "lock_timeout": {"type": "float", "default": 900},
             "events_path": {"type": "path"},

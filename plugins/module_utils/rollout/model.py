@@ -25,6 +25,7 @@ STANDBY = "Standby"
 FLOATING_VERSIONS = ("$Latest", "$Default")
 AZ_REBALANCE = "AZRebalance"
 NEW_REFRESH = "new"
+SKEW = 60.0  # by how much our clock may be ahead of AWS's
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,7 +430,7 @@ class Journal:
 
     def owns(self, refresh: Refresh) -> bool:
         """Whether this instance refresh is ours."""
-        return refresh.id == self.refresh or (self.refresh == NEW_REFRESH and refresh.started >= self.started - 1)
+        return refresh.id == self.refresh or (self.refresh == NEW_REFRESH and refresh.started >= self.started - SKEW)
 
 
 # ---- steps: what next_step may ask for -----------------------------------------------------------------------------

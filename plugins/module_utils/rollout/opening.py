@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import floor
 
+from ansible_collections.boring.fleet.plugins.module_utils.rollout import refresh
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.aws import Cloud
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import (
     TAG_JOURNAL,
@@ -22,6 +23,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal impor
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
     AZ_REBALANCE,
+    NEW_REFRESH,
     Group,
     Journal,
     Match,
@@ -49,6 +51,7 @@ class Opening:
     record: Record | None  # of the last roll
     plan: Plan
     moves: bool  # the group is to get another template
+    warnings: tuple[str, ...] = ()
 
     @property
     def idle(self) -> bool:
@@ -90,8 +93,13 @@ class Opener:
         plan = make_plan(seen, journal, policy)
         moves = not target.template.same(group.template) and group.template is not None
         moves = moves and not (spec and group.template is not None and group.template.version == spec)
-        refused = (*plan.refusals, *self._strangers(group, left), *self._others(group, left))
-        return Opening(seen, journal, left, record, replace(plan, refusals=refused), moves)
+        refused = [*plan.refusals, *self._strangers(group, left), *self._others(group, left)]
+        warned: tuple[str, ...] = ()
+        if policy.refreshes and plan.due:
+            warned = tuple(refresh.warnings(group))
+            if left is None:
+                refused += refresh.refused(group, journal, plan, policy)
+        return Opening(seen, journal, left, record, replace(plan, refusals=tuple(refused)), moves, warned)
 
     def left_behind(self, group: Group) -> Journal | None:
         """The journal that is on the group. Raises RolloutError when it is none of ours."""
@@ -109,10 +117,10 @@ class Opener:
                     f"{silence:.0f} s ago): wait for it, stop it with state=aborted, or let lock_timeout "
                     f"({self._policy.lock_timeout:g} s) pass"
                 )
-        refresh = next((item for item in self._cloud.refreshes(group.name) if item.running), None)
-        if refresh is not None and not (left is not None and left.refresh and left.owns(refresh)):
+        running = next((item for item in self._cloud.refreshes(group.name) if item.running), None)
+        if running is not None and not (left is not None and left.refresh and left.owns(running)):
             found.append(
-                f"the instance refresh {refresh.id} of the group {group.name} is under way: "
+                f"the instance refresh {running.id} of the group {group.name} is under way: "
                 "wait for it or cancel it first"
             )
         if left is not None and bool(left.refresh) != self._policy.refreshes:
@@ -209,6 +217,7 @@ class Opener:
             suspended=(AZ_REBALANCE,) if suspends else (),
             back=self._request.state == "rolled_back",
             held=policy.held or group.largest > 1,
+            refresh=NEW_REFRESH if policy.refreshes else "",
         )
         if left is None:
             return journal

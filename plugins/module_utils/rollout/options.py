@@ -17,6 +17,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     RolloutError,
     Template,
 )
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.refresh import refused_options
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.result import Request
 
 _AT_LEAST = {
@@ -45,6 +46,9 @@ def parse_policy(params: Mapping[str, Any]) -> tuple[Policy, tuple[Check, ...], 
     for name in instances:
         if not re.fullmatch(r"i-[0-9a-zA-Z]+", name):
             raise RolloutError(f"instances holds {name!r}, which is no instance id (i-...)")
+    refreshes = params["strategy"] == "instance_refresh"
+    if refreshes and (refused := list(refused_options(params))):
+        raise RolloutError(". ".join(refused))
     checks = tuple(
         parse_check(entry, f"health_checks[{index}]") for index, entry in enumerate(params.get("health_checks") or [])
     )
@@ -70,6 +74,7 @@ def parse_policy(params: Mapping[str, Any]) -> tuple[Policy, tuple[Check, ...], 
         checked=bool(checks),
         drained=drain is not None,
         rollback=params["on_failure"] == "rollback",
+        refreshes=refreshes,
     )
     return policy, checks, drain
 

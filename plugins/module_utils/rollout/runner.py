@@ -61,6 +61,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.narrator impo
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.opening import Opener, Opening, came_from, difference
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.owner import Owner
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import roles
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.refresher import Refresher
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.result import Request, Result
 
 _GRACE = 60.0  # how long calls are tried again once the roll was told to stop
@@ -151,24 +152,28 @@ class Roll:
         result.plan, result.before, result.during, result.after = plan, plan.before, plan.before, plan.before
         result.lowest_in_service = core.serving(opening.seen)
         result.diff = difference(opening)
+        result.warnings = list(opening.warnings)
         if state == "planned":
             result.state, result.done = "planned", not plan.due
             result.changed = not plan.refusals and bool(plan.due or opening.moves)
             result.message = "; ".join(plan.refusals)
-            result.warnings = list(plan.refusals)
+            result.warnings = [*plan.refusals, *opening.warnings]
             return
         if opening.idle:
             result.state, result.done = state, True
             result.message = f"nothing to do: every instance of the group {group.name} is as it should be"
             return
         if plan.refusals:
-            raise RolloutError(". ".join(text[0].upper() + text[1:] for text in plan.refusals))
+            raise RolloutError("; ".join(plan.refusals))
         if opening.left is None and (why := self.stopped()):
             result.state, result.failed = "aborted", True
             result.message = f"{why} before anything was changed"
             return
         self._claim(opening)
-        self._loop(state)
+        if self.journal.refresh:
+            self._refresh(state, opening)
+        else:
+            self._loop(state)
 
     def _claim(self, opening: Opening) -> None:
         """Take the lock. Whether it was really us who got it, the next look tells."""
@@ -201,26 +206,26 @@ class Roll:
             raise RuntimeError("a roll has its journal from its first step on")
         return self._journal
 
-    def _remember(self, **changes: Any) -> None:
+    def rejournal(self, **changes: Any) -> None:
+        """Change the journal; note() writes it."""
+        self._journal = replace(self.journal, **changes)
+
+    def remember(self, **changes: Any) -> None:
+        """Change what this run knows."""
         self._journal = replace(self.journal, memory=replace(self.journal.memory, **changes))
 
     def _loop(self, state: str) -> None:
         self.result.state = state
         seen = self._observe()
         while True:
-            if not self._stopping and (why := self.stopped()):
-                self._stopping = True
-                self.cloud.patience = _GRACE
-                if not self.journal.memory.ending:
-                    self._remember(ending="aborted", reason=why)
-                    self.narrator.say(f"{why}: putting the group back as it was")
+            self.told_to_stop()
             step = core.next_step(seen, self.journal, self.policy, self.clock())
             if isinstance(step, Wait):
                 self._wait(step)
                 seen = self._observe()
                 continue
             if isinstance(step, Finish):
-                self._remember(ending=step.state, reason=step.reason)
+                self.remember(ending=step.state, reason=step.reason)
                 break
             try:
                 self._act(seen, step)
@@ -237,6 +242,39 @@ class Roll:
             if isinstance(step, Forget):
                 break
         self._conclude()
+
+    def told_to_stop(self) -> bool:
+        """Whether the run was told to stop, by now or before."""
+        if not self._stopping and (why := self.stopped()):
+            self._stopping = True
+            self.cloud.patience = _GRACE
+            if not self.journal.memory.ending:
+                self.remember(ending="aborted", reason=why)
+                self.narrator.say(f"{why}: putting the group back as it was")
+        return self._stopping
+
+    def beat(self) -> None:
+        """Renew the lock when it is time."""
+        if core.beat_is_due(self.journal, self.policy, self.clock()):
+            self.note()
+
+    def _refresh(self, state: str, opening: Opening) -> None:
+        """As _loop, done by AWS."""
+        self.result.state = state
+        refresher = Refresher(self, opening)
+        try:
+            refresher.run()
+        except AwsError as exc:
+            raise RolloutError(
+                f"{self._why_ended()}the instance refresh was lost sight of: {exc}. "
+                "state=aborted, or the same task again, takes it up from the group's tags"
+            ) from exc
+        self._conclude()
+
+    def take_in(self, seen: Observation) -> None:
+        """Remember what was observed."""
+        self._journal = core.remember(seen, self.journal, self.policy, self.clock())
+        self._widen(seen.group)
 
     def _why_ended(self) -> str:
         reason = self.journal.memory.reason
@@ -259,10 +297,8 @@ class Roll:
             parts = roles(seen, journal, policy)
             checks = self._probe([i for i in parts.fresh if not seen.verdict(i)])
             seen = replace(seen, checks=checks)
-        before = journal
-        self._journal = core.remember(seen, journal, policy, self.clock())
-        self._widen(group)
-        self.narrator.looked(seen, before, self._journal, policy)
+        self.take_in(seen)
+        self.narrator.looked(seen, journal, self.journal, policy)
         return seen
 
     def _probe(self, instances: Iterable[Instance]) -> Mapping[str, str]:
@@ -293,7 +329,7 @@ class Roll:
             if broken:
                 memory = self.journal.memory
                 since = {name: moment for name, moment in memory.healthy_since.items() if name not in broken}
-                self._remember(healthy_since=since, proven=memory.proven - broken)
+                self.remember(healthy_since=since, proven=memory.proven - broken)
 
     def _widen(self, group: Group) -> None:
         """Keep the widest sizes that were seen."""
@@ -308,10 +344,10 @@ class Roll:
         name = self.request.group
         match step:
             case Beat():
-                self._note()
+                self.note()
             case Suspend(processes):
                 self.cloud.suspend(name, processes)
-                self._remember(suspended=True)
+                self.remember(suspended=True)
             case Turn():
                 self._turn(seen, step)
             case Drain(instances):
@@ -322,7 +358,7 @@ class Roll:
                 self.sleep(self.policy.poll_interval)
             case AskDelays():
                 delays = self.cloud.delays(seen.group)
-                self._remember(delays=delays)
+                self.remember(delays=delays)
                 self.narrator.say(
                     f"lifecycle hooks and load balancers may take {delays.launch:g} s for a launch, "
                     f"{delays.terminate:g} s for a termination"
@@ -330,7 +366,7 @@ class Roll:
             case Drop():
                 self._drop(step)
             case Shrink(to, resize):
-                self._note(resize)
+                self.note(resize)
                 if to != self._shown(seen):
                     self.cloud.update(name, desired=to)
                     self._wrote(self._shown(seen), to)
@@ -339,16 +375,16 @@ class Roll:
                 has = self.journal.target.template
                 template = replace(has, version=spec) if spec else has if floats else None
                 self.cloud.update(name, max_size=max_size, template=template, mixed=seen.group.mixed, versions=floats)
-                self._remember(restored=True)
+                self.remember(restored=True)
             case Resume(processes):
                 self.cloud.resume(name, processes)
-                self._remember(resumed=True)
+                self.remember(resumed=True)
             case Forget():
                 self._forget(seen)
             case Halt(state, reason, failures):
                 memory = self.journal.memory
                 kept = tuple(dict.fromkeys((*memory.failures, *failures)))
-                self._remember(ending=state, reason=reason, failures=kept, recycled=False)
+                self.remember(ending=state, reason=reason, failures=kept, recycled=False)
                 self.narrator.halted(step)
                 if state == "failed" and self.policy.rollback:
                     self._turn_back(reason)
@@ -388,13 +424,13 @@ class Roll:
             ),
         )
         self.narrator.say(f"rolling back to {self.journal.target.template.label}")
-        self._note()
+        self.note()
 
     def _shown(self, seen: Observation) -> int:
         """The group's desired capacity as it is now, our last write and those of others since included."""
         return core.survey(seen, self.journal, self.policy, self.clock()).actual
 
-    def _note(self, resize: Resize | None = None) -> None:
+    def note(self, resize: Resize | None = None) -> None:
         """Write the journal: a change that is about to be made, and a sign of life.
 
         What an open batch raised, its end takes back step by step; the tag says that from its beginning on, so that
@@ -426,14 +462,14 @@ class Roll:
             else (before, before)
         )
         span = (min(before, after, *recent), max(before, after, *recent))
-        self._remember(written_at=now, written_to=after, written_range=span)
+        self.remember(written_at=now, written_to=after, written_range=span)
         if self.result.during is not None:
             self.result.during = replace(self.result.during, desired=max(self.result.during.desired, after))
 
     def _turn(self, seen: Observation, step: Turn) -> None:
         name, now = self.request.group, self.clock()
         if step.resize is not None and not (step.closes and self.journal.memory.open):
-            self._note(step.resize)
+            self.note(step.resize)
         journal = self.journal
         desired = journal.desired + journal.surge
         point = journal.target.template if step.point else None
@@ -443,11 +479,11 @@ class Roll:
             self.cloud.update(name, template=point, mixed=seen.group.mixed, versions=numbers)
             point = None
         if step.point:
-            self._remember(pointed_at=self.clock())
+            self.remember(pointed_at=self.clock())
         if step.launches:
-            self._remember(triggered_at=now, unready=0.0)
+            self.remember(triggered_at=now, unready=0.0)
         if step.victims or step.launches:
-            self._remember(progress_at=self.clock())
+            self.remember(progress_at=self.clock())
         for victim in step.victims:
             if not self._stopping and self.stopped():
                 return
@@ -474,13 +510,13 @@ class Roll:
                 self.result.during = replace(self.result.during, max=max(self.result.during.max, step.max_to))
         memory = self.journal.memory
         if step.opens:
-            self._remember(open=True)
+            self.remember(open=True)
         if step.closes and self.journal.surge == 0:
             self._journal = replace(
                 self.journal, memory=core.close_batch(self.journal.memory, self.policy, self.clock())
             )
         elif step.victims and (not self.policy.held or step.victims[0].apart):
-            self._remember(batches=memory.batches + 1)
+            self.remember(batches=memory.batches + 1)
         self.narrator.turned(step, self.journal)
 
     def _drain(self, seen: Observation, instances: Iterable[Instance]) -> None:
@@ -493,7 +529,7 @@ class Roll:
         self._find(waiting, also=roles(seen, self.journal, self.policy).old)
         fresh = [name for name in waiting if name not in memory.draining]
         if fresh:
-            self._remember(draining={**memory.draining, **dict.fromkeys(fresh, began)}, progress_at=began)
+            self.remember(draining={**memory.draining, **dict.fromkeys(fresh, began)}, progress_at=began)
             self.narrator.say(f"draining {', '.join(fresh)}")
         pause = self.policy.poll_interval
         while True:
@@ -503,7 +539,7 @@ class Roll:
             done = {name for name in waiting if answers.get(name) == ""}
             if done:
                 memory = self.journal.memory
-                self._remember(drained=memory.drained | done, progress_at=self.clock())
+                self.remember(drained=memory.drained | done, progress_at=self.clock())
                 waiting = {name: instance for name, instance in waiting.items() if name not in done}
             late = self.clock() - self.journal.memory.progress_at > self.policy.batch_timeout
             if late and waiting:
@@ -516,7 +552,7 @@ class Roll:
 
     def _act_halt(self, reason: str) -> None:
         step = Halt("failed", reason)
-        self._remember(ending=step.state, reason=reason)
+        self.remember(ending=step.state, reason=reason)
         self.narrator.halted(step)
 
     def _find(self, wanted: Mapping[str, Instance], also: Iterable[Instance] = ()) -> None:
@@ -533,20 +569,20 @@ class Roll:
         memory, now = self.journal.memory, self.clock()
         old, successor = victim.instance, victim.successor
         if victim.apart:
-            self._remember(pairs=(*memory.pairs, Pair(old.id, "", 0.0)))
+            self.remember(pairs=(*memory.pairs, Pair(old.id, "", 0.0)))
             return
         if not successor:
-            self._remember(widows=(*memory.widows, old.id))
+            self.remember(widows=(*memory.widows, old.id))
             return
         seconds = round(now - memory.began.get(successor, self._started), 1)
-        self._remember(
+        self.remember(
             pairs=(*memory.pairs, Pair(old.id, successor, seconds)),
             spare=tuple(name for name in memory.spare if name != successor),
         )
 
     def _drop(self, step: Drop) -> None:
         if step.resize is not None:
-            self._note(step.resize)
+            self.note(step.resize)
         desired = self.journal.desired + self.journal.surge
         for instance in step.instances:
             shrink = step.resize is not None
@@ -557,7 +593,7 @@ class Roll:
                 self._journal = replace(self.journal, surge=self.journal.surge - instance.weight)
         memory = self.journal.memory
         ids = {instance.id for instance in step.instances}
-        self._remember(
+        self.remember(
             failures=(*memory.failures, *step.failures),
             coming={name: rank for name, rank in memory.coming.items() if name not in ids},
             spare=tuple(name for name in memory.spare if name not in ids),
@@ -565,7 +601,7 @@ class Roll:
             progress_at=self.clock(),
         )
         if step.resize is None:
-            self._remember(triggered_at=self.clock(), unready=0.0)
+            self.remember(triggered_at=self.clock(), unready=0.0)
         self.narrator.dropped(step)
 
     def _terminate(self, instance: Instance, *, shrink: bool) -> bool:
@@ -584,7 +620,7 @@ class Roll:
         else:
             raise AwsError(f"AWS did not answer when it was asked five times to terminate {instance.id}")
         memory = self.journal.memory
-        self._remember(gone={**memory.gone, instance.id: self.clock()}, leaving=memory.leaving | {instance.id})
+        self.remember(gone={**memory.gone, instance.id: self.clock()}, leaving=memory.leaving | {instance.id})
         return done
 
     def _forget(self, seen: Observation) -> None:
@@ -620,7 +656,10 @@ class Roll:
         self.cloud.tag(group.name, {TAG_JOURNAL: encode(journal)})
         if not self.owner.is_dead(left.owner):
             self.sleep(self.policy.poll_interval)  # what its owner is doing at this moment ends meanwhile
-        self._loop("aborted")
+        if self.journal.refresh:
+            self._refresh("aborted", opening)
+        else:
+            self._loop("aborted")
 
     def _conclude(self) -> None:
         """Look once more at what the roll left, and say it."""

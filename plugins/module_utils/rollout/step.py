@@ -333,6 +333,7 @@ def _launch_troubles(seen: Observation, journal: Journal, memory: Memory, view: 
     if journal.back and needs_pointing(seen.group, journal):
         refused = []  # launches of what is being rolled back
     refusal, shortage = memory.refusal, memory.shortage
+    waited_for = view.owed > 0 or bool(journal.refresh)  # what AWS wants to launch beyond the capacity, only it knows
     for activity in refused:
         if waiting_helps(activity.message):
             shortage = activity.message
@@ -341,7 +342,7 @@ def _launch_troubles(seen: Observation, journal: Journal, memory: Memory, view: 
     return replace(
         memory,
         activities=memory.activities | {activity.id for activity in news},
-        refusal=refusal if view.owed > 0 else memory.refusal,
+        refusal=refusal if waited_for else memory.refusal,
         shortage=shortage,
     )
 
@@ -407,7 +408,7 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
     if memory.lost:
         return Finish("aborted", f"the roll was taken over by {memory.lost}: nothing more is done here")
     view = survey(seen, journal, policy, now)
-    if now - journal.beat >= policy.lock_timeout * _BEAT:
+    if beat_is_due(journal, policy, now):
         return Beat()
     if seen.group.status:
         return Finish("failed", f"the group {seen.group.name} is being deleted ({seen.group.status})")
@@ -445,6 +446,11 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
     if policy.one_batch and memory.batches and not memory.open:
         return Halt("advanced", "")
     return _turn(seen, journal, policy, view, now)
+
+
+def beat_is_due(journal: Journal, policy: Policy, now: float) -> bool:
+    """Whether the lock has to be renewed."""
+    return now - journal.beat >= policy.lock_timeout * _BEAT
 
 
 def over_budget(journal: Journal, policy: Policy, more: int = 0) -> str:
@@ -715,7 +721,7 @@ def _wind_down(seen: Observation, journal: Journal, policy: Policy, view: View, 
         return _take_back(seen, journal, policy, view, now, by=journal.surge)
     raised = journal.headroom > 0
     pinned = journal.spec if journal.spec and _pinned(seen.group, journal, policy, now) else ""
-    floats = journal.floats(seen.group) if _pinned_overrides(seen.group, journal) else {}
+    floats = journal.floats(seen.group) if pinned_overrides(seen.group, journal) else {}
     if (raised or pinned or floats) and not memory.restored:
         return Restore(user_max(seen.group, journal) if raised else None, pinned, floats)
     if memory.leaving and memory.ending in ("completed", "advanced", "rolled_back"):
@@ -743,7 +749,7 @@ def _floats(group: Group, journal: Journal) -> bool:
     return journal.target.template.same(group.template)
 
 
-def _pinned_overrides(group: Group, journal: Journal) -> bool:
+def pinned_overrides(group: Group, journal: Journal) -> bool:
     """Whether overrides of the group have the numbers that we wrote in place of floating versions."""
     has = {name: group.overrides.get(name) for name in journal.floats(group)}
     return bool(has) and all(template is not None and not floating(template.version) for template in has.values())

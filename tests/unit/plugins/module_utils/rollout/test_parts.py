@@ -232,6 +232,7 @@ DEFAULTS: dict[str, Any] = {
     "protected": "replace",
     "raise_max_size": True,
     "suspend_az_rebalance": True,
+    "strategy": "batches",
     "poll_interval": 5.0,
     "lock_timeout": 900.0,
 }
