@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from localcloud.autoscaling import placement, refresh, warmpool, words
-from localcloud.autoscaling.ports import Hosts, HostStatus, LaunchOrder, Subnets, TargetHealth, Targets, Templates
-from localcloud.autoscaling.state import (
+from ..clock import Clock
+from ..errors import ApiError
+from . import placement, refresh, warmpool, words
+from .ports import Hosts, HostStatus, LaunchOrder, Subnets, TargetHealth, Targets, Templates
+from .state import (
     COUNTED_STATES,
     DETACHING,
     ENTERING_STANDBY,
@@ -39,8 +41,6 @@ from localcloud.autoscaling.state import (
     Instance,
     TemplateRef,
 )
-from localcloud.clock import Clock
-from localcloud.errors import ApiError
 
 NEVER = float("inf")
 SIX_WEEKS = 42 * 86400.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from localcloud.autoscaling.state import COUNTED_STATES, Group, Instance
+from .state import COUNTED_STATES, Group, Instance
 
 TERMINATION_POLICIES = (
     "AllocationStrategy",

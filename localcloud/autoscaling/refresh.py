@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from localcloud.autoscaling import words
-from localcloud.autoscaling.state import IN_SERVICE, STANDBY, Group, Instance, Refresh, TemplateRef
+from . import words
+from .state import IN_SERVICE, STANDBY, Group, Instance, Refresh, TemplateRef
 
 if TYPE_CHECKING:
-    from localcloud.autoscaling.model import Model
+    from .model import Model
 
 NEVER = float("inf")
 NO_PROGRESS = 3600.0  # AWS gives up after an hour in which nothing could be replaced

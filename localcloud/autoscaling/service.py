@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from localcloud.autoscaling import placement, refresh, shapes, warmpool, words
-from localcloud.autoscaling.model import NEVER, SIX_WEEKS, Model, Timing, template_of
-from localcloud.autoscaling.ports import Hosts, HostStatus, LaunchOrder, Subnets, Targets, Templates
-from localcloud.autoscaling.state import (
+from ..clock import Clock
+from ..errors import ApiError
+from ..faults import Faults
+from . import placement, refresh, shapes, warmpool, words
+from .model import NEVER, SIX_WEEKS, Model, Timing, template_of
+from .ports import Hosts, HostStatus, LaunchOrder, Subnets, Targets, Templates
+from .state import (
     ENTERING_STANDBY,
     IN_SERVICE,
     LAUNCHING,
@@ -32,9 +35,6 @@ from localcloud.autoscaling.state import (
     decode,
     encode,
 )
-from localcloud.clock import Clock
-from localcloud.errors import ApiError
-from localcloud.faults import Faults
 
 Params = dict[str, Any]
 T = TypeVar("T")

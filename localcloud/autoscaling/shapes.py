@@ -6,8 +6,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from localcloud.autoscaling import refresh as refreshes
-from localcloud.autoscaling.state import Activity, Group, Hook, Instance, Refresh, TemplateRef, WarmPool
+from . import refresh as refreshes
+from .state import Activity, Group, Hook, Instance, Refresh, TemplateRef, WarmPool
 
 
 def when(seconds: float) -> datetime:

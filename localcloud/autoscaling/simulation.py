@@ -39,14 +39,14 @@ import botocore.validate
 from botocore import xform_name
 from botocore.exceptions import ClientError, ParamValidationError
 
-from localcloud.autoscaling import shapes
-from localcloud.autoscaling.model import NEVER, Timing, traffic_places
-from localcloud.autoscaling.ports import HostStatus, LaunchOrder, TargetHealth
-from localcloud.autoscaling.service import AutoScaling
-from localcloud.autoscaling.state import IN_SERVICE, TERMINATING_STATES, Group
-from localcloud.clock import VirtualClock
-from localcloud.errors import ApiError
-from localcloud.faults import Faults
+from ..clock import VirtualClock
+from ..errors import ApiError
+from ..faults import Faults
+from . import shapes
+from .model import NEVER, Timing, traffic_places
+from .ports import HostStatus, LaunchOrder, TargetHealth
+from .service import AutoScaling
+from .state import IN_SERVICE, TERMINATING_STATES, Group
 
 Params = dict[str, Any]
 REGION = "eu-central-1"

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.autoscaling import refresh, words
-from localcloud.autoscaling.ports import HostStatus
-from localcloud.autoscaling.state import (
+from . import refresh, words
+from .ports import HostStatus
+from .state import (
     LAUNCHING,
     PENDING,
     PENDING_PROCEED,
@@ -25,7 +25,7 @@ from localcloud.autoscaling.state import (
 )
 
 if TYPE_CHECKING:
-    from localcloud.autoscaling.model import Model
+    from .model import Model
 
 _READY = (WARMED_STOPPED, WARMED_RUNNING)
 _LEAVING = WARMED + TERMINATING

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from localcloud.errors import ApiError
+from ..errors import ApiError
 
 
 def stamp(now: float) -> str:

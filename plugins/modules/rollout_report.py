@@ -36,6 +36,9 @@ options:
     description: Title of the page.
     type: str
     default: Roll
+  picture:
+    description: An SVG picture to write besides, for places that show no HTML. Its directory must exist.
+    type: path
   probes:
     description:
       - File with a client's requests during the roll, a JSON line for each. A line is an object with C(time) in unix
@@ -75,7 +78,7 @@ groups:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import RolloutError
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.page import differs, make_page
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.page import differs, draw
 
 
 def main() -> None:
@@ -84,19 +87,23 @@ def main() -> None:
             "events": {"type": "list", "elements": "path", "required": True},
             "dest": {"type": "path", "required": True},
             "title": {"type": "str", "default": "Roll"},
+            "picture": {"type": "path"},
             "probes": {"type": "path"},
         },
         supports_check_mode=True,
     )
-    dest = module.params["dest"]
+    changed = False
     try:
-        page, groups = make_page(module.params["events"], module.params["title"], module.params["probes"])
-        changed = differs(page, dest)
-        if changed and not module.check_mode:
-            page.write(dest, module.atomic_move)
+        drawn, groups = draw(module.params["events"], module.params["title"], module.params["probes"])
+        for option, page in drawn.items():
+            path = module.params[option]
+            if path and differs(page, path):
+                changed = True
+                if not module.check_mode:
+                    page.write(path, module.atomic_move, option)
     except RolloutError as exc:
         module.fail_json(msg=str(exc))
-    module.exit_json(changed=changed, dest=dest, groups=groups)
+    module.exit_json(changed=changed, dest=module.params["dest"], groups=groups)
 
 
 if __name__ == "__main__":

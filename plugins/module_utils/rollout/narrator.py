@@ -5,12 +5,13 @@
 
 An event is a flat dict with ``time`` (unix seconds), ``group``, ``event`` (its kind) and mostly ``message`` (one line
 for people). Kinds: plan, instance (``instance_id``, ``zone``, ``phase``, ``role``, ``template``, and ``since`` when it
-boots), capacity (``serving``, ``desired``), turn, terminate, drop, failure, wait, note, halt, finish (``result``).
+boots), crowd (a line for many of these, which then have none), capacity (``serving``, ``desired``), turn, terminate, drop, failure, wait, note, halt, finish (``result``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
@@ -30,6 +31,9 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import P
 PHASES = ("booting", "warming", "serving", "draining", "terminating", "gone")
 
 
+_MANY = 4  # more that do the same at the same time are told in one line
+
+
 class Narrator:
     """Turns observations and steps into events."""
 
@@ -44,6 +48,8 @@ class Narrator:
         self._capacity: tuple[int, int] | None = None
         self._failures = 0
         self._waiting = ""
+        self._due = 0
+        self._left = 0
 
     def _tell(self, event: str, message: str = "", **data: Any) -> None:
         told: Event = {"time": round(self._clock(), 3), "group": self._group, "event": event}
@@ -57,7 +63,7 @@ class Narrator:
 
     def started(self, plan: Plan, journal: Journal, policy: Policy, *, resumed: bool) -> None:
         sizes = "+".join(str(len(batch)) for batch in plan.batches[:12]) + ("+..." if len(plan.batches) > 12 else "")
-        due = plan.due
+        due = self._due = plan.due
         what = f"{due} to replace in batches of {sizes}, surge {plan.surge}" if due else "nothing left to replace"
         self._tell(
             "plan",
@@ -78,6 +84,7 @@ class Narrator:
         if changed:
             fresh = {instance.id for instance in parts.fresh}
             old = {instance.id for instance in parts.old}
+        moved = []
         for instance in changed:
             self._told[instance.id] = instance
             role = (
@@ -86,12 +93,24 @@ class Narrator:
             phase = _phase(instance, memory.coming, memory.gone)
             if role == "new" and instance.id in memory.began:
                 self._since.setdefault(instance.id, memory.began[instance.id])
-            self._moved(instance, role, phase, memory.verdicts.get(instance.id, ""), quiet=first)
+            if self._phases.get(instance.id) != phase:
+                moved.append((instance, role, phase))
+            self._roles[instance.id] = role
+        crowds = Counter(item[2] for item in moved)
+        for instance, role, phase in moved:
+            quiet = first or crowds[phase] > _MANY
+            self._moved(instance, role, phase, memory.verdicts.get(instance.id, ""), quiet=quiet)
+        if not first:
+            self._crowds([item for item in moved if crowds[item[2]] > _MANY])
         listed = {instance.id for instance in seen.group.instances}
-        for name in [name for name in self._told if name not in listed]:
+        left = [name for name in self._told if name not in listed]
+        for name in left:
             del self._told[name]
             self._phases[name] = "gone"
-            self._tell("instance", f"{name} is gone", instance_id=name, phase="gone", role=self._roles.get(name, ""))
+            words = f"{name} is gone" if len(left) <= _MANY else ""
+            self._tell("instance", words, instance_id=name, phase="gone", role=self._roles.get(name, ""))
+        if len(left) > _MANY:
+            self._tell("crowd", f"{len(left)} are gone")
         for failure in memory.failures[self._failures :]:
             self._tell("failure", f"failed: {failure}", instance_id=failure.instance_id, reason=failure.reason)
         self._failures = len(memory.failures)
@@ -106,9 +125,6 @@ class Narrator:
     def _moved(self, instance: Instance, role: str, phase: str, verdict: str, *, quiet: bool) -> None:
         name = instance.id
         was = self._phases.get(name)
-        self._roles[name] = role
-        if was == phase:
-            return
         self._phases[name] = phase
         now = self._clock()
         age = now - self._since.setdefault(name, now)
@@ -128,13 +144,31 @@ class Narrator:
             **({"since": round(self._since[name], 3)} if phase == "booting" else {}),
         )
 
+    def _crowds(self, moved: Iterable[tuple[Instance, str, str]]) -> None:
+        """One line for many that did the same: a big batch is to be read, not scrolled through."""
+        crowds: dict[str, list[Instance]] = {}
+        for item in moved:
+            crowds.setdefault(item[2], []).append(item[0])
+        for phase, many in crowds.items():
+            ages = [self._clock() - self._since[instance.id] for instance in many]
+            line = {
+                "booting": f"{len(many)} launched in {', '.join(sorted({instance.zone for instance in many}))}",
+                "warming": f"{len(many)} in service, being proven",
+                "serving": f"{len(many)} proven after {min(ages):.0f} to {max(ages):.0f} s",
+            }.get(phase)
+            if line:
+                self._tell("crowd", line)
+
     def turned(self, step: Turn, journal: Journal) -> None:
-        for victim in step.victims:
-            if victim.instance.id not in journal.memory.gone:
-                continue
+        told = [victim for victim in step.victims if victim.instance.id in journal.memory.gone]
+        for victim in told:
             self._leaves(victim.instance)
+            self._left += 1
             took = f", {victim.successor} took its place" if victim.successor else ""
-            self._tell("terminate", f"{victim.instance.id} terminated{took}", instance_id=victim.instance.id)
+            words = f"{victim.instance.id} terminated{took} ({self._left} of {self._due})"
+            self._tell("terminate", words if len(told) <= _MANY else "", instance_id=victim.instance.id)
+        if len(told) > _MANY:
+            self._tell("crowd", f"{len(told)} terminated ({self._left} of {self._due})")
         if step.launches:
             grown = f", desired capacity is {step.grow_to} for now" if step.grow_to is not None else ""
             raised = f", max size {step.max_to}" if step.max_to is not None else ""

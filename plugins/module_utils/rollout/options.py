@@ -20,6 +20,69 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.refresh import refused_options
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.result import Request
 
+_PROBE: dict[str, Any] = {
+    "port": {"type": "int"},
+    "path": {"type": "str"},
+    "scheme": {"type": "str", "choices": ["http", "https"]},
+    "timeout": {"type": "float"},
+    "argv": {"type": "list", "elements": "str"},
+}
+
+# The module's arguments beside those of every AWS module; what simulates a roll takes the same.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "group": {"type": "str", "required": True, "aliases": ["name"]},
+    "state": {
+        "type": "str",
+        "default": "completed",
+        "choices": ["completed", "planned", "advanced", "aborted", "rolled_back"],
+    },
+    "launch_template": {
+        "type": "dict",
+        "options": {
+            "id": {"type": "str"},
+            "name": {"type": "str"},
+            "version": {"type": "str", "default": "$Default"},
+        },
+    },
+    "batch_size": {"type": "str", "default": "1"},
+    "max_unavailable": {"type": "str", "default": "0"},
+    "canary": {"type": "int", "default": 1},
+    "min_healthy_time": {"type": "float", "default": 10},
+    "bake_time": {"type": "float", "default": 0},
+    "batch_timeout": {"type": "float", "default": 900},
+    "max_failures": {"type": "int", "default": 1},
+    "on_failure": {"type": "str", "default": "stop", "choices": ["stop", "rollback"]},
+    "health_checks": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "type": {"type": "str", "required": True, "choices": ["http", "tcp", "command"]},
+            "status": {"type": "str"},
+            **_PROBE,
+        },
+    },
+    "drain": {
+        "type": "dict",
+        "options": {
+            "type": {"type": "str", "required": True, "choices": ["http", "command"]},
+            "method": {"type": "str"},
+            **_PROBE,
+        },
+    },
+    "match": {"type": "str", "default": "template", "choices": ["template", "age", "all"]},
+    "max_age": {"type": "float"},
+    "instances": {"type": "list", "elements": "str", "default": []},
+    "standby": {"type": "str", "default": "ignore", "choices": ["ignore", "replace", "fail"]},
+    "protected": {"type": "str", "default": "replace", "choices": ["replace", "skip", "fail"]},
+    "raise_max_size": {"type": "bool", "default": True},
+    "suspend_az_rebalance": {"type": "bool", "default": True},
+    "strategy": {"type": "str", "default": "batches", "choices": ["batches", "instance_refresh"]},
+    "poll_interval": {"type": "float", "default": 5},
+    "lock_timeout": {"type": "float", "default": 900},
+    "events_path": {"type": "path"},
+}
+
 _AT_LEAST = {
     "canary": 0,
     "min_healthy_time": 0,

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Event, RolloutError
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.report import Probe, render_report
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.report import Probe, render_picture, render_report
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.story import tell
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page and how to put it in place."""
+    """A page, or a picture, and how to put it in place."""
 
     html: str
 
-    def write(self, dest: str, move: Callable[[str, str], None]) -> None:
+    def write(self, dest: str, move: Callable[[str, str], object], option: str = "dest") -> None:
         """Write beside ``dest`` and ``move`` there, so that nobody sees half a page. Raises RolloutError."""
         try:
             with tempfile.NamedTemporaryFile(
@@ -31,15 +31,16 @@ class Page:
             ) as file:
                 file.write(self.html)
         except OSError as exc:
-            raise RolloutError(f"dest {dest} cannot be written: {exc.strerror or exc}") from exc
+            raise RolloutError(f"{option} {dest} cannot be written: {exc.strerror or exc}") from exc
         move(file.name, dest)
 
 
-def make_page(events: list[str], title: str, probes: str | None) -> tuple[Page, list[str]]:
-    """The page, and the groups in it. Raises RolloutError for a file that cannot be read."""
+def draw(events: list[str], title: str, probes: str | None) -> tuple[dict[str, Page], list[str]]:
+    """The page (``dest``) and the SVG (``picture``), and the groups in them. Raises RolloutError for a file that cannot be read."""
     told = [event for path in events for event in read_events(path)]
     samples = list(read_probes(probes)) if probes else None
-    return Page(render_report(told, title=title, probes=samples)), [story.group for story in tell(told)]
+    page = Page(render_report(told, title=title, probes=samples))
+    return {"dest": page, "picture": Page(render_picture(told, probes=samples))}, [story.group for story in tell(told)]
 
 
 def differs(page: Page, dest: str) -> bool:

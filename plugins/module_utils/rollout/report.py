@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from textwrap import wrap
 from time import gmtime, strftime
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Event
@@ -19,7 +20,7 @@ _WIDTH = 1000
 _LEFT = 168
 _RIGHT = 16
 _PLOT = _WIDTH - _LEFT - _RIGHT
-_MOST_ROWS = 400
+_MOST_ROWS = 1200
 _CHART = 96  # height of the capacity chart
 _STRIP = 46  # height of the requests
 _LEGEND = (
@@ -31,13 +32,16 @@ _LEGEND = (
     ("terminating", "terminating"),
 )
 
-_STYLE = """
+_COLORS = """
 :root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--ink:#1b2430;--soft:#5d6b7b;--line:#e3e7ec;--grid:#eceff3;
 --booting:#9cc4f2;--warming:#f4c15d;--old:#a9b6c6;--new:#3fa672;--draining:#e58f65;--terminating:#d9b3a4;
 --serving:#2c7be5;--desired:#8b98a8;--bad:#d03b3b;--badsoft:#fdecec;--good:#2e8b5e;--goodsoft:#e8f6ef;--ok:#9bd3b6}
 @media (prefers-color-scheme:dark){:root{--page:#11161d;--card:#19212b;--ink:#e6ebf1;--soft:#93a1b1;--line:#2a3542;
 --grid:#232d39;--booting:#3f6ea3;--warming:#c4912b;--old:#56657a;--new:#3a9668;--draining:#c06a3f;--terminating:#6d4c41;
 --serving:#5b9df5;--desired:#6f7e90;--bad:#ff7b7b;--badsoft:#3a1f23;--good:#58c48d;--goodsoft:#17332a;--ok:#2f6b50}}
+"""
+
+_PAGE = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:1080px;margin:0 auto;padding:36px 20px 60px}
@@ -54,15 +58,7 @@ overflow-wrap:anywhere}
 .figures{display:flex;flex-wrap:wrap;gap:10px 34px;margin:18px 0 20px}
 .figures div{min-width:86px}.figures b{display:block;font-size:23px;font-weight:650;line-height:1.2;
 font-variant-numeric:tabular-nums}.figures span{color:var(--soft);font-size:13px}.figures .bad b{color:var(--bad)}
-svg{display:block;width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
-svg .name{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:10.5px;fill:var(--ink)}
-svg .title{font-size:12px;font-weight:600;fill:var(--ink)}
-.grid{stroke:var(--grid)}.booting{fill:var(--booting)}.warming{fill:var(--warming)}.old,.kept{fill:var(--old)}
-.new{fill:var(--new)}.draining{fill:var(--draining)}.terminating{fill:var(--terminating)}
-.failed{fill:none;stroke:var(--bad);stroke-width:1.5}
-.serving{fill:none;stroke:var(--serving);stroke-width:2;stroke-linejoin:round}.area{fill:var(--serving);opacity:.12}
-.desired{fill:none;stroke:var(--desired);stroke-width:1.4;stroke-dasharray:5 4}
-.okay{fill:var(--ok)}.error{fill:var(--bad)}
+svg{display:block;width:100%;height:auto}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin-top:12px;color:var(--soft);font-size:13px}
 .legend i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
 details{margin-top:14px}summary{cursor:pointer;color:var(--soft)}
@@ -72,25 +68,87 @@ td code{white-space:nowrap}td.n,th.n{text-align:right;font-variant-numeric:tabul
 """
 
 
-def render_report(events: Iterable[Event], *, title: str, probes: Iterable[Probe] | None = None) -> str:
-    """The page. ``probes`` are a client's requests meanwhile; each group is drawn with those of its own time."""
+_PICTURE = """
+svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
+svg .name{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:10.5px;fill:var(--ink)}
+svg .title{font-size:12px;font-weight:600;fill:var(--ink)}
+.grid{stroke:var(--grid)}.booting{fill:var(--booting)}.warming{fill:var(--warming)}.old,.kept{fill:var(--old)}
+.new{fill:var(--new)}.draining{fill:var(--draining)}.terminating{fill:var(--terminating)}
+.failed{fill:none;stroke:var(--bad);stroke-width:1.5}
+.serving{fill:none;stroke:var(--serving);stroke-width:2;stroke-linejoin:round}.area{fill:var(--serving);opacity:.12}
+.desired{fill:none;stroke:var(--desired);stroke-width:1.4;stroke-dasharray:5 4}
+.card{fill:var(--card)}.head{font-size:15px!important;font-weight:650;fill:var(--ink)!important}
+.reason{fill:var(--bad)!important;font-size:12px!important}.said{font-size:12px!important}
+.okay{fill:var(--ok)}.error{fill:var(--bad)}
+"""
+
+
+def render_report(
+    events: Iterable[Event],
+    *,
+    title: str,
+    probes: Iterable[Probe] | None = None,
+    figures: Iterable[tuple[str, str]] = (),
+    when: str = "",
+) -> str:
+    """The page. ``probes`` are a client's requests meanwhile; each group is drawn with those of its own time.
+
+    ``figures`` are more values with their labels, shown with those of each group. ``when`` stands in for the time.
+    """
     stories = tell(events)
     samples = sorted(probes) if probes is not None else None
     start = min((story.start for story in stories), default=0.0)
-    body = "".join(_section(story, samples) for story in stories) or "<section><p>Nothing was rolled.</p></section>"
-    when = strftime("%Y-%m-%d %H:%M:%S UTC", gmtime(start)) if stories else ""
+    more = tuple(figures)
+    body = (
+        "".join(_section(story, samples, more) for story in stories) or "<section><p>Nothing was rolled.</p></section>"
+    )
+    if stories and not when:
+        when = strftime("%Y-%m-%d %H:%M:%S UTC", gmtime(start))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
-        f'<body><main><h1>{escape(title)}</h1><p class="when">{when}</p>{body}</main></body></html>\n'
+        f"<title>{escape(title)}</title><style>{_COLORS}{_PAGE}{_PICTURE}</style></head>"
+        f'<body><main><h1>{escape(title)}</h1><p class="when">{escape(when)}</p>{body}</main></body></html>\n'
     )
 
 
-def _section(story: Story, samples: Sequence[Probe] | None) -> str:
-    own = None
-    if samples is not None:
-        own = [sample for sample in samples if story.start <= sample[0] <= story.end]
+def render_picture(events: Iterable[Event], *, probes: Iterable[Probe] | None = None) -> str:
+    """The pictures alone, below each other, as one SVG file."""
+    samples = sorted(probes) if probes is not None else None
+    parts: list[str] = []
+    top = 0.0
+    for story in tell(events):
+        lines = [f"{story.group}: {story.state.replace('_', ' ')}{f', to {story.target}' if story.target else ''}"]
+        lines.append(", ".join(f"{value} {label}" for value, label, dummy in _values(story, _own(story, samples))))
+        if story.failed and story.message:
+            lines += wrap(story.message, 150)
+        for index, line in enumerate(lines):
+            kind = "head" if index == 0 else "reason" if index > 1 else "said"
+            parts.append(f'<text class="{kind}" x="16" y="{top + 26 + 18 * index:g}">{escape(line)}</text>')
+        top += 34 + 18 * (len(lines) - 1)
+        if story.lives:
+            drawn, height = _drawing(story, _own(story, samples))
+            parts.append(f'<g transform="translate(0 {top:g})">{drawn}</g>')
+            top += height
+        top += 18
+    for index, (name, label) in enumerate(_LEGEND):
+        parts.append(f'<rect class="{name}" x="{16 + 160 * index}" y="{top:g}" width="12" height="12" rx="3"/>')
+        parts.append(f'<text x="{34 + 160 * index}" y="{top + 10:g}">{label}</text>')
+    height = round(top + 30)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
+        f'role="img"><style>{_COLORS}{_PICTURE}</style><rect class="card" width="{_WIDTH}" height="{height}"/>'
+        f"{''.join(parts)}</svg>\n"
+    )
+
+
+def _own(story: Story, samples: Sequence[Probe] | None) -> list[Probe] | None:
+    """Of a client's requests those of the story's own time."""
+    return None if samples is None else [sample for sample in samples if story.start <= sample[0] <= story.end]
+
+
+def _section(story: Story, samples: Sequence[Probe] | None, more: Sequence[tuple[str, str]]) -> str:
+    own = _own(story, samples)
     good = not story.failed and story.state in ("completed", "advanced", "rolled_back", "superseded")
     parts = [
         f'<section><div class="head"><h2>{escape(story.group)}</h2>'
@@ -99,9 +157,13 @@ def _section(story: Story, samples: Sequence[Probe] | None) -> str:
     ]
     if story.failed and story.message:
         parts.append(f'<p class="why">{escape(story.message)}</p>')
-    parts.append(_figures(story, own))
+    parts.append(_figures(story, own, more))
     if story.lives:
-        parts.append(_picture(story, own))
+        drawn, height = _drawing(story, own)
+        words = f"Timeline of the roll of {escape(story.group)}"
+        parts.append(f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{words}">{drawn}</svg>')
+        if hidden := len(story.lives) - _MOST_ROWS:
+            parts.append(f'<p class="target">{hidden} more instances are not drawn.</p>' if hidden > 0 else "")
         parts.append(
             '<div class="legend">'
             + "".join(f'<span><i style="background:var(--{name})"></i>{label}</span>' for name, label in _LEGEND)
@@ -111,26 +173,45 @@ def _section(story: Story, samples: Sequence[Probe] | None) -> str:
     return "".join(parts) + "</section>"
 
 
-def _figures(story: Story, own: Sequence[Probe] | None) -> str:
-    figures = [
+def _figures(story: Story, own: Sequence[Probe] | None, more: Sequence[tuple[str, str]]) -> str:
+    values = [*_values(story, own), *((value, label, False) for value, label in more)]
+    cells = (
+        f"<div{' class=bad' if bad else ''}><b>{escape(value)}</b><span>{escape(label)}</span></div>"
+        for value, label, bad in values
+    )
+    return f'<div class="figures">{"".join(cells)}</div>'
+
+
+def _values(story: Story, own: Sequence[Probe] | None) -> list[tuple[str, str, bool]]:
+    """What counts, with labels, and whether it is bad."""
+    values = [
         (str(len(story.replaced)), "replaced", False),
         (_span(story.seconds), "took", False),
         ("-" if story.lowest is None else str(story.lowest), "lowest in service", False),
         (str(len(story.failures)), "new ones failed", bool(story.failures)),
         (str(sum(story.calls.values())), "API calls", False),
     ]
-    if own is not None:
+    if own:
         failed = sum(not fine for dummy, fine in own)
-        figures += [(f"{len(own):,}", "requests meanwhile", False), (f"{failed:,}", "of them failed", failed > 0)]
-    cells = (
-        f"<div{' class=bad' if bad else ''}><b>{value}</b><span>{label}</span></div>" for value, label, bad in figures
-    )
-    return f'<div class="figures">{"".join(cells)}</div>'
+        values += [
+            (f"{len(own):,}", "requests meanwhile", False),
+            (_share(len(own) - failed, len(own)), "of them answered", failed > 0),
+            (f"{failed:,}", "of them failed", failed > 0),
+        ]
+    return values
 
 
-def _picture(story: Story, own: Sequence[Probe] | None) -> str:
+def _share(part: int, whole: int) -> str:
+    """In percent, and 100 only when it is all of it."""
+    if part == whole:
+        return "100 %"
+    return f"{min(99.99, 100 * part / whole):.2f} %"
+
+
+def _drawing(story: Story, own: Sequence[Probe] | None) -> tuple[str, int]:
+    """What goes into the SVG, and its height."""
     rows = story.rows()[:_MOST_ROWS]
-    pitch = max(4.0, min(20.0, 2400 / max(1, len(rows))))
+    pitch = max(2.0, min(20.0, 1600 / max(1, len(rows))))
     length = max(1.0, story.end - story.start)
 
     def x(at: float) -> float:
@@ -144,9 +225,7 @@ def _picture(story: Story, own: Sequence[Probe] | None) -> str:
     rows_top = strip_bottom + (30 if own else 4)
     rows_bottom = rows_top + pitch * len(rows)
     height = round(rows_bottom + 26)
-    marks = [
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="Timeline of the roll of {escape(story.group)}">'
-    ]
+    marks: list[str] = []
     for at, label in _ticks(length):
         here = x(story.start + at)
         marks.append(f'<line class="grid" x1="{here}" x2="{here}" y1="{top - 6}" y2="{rows_bottom + 4}"/>')
@@ -157,11 +236,7 @@ def _picture(story: Story, own: Sequence[Probe] | None) -> str:
         marks.append(_requests(own, x, strip_top, strip_bottom))
     for index, life in enumerate(rows):
         marks.append(_bar(life, story, x, rows_top + pitch * index, pitch))
-    marks.append("</svg>")
-    hidden = len(story.lives) - len(rows)
-    if hidden > 0:
-        marks.append(f'<p class="target">{hidden} more instances are not drawn.</p>')
-    return "".join(marks)
+    return "".join(marks), height
 
 
 def _bar(life: Life, story: Story, x: Scale, y: float, pitch: float) -> str:
@@ -192,10 +267,12 @@ def _bar(life: Life, story: Story, x: Scale, y: float, pitch: float) -> str:
 
 def _capacity(story: Story, x: Scale, top: float, bottom: float) -> str:
     highest = max(max(serving, desired) for dummy, serving, desired in story.capacity) + 1
+    lowest = min(min(serving, desired) for dummy, serving, desired in story.capacity)
+    floor = max(0, lowest - (highest - lowest)) if highest - lowest < lowest / 3 else 0  # a surge of 3 on 300 is seen
     base = story.capacity[0][2]
 
     def y(value: float) -> float:
-        return round(bottom - (bottom - top - 8) * value / highest, 1)
+        return round(bottom - (bottom - top - 8) * (value - floor) / (highest - floor), 1)
 
     def steps(pick: int) -> str:
         path, last = "", 0.0
@@ -208,14 +285,13 @@ def _capacity(story: Story, x: Scale, top: float, bottom: float) -> str:
     serving = steps(1)
     first = x(story.capacity[0][0])
     parts = [
-        f'<text class="title" x="{_LEFT - 10}" y="{top + 6}" text-anchor="end">capacity</text>',
-        f'<text x="{_LEFT - 10}" y="{top + 22}" text-anchor="end">healthy everywhere</text>',
+        f'<text class="title" x="{_LEFT - 10}" y="{top}" text-anchor="end">healthy everywhere</text>',
         f'<path class="area" d="{serving}L{x(story.end)} {bottom}L{first} {bottom}Z"/>',
         f'<path class="desired" d="{steps(2)}"><title>desired capacity, without the surge</title></path>',
         f'<path class="serving" d="{serving}"><title>in service and healthy everywhere</title></path>',
         f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{bottom}" y2="{bottom}"/>',
         f'<text x="{_LEFT - 10}" y="{y(base) + 4}" text-anchor="end">{base}</text>',
-        f'<text x="{_LEFT - 10}" y="{bottom + 4}" text-anchor="end">0</text>',
+        f'<text x="{_LEFT - 10}" y="{bottom + 4}" text-anchor="end">{floor}</text>',
     ]
     return "".join(parts)
 

@@ -178,8 +178,8 @@ def remember(seen: Observation, journal: Journal, policy: Policy, now: float) ->
         surge = max(0, view.actual - seen.group.min)
         journal = replace(journal, surge=surge, pending=surge)
         view = survey(seen, journal, policy, now)
+    memory = _left_early(seen, journal, memory, view, now)
     memory = _new_ones(seen, memory, view, policy, now)
-    memory = _left_early(seen, journal, memory, view)
     memory = _launch_troubles(seen, journal, memory, view)
     memory = _strays(seen, journal, memory, view)
     memory = _old_ones(seen, memory, now)
@@ -288,7 +288,7 @@ def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now
     )
 
 
-def _left_early(seen: Observation, journal: Journal, memory: Memory, view: View) -> Memory:
+def _left_early(seen: Observation, journal: Journal, memory: Memory, view: View, now: float) -> Memory:
     """New instances that left before they were proven: failures, unless somebody scaled in."""
     listed = {instance.id: instance for instance in seen.group.instances}
     coming, missing = dict(memory.coming), dict(memory.missing)
@@ -314,7 +314,9 @@ def _left_early(seen: Observation, journal: Journal, memory: Memory, view: View)
             failures.append(Failure(name, _why_it_left(name, seen.activities, memory.verdicts.get(name, ""))))
     if coming == memory.coming and missing == memory.missing:
         return memory
-    return replace(memory, coming=coming, missing=missing, failures=(*memory.failures, *failures))
+    memory = replace(memory, coming=coming, missing=missing, failures=(*memory.failures, *failures))
+    # AWS launches another one for each at about this time: a boot is counted from here.
+    return replace(memory, triggered_at=now, unready=0.0) if failures else memory
 
 
 def _why_it_left(name: str, activities: Iterable[Activity], verdict: str) -> str:

@@ -13,8 +13,8 @@ import pytest
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.events import EventFile
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import RolloutError
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.page import differs, make_page, read_probes
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.report import render_report
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.page import differs, draw, read_probes
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.report import render_picture, render_report
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.story import tell
 
 
@@ -114,11 +114,11 @@ def test_what_comes_from_outside_is_escaped() -> None:
 
 
 def test_a_big_group_is_a_page_too(world: Any) -> None:
-    w = world(300)
+    w = world(700)
     w.roll(batch_size="25%")
     html = render_report(w.events, title="x")
-    assert len(_svg(html).findall("g")) == 400
-    assert "more instances are not drawn" in html
+    assert len(_svg(html).findall("g")) == 1200
+    assert "200 more instances are not drawn" in html
     assert len(html) < 1_500_000
 
 
@@ -136,7 +136,10 @@ def test_files_in_page_out(world: Any, tmp_path: Path) -> None:
     events.write_text(events.read_text() + '{"torn', encoding="utf-8")
     probes.write_text('{"time": 1.5, "ok": true}\n[2, false]\n')
     assert list(read_probes(str(probes))) == [(1.5, True), (2.0, False)]
-    page, groups = make_page([str(events)], "t", str(probes))
+    drawn, groups = draw([str(events)], "t", str(probes))
+    page = drawn["dest"]
+    picture = ElementTree.fromstring(drawn["picture"].html)  # noqa: S314 - our own
+    assert picture.tag == "{http://www.w3.org/2000/svg}svg"
     assert groups == ["web"]
     assert differs(page, str(dest))
     page.write(str(dest), lambda source, to: Path(source).rename(to))
@@ -147,6 +150,45 @@ def test_files_in_page_out(world: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["missing.jsonl", "."])
 def test_files_that_cannot_be_read_are_named(path: str, tmp_path: Path) -> None:
     with pytest.raises(RolloutError, match="events"):
-        make_page([str(tmp_path / path)], "t", None)
+        draw([str(tmp_path / path)], "t", None)
     with pytest.raises(RolloutError, match="events_path"):
         EventFile(str(tmp_path / "no" / "such" / "place"))
+
+
+def test_the_reason_stands_on_top_of_the_picture_too(world: Any) -> None:
+    w = world(2)
+    w.cloud.faults.add({"kind": "target", "outcome": "unhealthy", "times": None})
+    result = w.roll(max_failures=0, batch_timeout=100.0)
+    picture = ElementTree.fromstring(render_picture(w.events))  # noqa: S314 - our own
+    texts = [element.text or "" for element in picture.iter() if element.tag.endswith("}text")]
+    assert texts[0].startswith("web: failed")
+    assert " ".join(texts[2:5]).startswith(result.message[:120])
+
+
+def test_the_instance_that_follows_a_failed_one_boots_from_then_on(world: Any) -> None:
+    w = world(2, HealthCheckType="ELB", HealthCheckGracePeriod=300)
+    w.cloud.faults.add({"kind": "target", "outcome": "unhealthy", "times": 1})
+    w.roll(max_failures=1)
+    (story,) = tell(w.events)
+    boots = [life.spans(story.end)[0] for life in story.lives.values() if life.role == "new"]
+    assert len(boots) == 3
+    assert all(boot.end - boot.start <= 120 for boot in boots), boots
+
+
+def test_many_that_do_the_same_are_one_line(world: Any) -> None:
+    w = world(20)
+    w.roll(batch_size=10)
+    messages = [event["message"] for event in w.events if event.get("message")]
+    assert len(messages) < 40
+    assert any(message.startswith("10 launched in") for message in messages)
+    assert any("10 terminated (11 of 20)" in message for message in messages)
+    assert sum(event["event"] == "terminate" for event in w.events) == 20, "the report has each of them"
+
+
+def test_requests_are_told_as_a_share_that_is_never_rounded_up_to_all(world: Any) -> None:
+    w = world(1)
+    w.roll()
+    start = w.events[0]["time"]
+    fine = [(start + n / 1000, True) for n in range(100_000)]
+    assert "<b>100 %</b>" in render_report(w.events, title="x", probes=fine)
+    assert "<b>99.99 %</b>" in render_report(w.events, title="x", probes=[*fine, (start, False)])
