@@ -78,7 +78,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """asg_rollout's options with their defaults. Raises RolloutError for those that a simulation has no use for."""
         for name in _LEFT_OUT:
             if name in given:
-                raise RolloutError(f"options.{name} says which real instances to roll: leave it out of a simulation")
+                raise RolloutError(
+                    f"options.{name} has no meaning for a group on paper, which is rolled in batches: leave it out"
+                )
         spec = {name: argument for name, argument in ARGUMENTS.items() if name not in ("group", "state")}
         checked = ArgumentSpecValidator(spec).validate(given)
         if checked.error_messages:
