@@ -113,28 +113,32 @@ class Cloud:
         return tuple(found)
 
     def delays(self, group: Group) -> Delays:
-        """How long lifecycle hooks and load balancers may hold an instance of the group up."""
-        answer = self._caller.look(
-            "autoscaling",
-            "DescribeLifecycleHooks",
-            f"read the lifecycle hooks of the group {group.name}",
-            AutoScalingGroupName=group.name,
-        )
+        """How long lifecycle hooks and load balancers may hold an instance of the group up, as far as we may know."""
         hooks = {"LAUNCHING": 0.0, "TERMINATING": 0.0}
-        for hook in answer.get("LifecycleHooks") or ():
-            kind = str(hook.get("LifecycleTransition") or "").rpartition("_")[2]
-            hooks[kind] = max(hooks.get(kind, 0.0), float(hook.get("HeartbeatTimeout") or 3600))
         drain = 0.0
-        for arn in group.target_groups:
+        try:
             answer = self._caller.look(
-                "elbv2",
-                "DescribeTargetGroupAttributes",
-                f"read the deregistration delay of the target group {_label(arn)}",
-                TargetGroupArn=arn,
+                "autoscaling",
+                "DescribeLifecycleHooks",
+                f"read the lifecycle hooks of the group {group.name}",
+                AutoScalingGroupName=group.name,
             )
-            for item in answer.get("Attributes") or ():
-                if item.get("Key") == "deregistration_delay.timeout_seconds":
-                    drain = max(drain, float(item.get("Value") or 0))
+            for hook in answer.get("LifecycleHooks") or ():
+                kind = str(hook.get("LifecycleTransition") or "").rpartition("_")[2]
+                hooks[kind] = max(hooks.get(kind, 0.0), float(hook.get("HeartbeatTimeout") or 3600))
+            for arn in group.target_groups:
+                answer = self._caller.look(
+                    "elbv2",
+                    "DescribeTargetGroupAttributes",
+                    f"read the deregistration delay of the target group {_label(arn)}",
+                    TargetGroupArn=arn,
+                )
+                for item in answer.get("Attributes") or ():
+                    if item.get("Key") == "deregistration_delay.timeout_seconds":
+                        drain = max(drain, float(item.get("Value") or 0))
+        except AwsError as exc:
+            if not exc.denied:
+                raise
         return Delays(hooks["LAUNCHING"], hooks["TERMINATING"] + drain)
 
     def health(self, group: Group) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError, UnansweredError
 from ansible_collections.boring.fleet.plugins.module_utils.rollout import refresh as mapping
@@ -36,6 +36,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import r
 if TYPE_CHECKING:
     from ansible_collections.boring.fleet.plugins.module_utils.rollout.runner import Roll
 
+_ATTEMPTS = 3
 _CANNOT_BE_ROLLED_BACK = "IrreversibleInstanceRefresh"
 
 
@@ -105,24 +106,34 @@ class Refresher:
             roll.note()  # the claim said so of a new roll
         group = self._opening.seen.group
         desired = mapping.desired_configuration(group, roll.journal)
-        for dummy in range(3):
-            try:
-                name = roll.cloud.start_refresh(self._name, self._preferences, desired)
-                break
-            except UnansweredError:
-                roll.sleep(roll.policy.poll_interval)
-                found = self._own()
-                if found is not None:
-                    name = found.id
-                    break
-        else:
-            raise AwsError("AWS did not answer when it was asked three times to start an instance refresh")
+        try:
+            name = self._ask_to_start(desired)
+        except UnansweredError:
+            raise  # it may have been started
+        except AwsError as exc:
+            roll.cloud.untag(self._name, TAG_JOURNAL)
+            raise RolloutError(f"{exc}. The group was left as it was") from exc
         roll.rejournal(refresh=name)
         roll.note()
         roll.remember(triggered_at=roll.clock(), progress_at=roll.clock())
         bounds = f"{self._preferences['MinHealthyPercentage']} to {self._preferences['MaxHealthyPercentage']} %"
         roll.narrator.say(f"AWS refreshes the group: instance refresh {name}, {bounds} of the capacity")
         return Refresh(name, "Pending")
+
+    def _ask_to_start(self, desired: dict[str, Any] | None) -> str:
+        """Start it once, also where the answer is lost; its id."""
+        roll = self._roll
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return roll.cloud.start_refresh(self._name, self._preferences, desired)
+            except UnansweredError as exc:
+                roll.sleep(roll.policy.poll_interval)
+                found = self._own()
+                if found is not None:
+                    return found.id
+                if exc.not_offered and attempt == _ATTEMPTS:
+                    raise AwsError(str(exc), operation=exc.operation) from exc
+        raise UnansweredError("AWS did not answer when it was asked three times to start an instance refresh")
 
     def _undo(self, own: Refresh) -> Refresh:
         """Have AWS roll back what is under way, or cancel it and refresh to what there was."""

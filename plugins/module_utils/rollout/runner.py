@@ -109,6 +109,7 @@ class Roll:
         self._places: dict[str, Place] = {}
         self._record: Record | None = None
         self._stopping = False
+        self._broke_off = False
         self._journal: Journal | None = None
 
     def run(self, check_mode: bool = False) -> Result:
@@ -116,15 +117,18 @@ class Roll:
         try:
             self._run("planned" if check_mode else self.request.state)
         except (AwsError, RolloutError) as exc:
-            self.result.failed = True
+            self._broke_off = True
             self.result.message = str(exc)
         except Exception as exc:  # nobody should have to read a traceback to find out what became of the group
-            self.result.failed = True
+            self._broke_off = True
             self.result.message = (
                 f"this is a mistake in asg_rollout, please report it: {type(exc).__name__}: {exc} ({_where(exc)}). "
                 "What the roll changed is noted in the group's tags: the same task again, or state=aborted, takes it up"
             )
         result = self.result
+        if self._broke_off:
+            stopped = self._journal is not None and self._journal.memory.ending == "aborted"
+            result.state, result.failed = "aborted" if stopped else "failed", True
         result.seconds = self.clock() - self._started
         result.api_calls = self.cloud.calls
         result.changed = result.changed or self.cloud.writes > 0

@@ -335,3 +335,13 @@ def test_a_lock_of_somebody_who_lives_is_respected(world: Any) -> None:
     assert result.failed
     assert "first" in result.message
     assert w.writes == []
+
+
+def test_a_refresh_that_aws_does_not_start_leaves_the_group_as_it_was(world: Any) -> None:
+    w = _world(world)
+    w.cloud.faults.add({"kind": "api", "operation": "StartInstanceRefresh", "code": "AccessDenied", "message": "no"})
+    result = _roll(w)
+    assert (result.state, result.failed) == ("failed", True)
+    assert "autoscaling:StartInstanceRefresh" in result.message
+    w.assert_as_found()
+    assert w.tags <= {TAG_RECORD}
