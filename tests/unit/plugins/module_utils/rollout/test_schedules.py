@@ -315,7 +315,7 @@ def _roll(w: Any, monitor: Monitor, schedule: Schedule, others: list[str]) -> An
     def stopped() -> str:
         if cloud.now() - began > LONGEST:
             raise AssertionError(f"still rolling after {LONGEST:.0f} s")
-        while "due" in others:
+        while "due" in others and TAG_JOURNAL in w.tags:  # before that, the other one would be the first
             others.remove("due")
             if monitor.lagging:  # it would have to be shown the lock
                 continue
