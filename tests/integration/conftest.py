@@ -51,15 +51,26 @@ class Fleet:
             "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
         }
 
+    def _argv(self, playbook: str, *arguments: str, **settings: Any) -> list[str]:
+        return [
+            str(Path(sys.executable).parent / "ansible-playbook"), f"boring.fleet.{playbook}",
+            "-e", json.dumps(self.settings | settings), *arguments,
+        ]  # fmt: skip
+
     def play(
         self, playbook: str, *arguments: str, seconds: int = 900, **settings: Any
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [
-                str(Path(sys.executable).parent / "ansible-playbook"), f"boring.fleet.{playbook}",
-                "-e", json.dumps(self.settings | settings), *arguments,
-            ],
+            self._argv(playbook, *arguments, **settings),
             cwd=ROOT, env=self.environment, timeout=seconds, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def start(self, playbook: str, **settings: Any) -> subprocess.Popen[bytes]:
+        """The playbook in a process group of its own, for whoever wants to kill it."""
+        return subprocess.Popen(
+            self._argv(playbook, **settings),
+            cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
 
     def must_play(self, playbook: str, *arguments: str, **settings: Any) -> str:

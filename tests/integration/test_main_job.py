@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -119,3 +123,57 @@ def test_a_bad_version_stops_the_roll_with_the_old_one_serving(fleet: Fleet, tmp
     assert load.result["failed"] == 0
     tags = {tag["Key"] for tag in fleet.group("api")["Tags"]}
     assert not {tag for tag in tags if "lock" in tag}, tags
+
+
+def wait_for(what: str, found: Callable[[], object], seconds: float = 90) -> object:
+    limit = time.monotonic() + seconds
+    while not (seen := found()):
+        assert time.monotonic() < limit, f"{what} did not come within {seconds:.0f} s"
+        time.sleep(0.3)
+    return seen
+
+
+def test_a_host_dies_and_the_controller_is_killed_and_no_request_is_lost(fleet: Fleet, tmp_path: Path) -> None:
+    """A host dies as it boots, then the whole playbook is killed half way; run again it ends as if nothing had been."""
+    was, before, name = sizes(fleet, "api"), instances(fleet, "api"), f"{NAME}-api"
+    running = {i["LaunchTemplate"]["Version"] for i in fleet.group("api")["Instances"]}
+    assert len(running) == 1
+    version = fleet.client("ec2").create_launch_template_version(
+        LaunchTemplateName=name, SourceVersion=running.pop(), LaunchTemplateData={"InstanceType": "t3.small"}
+    )["LaunchTemplateVersion"]["VersionNumber"]
+    roll = {
+        "group": name,
+        "launch_template": {"name": name, "version": str(version)},
+        "min_healthy_time": 3,
+        "poll_interval": 1,
+    }
+
+    def newcomers(state: str) -> list[str]:
+        return [
+            item["InstanceId"]
+            for item in fleet.group("api")["Instances"]
+            if item["InstanceId"] not in before and item["LifecycleState"] == state
+        ]
+
+    with Load(fleet, tmp_path / "samples.jsonl", tmp_path / "load.json") as load:
+        first = fleet.start("roll", rollout_groups=[roll])
+        try:
+            unlucky = str(wait_for("a new host", lambda: newcomers("Pending"))[0])  # type: ignore[index]
+            subprocess.run(["podman", "kill", f"lc-{NAME}-{unlucky}"], check=True, timeout=60, capture_output=True)
+            wait_for("the first hand-over", lambda: newcomers("InService") and not before <= instances(fleet, "api"))
+        finally:
+            os.killpg(first.pid, signal.SIGKILL)
+            first.wait(timeout=30)
+        half = set(newcomers("InService"))
+        assert {tag["Key"] for tag in fleet.group("api")["Tags"]} >= {"boring:rollout"}, "it was killed too late"
+        fleet.must_play("roll", rollout_groups=[roll])
+    group = fleet.group("api")
+    assert sizes(fleet, "api") == was
+    assert {item["LaunchTemplate"]["Version"] for item in group["Instances"]} == {str(version)}
+    assert half <= instances(fleet, "api"), "one that had been replaced was replaced again"
+    assert not before & instances(fleet, "api")
+    assert unlucky not in instances(fleet, "api")
+    assert group["SuspendedProcesses"] == []
+    assert "boring:rollout" not in {tag["Key"] for tag in group["Tags"]}
+    assert load.result["requests"] > 0
+    assert load.result["failed"] == 0
