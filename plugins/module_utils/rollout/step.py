@@ -709,11 +709,29 @@ def _take_back(seen: Observation, journal: Journal, policy: Policy, view: View, 
             view.actual if parts.fresh and seen.group.largest == 1 else view.actual - by,
             Resize(journal.surge - by, view.desired, old, journal.headroom, user_max(seen.group, journal)),
         )
+    chosen = _spare_the_healthy(seen, chosen, policy, view)
     taken = units(chosen)
     return Drop(
         tuple(chosen),
         resize=Resize(journal.surge - taken, view.desired, old, journal.headroom, user_max(seen.group, journal)),
     )
+
+
+def _spare_the_healthy(seen: Observation, chosen: list[Instance], policy: Policy, view: View) -> list[Instance]:
+    """Where the healthy ones among the chosen are needed, old ones that serve nobody go in their place."""
+    if seen.health is None:
+        return chosen
+    parts = view.roles
+    serving = units(i for i in (*parts.old, *parts.fresh, *parts.kept) if not seen.verdict(i))
+    needed = view.desired - policy.max_unavailable.of(view.desired)
+    sick = [instance for instance in parts.old if seen.verdict(instance) and instance not in chosen]
+    for instance in reversed(chosen):  # the most useful first
+        short = serving - units(i for i in chosen if not seen.verdict(i)) < needed
+        other = next((i for i in sick if i.weight == instance.weight), None)
+        if short and other is not None and not seen.verdict(instance):
+            sick.remove(other)
+            chosen = [other if i is instance else i for i in chosen]
+    return chosen
 
 
 def _wind_down(seen: Observation, journal: Journal, policy: Policy, view: View, now: float) -> Step:

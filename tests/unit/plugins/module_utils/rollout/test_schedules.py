@@ -483,3 +483,9 @@ def test_a_scale_in_that_took_the_rolls_own_surge_is_not_lost(world: Any) -> Non
 
 def test_an_instance_that_was_sick_in_between_is_nobodys_second_successor(world: Any) -> None:
     simulate(world, Schedule(size=2, boots=(126.0,), max_unavailable=1, happenings=(Happening("flap", 166.0),)))
+
+
+def test_a_roll_that_is_stopped_while_the_old_one_is_sick_leaves_the_healthy_one(world: Any) -> None:
+    schedule = Schedule(size=1, boots=(15.0,), healthy_after=35.0, happenings=(Happening("flap", 0.0),), stop_at=71.0)
+    w = simulate(world, schedule)
+    assert w.versions == ["2"]
