@@ -41,6 +41,29 @@ options:
   validate:
     description: Command that must succeed before O(tailnet) is replaced; C(%s) is the new file.
     type: str
+  tailnet_api:
+    description:
+      - Send the policy to a tailnet by Tailscale's API, where it is validated and its test cases are run once more. A policy
+        that somebody else changed meanwhile is not overwritten.
+    type: dict
+    suboptions:
+      tailnet:
+        description: Name of the tailnet; V(-) is the key's own.
+        type: str
+        default: "-"
+      key_file:
+        description:
+          - File with an API key or an access token, which only its owner may read.
+          - The default is the environment variable E(TAILSCALE_API_KEY).
+        type: path
+      url:
+        description: Address of the API.
+        type: str
+        default: https://api.tailscale.com
+      timeout:
+        description: Seconds for one request.
+        type: float
+        default: 20
   twingate:
     description: Where Twingate's groups and resources go, as JSON.
     type: path
@@ -101,6 +124,7 @@ resources:
 """
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -110,7 +134,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.boring.fleet.plugins.module_utils.access.judge import failures, untested
 from ansible_collections.boring.fleet.plugins.module_utils.access.model import AccessError, read_access
 from ansible_collections.boring.fleet.plugins.module_utils.access.tailnet import policy
+from ansible_collections.boring.fleet.plugins.module_utils.access.tailnet_api import Tailnet
 from ansible_collections.boring.fleet.plugins.module_utils.access.twingate import resources
+from ansible_collections.boring.fleet.plugins.module_utils.dotenv.access import read_key_file
+from ansible_collections.boring.fleet.plugins.module_utils.dotenv.errors import DotenvError
+from ansible_collections.boring.fleet.plugins.module_utils.web.request import request
 
 
 def main() -> None:
@@ -120,6 +148,15 @@ def main() -> None:
             "tailnet": {"type": "path"},
             "dialect": {"type": "str", "choices": ["tailscale", "headscale"], "default": "tailscale"},
             "validate": {"type": "str"},
+            "tailnet_api": {
+                "type": "dict",
+                "options": {
+                    "tailnet": {"type": "str", "default": "-"},
+                    "key_file": {"type": "path", "no_log": False},
+                    "url": {"type": "str", "default": "https://api.tailscale.com"},
+                    "timeout": {"type": "float", "default": 20},
+                },
+            },
             "twingate": {"type": "path"},
             "remote_network": {"type": "str", "default": "production"},
             "require_refusals": {"type": "bool", "default": True},
@@ -149,6 +186,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         )
     files = [(given["tailnet"], tailnet, given["validate"]), (given["twingate"], twingate, None)]
     changes = [change(module, path, document, validate) for path, document, validate in files if path]
+    if given["tailnet_api"]:
+        changes.append(send(given["tailnet_api"], given["dialect"], tailnet, dry=module.check_mode))
     return {
         "changed": any(changes),
         "diff": [found for found in changes if found],
@@ -156,6 +195,40 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "policy": tailnet,
         "resources": twingate,
     }
+
+
+def send(api: dict[str, Any], dialect: str, document: dict[str, Any], *, dry: bool) -> dict[str, str] | None:
+    """Bring a tailnet's policy to the document, and say how they differed. Raises AccessError."""
+    if dialect != "tailscale":
+        raise AccessError("tailnet_api is Tailscale's: set dialect=tailscale, or write headscale's file with tailnet")
+    tailnet = Tailnet(api["url"], api["tailnet"], api_key(api["key_file"]), request, api["timeout"])
+    now, mark = tailnet.look()
+    if now == document:
+        return None
+    tailnet.validate(document)
+    if not dry:
+        tailnet.replace(document, mark)
+    texts = (json.dumps(now, indent=2) + "\n", json.dumps(document, indent=2) + "\n")
+    return {"before": texts[0], "after": texts[1], "before_header": "the tailnet", "after_header": "the tailnet"}
+
+
+def api_key(file: str | None) -> str:
+    """The key out of the file or the environment. Raises AccessError."""
+    problem = ""
+    key = os.environ.get("TAILSCALE_API_KEY", "").strip()
+    try:
+        key = read_key_file(Path(file)).strip() if file else key
+    except DotenvError as exc:
+        problem = str(exc)
+    if problem:
+        raise AccessError(problem)
+    if not key.isascii() or not key.isprintable() or not key or " " in key:
+        raise AccessError(
+            f"the key file {file} holds no key"
+            if file
+            else "there is no API key: set tailnet_api.key_file or TAILSCALE_API_KEY"
+        )
+    return key
 
 
 def change(module: AnsibleModule, path: str, document: dict[str, Any], validate: str | None) -> dict[str, str] | None:

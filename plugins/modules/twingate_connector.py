@@ -134,19 +134,18 @@ import contextlib
 import os
 import tempfile
 import time
-import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
 
 from ansible_collections.boring.fleet.plugins.module_utils.dotenv.access import read_key_file, write_text
 from ansible_collections.boring.fleet.plugins.module_utils.dotenv.errors import DotenvError
 from ansible_collections.boring.fleet.plugins.module_utils.twingate.api import Api, Connector, TwingateError
 from ansible_collections.boring.fleet.plugins.module_utils.twingate.converge import Done, await_alive, converge
 from ansible_collections.boring.fleet.plugins.module_utils.twingate.plan import Wish, see
+from ansible_collections.boring.fleet.plugins.module_utils.web.request import request
 
 
 def main() -> None:
@@ -272,21 +271,8 @@ def check_place(file: Path | None) -> None:
 
 
 def send(url: str, headers: Mapping[str, str], body: bytes, timeout: float) -> tuple[int, Mapping[str, str], bytes]:
-    """One request. Raises OSError."""
-    try:
-        answer = open_url(
-            url, method="POST", data=body, headers=dict(headers), timeout=timeout, follow_redirects="none"
-        )
-        return answer.status, answer.headers, answer.read()
-    except urllib.error.HTTPError as exc:
-        return exc.code, exc.headers, exc.read()
-    except urllib.error.URLError as exc:
-        reason = exc.reason if isinstance(exc.reason, OSError) else OSError(0, str(exc.reason))
-        raise reason from None
-    except OSError:
-        raise
-    except Exception as exc:  # what http.client and ssl have of their own
-        raise OSError(0, type(exc).__name__) from None
+    """GraphQL knows only POST. Raises OSError."""
+    return request("POST", url, headers, body, timeout)
 
 
 def told(connector: Connector | None) -> dict[str, str] | None:
