@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ class Parser:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Any, Instance]] = {}
+        self._latest: tuple[Instance, ...] = ()
         self._templates: dict[Template | None, Template | None] = {}
 
     def group(self, raw: Mapping[str, Any]) -> Group:
@@ -38,7 +40,7 @@ class Parser:
             max=raw["MaxSize"],
             desired=raw["DesiredCapacity"],
             template=template,
-            instances=tuple([self.instance(item) for item in raw.get("Instances") or ()]),
+            instances=self._members(raw.get("Instances") or ()),
             zones=tuple(raw.get("AvailabilityZones") or ()),
             suspended={
                 item["ProcessName"]: item.get("SuspensionReason") or "no reason given"
@@ -65,6 +67,13 @@ class Parser:
             warm_pool=bool(pool),
             reuses_warm=bool((pool.get("InstanceReusePolicy") or {}).get("ReuseOnScaleIn")),
         )
+
+    def _members(self, raw: Sequence[Mapping[str, Any]]) -> tuple[Instance, ...]:
+        """A group's instances; where none changed the very tuple of before, so that nobody has to look again."""
+        found = tuple([self.instance(item) for item in raw])
+        if len(found) != len(self._latest) or not all(map(operator.is_, found, self._latest)):
+            self._latest = found
+        return self._latest
 
     def instance(self, raw: Mapping[str, Any]) -> Instance:
         """One instance of a group or of its warm pool."""
