@@ -109,6 +109,11 @@ def parse_policy(params: Mapping[str, Any]) -> tuple[Policy, tuple[Check, ...], 
     for name in instances:
         if not re.fullmatch(r"i-[0-9a-zA-Z]+", name):
             raise RolloutError(f"instances holds {name!r}, which is no instance id (i-...)")
+    if params["state"] == "rolled_back" and match is not Match.TEMPLATE:
+        raise RolloutError(
+            f"match={match.value} does not go with state=rolled_back, which replaces what left the recorded template: "
+            "leave match out"
+        )
     refreshes = params["strategy"] == "instance_refresh"
     if refreshes and (refused := list(refused_options(params))):
         raise RolloutError(". ".join(refused))

@@ -64,6 +64,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import r
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.refresher import Refresher
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.result import Request, Result
 
+_SHORTEST_NAP = 0.05
 _GRACE = 60.0  # how long calls are tried again once the roll was told to stop
 
 
@@ -129,6 +130,8 @@ class Roll:
         if self._broke_off:
             stopped = self._journal is not None and self._journal.memory.ending == "aborted"
             result.state, result.failed = "aborted" if stopped else "failed", True
+            if not self.cloud.writes:
+                result.message = f"{result.message.rstrip('.')}. Nothing was changed"
         result.seconds = self.clock() - self._started
         result.api_calls = self.cloud.calls
         result.changed = result.changed or self.cloud.writes > 0
@@ -259,7 +262,7 @@ class Roll:
 
     def beat(self) -> None:
         """Renew the lock when it is time."""
-        if core.beat_is_due(self.journal, self.policy, self.clock()):
+        if self.clock() >= core.next_beat(self.journal, self.policy):
             self.note()
 
     def _refresh(self, state: str, opening: Opening) -> None:
@@ -323,7 +326,9 @@ class Roll:
             if not self._stopping and self.stopped():
                 return
             if not step.probe or self.prober is None:
-                self.sleep(ahead)
+                # Longer than the lock allows only with a lock_timeout of seconds.
+                self.sleep(min(ahead, max(core.next_beat(self.journal, self.policy) - self.clock(), _SHORTEST_NAP)))
+                self.beat()
                 continue
             self.sleep(min(ahead, self.policy.poll_interval))
             if step.until - self.clock() <= 0:

@@ -198,6 +198,8 @@ def remember(seen: Observation, journal: Journal, policy: Policy, now: float) ->
         memory = close_batch(memory, policy, now)
     if memory.progress_at == 0.0:
         memory = replace(memory, progress_at=now)
+    if memory.baked_since:
+        memory = replace(memory, progress_at=max(memory.progress_at, min(now, memory.baked_since + policy.bake_time)))
     now_serving = _serving(seen, view, memory)
     lowest = now_serving if memory.lowest is None else min(memory.lowest, now_serving)
     desired = view.desired if view.settled else journal.desired
@@ -410,7 +412,7 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
     if memory.lost:
         return Finish("aborted", f"the roll was taken over by {memory.lost}: nothing more is done here")
     view = survey(seen, journal, policy, now)
-    if beat_is_due(journal, policy, now):
+    if now >= next_beat(journal, policy):
         return Beat()
     if seen.group.status:
         return Finish("failed", f"the group {seen.group.name} is being deleted ({seen.group.status})")
@@ -430,13 +432,18 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
         return Suspend((AZ_REBALANCE,))
     if journal.surge > old and (not old or seen.group.largest == 1):
         return _take_back(seen, journal, policy, view, now, by=journal.surge - old)
-    if now - memory.progress_at > policy.batch_timeout and (late := _stuck(seen, journal, policy, view, now)):
+    baking = memory.baked_since > 0 and now - memory.baked_since < policy.bake_time and view.quiet
+    # To be healthy for long enough is no lack of progress.
+    proving = any(instance.id in memory.healthy_since for instance in view.coming)
+    patience = policy.batch_timeout + (policy.min_healthy_time if proving else 0.0)
+    waited = now - memory.progress_at > patience and not baking
+    if waited and (late := _stuck(seen, journal, policy, view, now)):
         return late
     if seen.group.warm_pool and not memory.recycled:
         return _recycle(seen, journal, policy, now)
     if not view.quiet:
         return _wait_for_new_ones(journal, policy, view, now)
-    if memory.baked_since and now - memory.baked_since < policy.bake_time:
+    if baking:
         until = timing.look_at(now, memory.baked_since + policy.bake_time, policy.poll_interval, policy.longest_poll)
         return Wait(until, "baking", tuple(instance.id for instance in parts.fresh) if policy.checked else ())
     if not parts.old:
@@ -450,9 +457,9 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
     return _turn(seen, journal, policy, view, now)
 
 
-def beat_is_due(journal: Journal, policy: Policy, now: float) -> bool:
-    """Whether the lock has to be renewed."""
-    return now - journal.beat >= policy.lock_timeout * _BEAT
+def next_beat(journal: Journal, policy: Policy) -> float:
+    """When the lock has to be renewed."""
+    return journal.beat + policy.lock_timeout * _BEAT
 
 
 def over_budget(journal: Journal, policy: Policy, more: int = 0) -> str:

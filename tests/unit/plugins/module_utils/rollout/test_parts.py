@@ -251,6 +251,7 @@ DEFAULTS: dict[str, Any] = {
         ({"batch_timeout": 0}, "batch_timeout"),
         ({"poll_interval": 0}, "poll_interval"),
         ({"match": "age"}, "max_age"),
+        ({"state": "rolled_back", "match": "all"}, "match=all"),
         ({"max_age": 5.0}, "max_age"),
         ({"instances": ["web-1"]}, "instances"),
         ({"health_checks": [{"type": "http"}]}, r"health_checks\[0\]"),

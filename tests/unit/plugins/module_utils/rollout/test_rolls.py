@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
@@ -314,6 +315,25 @@ def test_a_bake_watches_before_the_next_batch_is_launched(world: Any) -> None:
     assert len(w.watch.launched) == 3
     raises = [c for c in w.cloud.log if c.params.get("DesiredCapacity") == 4]
     assert len(raises) == 3
+
+
+def test_a_bake_may_take_longer_than_batch_timeout(world: Any) -> None:
+    result = world(2).roll(bake_time=500.0, batch_timeout=300.0)
+    assert (result.state, result.failed) == ("completed", False), result.message
+    assert result.seconds >= 2 * 500
+
+
+def test_proving_may_take_longer_than_batch_timeout(world: Any) -> None:
+    result = world(2).roll(min_healthy_time=300.0, batch_timeout=200.0)
+    assert (result.state, result.failures) == ("completed", ()), result.message
+
+
+def test_the_lock_is_renewed_in_time_however_short_it_lives(world: Any) -> None:
+    w = world(2)
+    beats: list[float] = []
+    w.cloud.before_call.append(lambda call: beats.append(call.at) if call.operation == "CreateOrUpdateTags" else None)
+    assert not w.roll(lock_timeout=10.0).failed
+    assert max(later - earlier for earlier, later in pairwise(beats)) <= 10
 
 
 def test_checks_of_the_application_gate_every_old_instance(world: Any) -> None:
