@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError, UnansweredError
+from ansible_collections.boring.fleet.plugins.module_utils.rollout import observe
 from ansible_collections.boring.fleet.plugins.module_utils.rollout import step as core
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.aws import Cloud
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.checks import Place
@@ -157,7 +158,7 @@ class Roll:
         plan = opening.plan
         self._record, self._born = opening.record, dict(opening.seen.born)
         result.plan, result.before, result.during, result.after = plan, plan.before, plan.before, plan.before
-        result.lowest_in_service = core.serving(opening.seen)
+        result.lowest_in_service = observe.serving(opening.seen)
         result.diff = difference(opening)
         result.warnings = list(opening.warnings)
         if state == "planned":
@@ -280,7 +281,7 @@ class Roll:
 
     def take_in(self, seen: Observation) -> None:
         """Remember what was observed."""
-        self._journal = core.remember(seen, self.journal, self.policy, self.clock())
+        self._journal = observe.remember(seen, self.journal, self.policy, self.clock())
         self._widen(seen.group)
 
     def _why_ended(self) -> str:
@@ -293,12 +294,12 @@ class Roll:
         health = None
         checks: Mapping[str, str] = {}
         first = journal.memory.lowest is None
-        if first or core.wants_health(group, journal, policy, self._born, now):
+        if first or observe.wants_health(group, journal, policy, self._born, now):
             health, dummy = self.cloud.health(group)
         activities: tuple[Activity, ...] = ()
-        if core.wants_activities(group, journal, policy, self._born, now):
+        if observe.wants_activities(group, journal, policy, self._born, now):
             activities = self.cloud.activities(group.name)
-        warm = self.cloud.warm_instances(group.name) if core.wants_warm(group, journal) else None
+        warm = self.cloud.warm_instances(group.name) if observe.wants_warm(group, journal) else None
         seen = Observation(group, health, now, {}, activities, self._born, warm=warm)
         if health is not None and self.prober is not None:
             parts = roles(seen, journal, policy)
@@ -437,7 +438,7 @@ class Roll:
 
     def _shown(self, seen: Observation) -> int:
         """The group's desired capacity as it is now, our last write and those of others since included."""
-        return core.survey(seen, self.journal, self.policy, self.clock()).actual
+        return observe.survey(seen, self.journal, self.policy, self.clock()).actual
 
     def note(self, resize: Resize | None = None) -> None:
         """Write the journal: a change that is about to be made, and a sign of life.
@@ -522,7 +523,7 @@ class Roll:
             self.remember(open=True)
         if step.closes and self.journal.surge == 0:
             self._journal = replace(
-                self.journal, memory=core.close_batch(self.journal.memory, self.policy, self.clock())
+                self.journal, memory=observe.close_batch(self.journal.memory, self.policy, self.clock())
             )
         elif step.victims and (not self.policy.held or step.victims[0].apart):
             self.remember(batches=memory.batches + 1)
@@ -647,7 +648,7 @@ class Roll:
         result = self.result
         result.state = "aborted"
         if self._opener.left_behind(group) is None:
-            result.lowest_in_service = core.serving(Observation(group, self.cloud.health(group)[0]))
+            result.lowest_in_service = observe.serving(Observation(group, self.cloud.health(group)[0]))
             result.message = f"nothing to abort: no roll of the group {group.name} is under way or was left behind"
             try:
                 result.done = self._opener.open(group).idle
@@ -711,7 +712,7 @@ class Roll:
     def _after(self, group: Group) -> Sizes:
         """The group's sizes; where AWS does not show our last writes yet, what they made of them."""
         memory = self.journal.memory
-        view = core.survey(Observation(group), self.journal, self.policy, self.clock())
+        view = observe.survey(Observation(group), self.journal, self.policy, self.clock())
         largest = core.user_max(group, self.journal) if memory.restored else group.max
         return Sizes(group.min, largest, view.actual)
 

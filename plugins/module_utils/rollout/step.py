@@ -3,9 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The core: what a roll does next. Pure: values in, one step out.
 
-remember() takes an observation into the journal's memory, next_step() decides. Both may be called with an observation
-that is older than the roll's own last writes: what the roll did itself counts more than what AWS shows of it, because
-descriptions lag behind.
+observe.remember() has taken the observation into the journal's memory, next_step() decides.
 
 The turn, in the group's units: ``old`` instances are due, ``surge`` of the desired capacity is ours, ``size`` may be
 replaced together and ``slack`` may be missing. Then ``old - surge`` have still to be launched, so
@@ -20,18 +18,13 @@ write, downwards terminations that take the capacity with them, so that AWS neve
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from enum import IntEnum
+from collections.abc import Iterable
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout import timing
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, decode, floating
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import floating
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
     AZ_REBALANCE,
-    IN_SERVICE,
-    Activity,
     AskDelays,
     Beat,
     Drain,
@@ -45,13 +38,11 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     Journal,
     Memory,
     Observation,
-    Pair,
     Policy,
     Recycle,
     Resize,
     Restore,
     Resume,
-    RolloutError,
     Shrink,
     Step,
     Suspend,
@@ -59,351 +50,21 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     Victim,
     Wait,
 )
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.observe import (
+    View,
+    needs_pointing,
+    serving_units,
+    survey,
+    took_back,
+)
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import (
     Choice,
-    Roles,
     batch_units,
-    roles,
     stale,
     units,
 )
 
 _BEAT = 0.6  # the lock is renewed after this part of lock_timeout
-MISSED_POLLS = 2  # an instance that is not listed for so many polls is gone; one may be a stale answer
-
-
-# What AWS says of launches that may succeed a little later
-_PASSING = re.compile(
-    r"insufficient\w*capacity|sufficient( [\w.-]+)? capacity|spot capacity|capacity-not-available"
-    r"|rate exceeded|requestlimitexceeded|throttl|internal ?error|service ?unavailable",
-    re.IGNORECASE,
-)
-
-
-class Rank(IntEnum):
-    """How far a new instance got."""
-
-    LAUNCHED = 0
-    IN_SERVICE = 1
-    HEALTHY = 2
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """An observation in the light of the journal."""
-
-    roles: Roles
-    desired: int  # the user's
-    actual: int  # the group's, surge included
-    settled: bool  # the group shows our last write
-    coming: tuple[Instance, ...]  # new, not proven
-    owed: int  # launches that have not shown yet
-
-    @property
-    def quiet(self) -> bool:
-        """Nothing is on its way."""
-        return not self.coming and self.owed <= 0
-
-
-def survey(seen: Observation, journal: Journal, policy: Policy, now: float) -> View:
-    """Sort the instances, and tell the user's part of the desired capacity from ours."""
-    memory = journal.memory
-    actual, settled = _actual(seen, memory, policy, now)
-    parts = roles(seen, journal, policy)
-    coming = tuple(instance for instance in parts.fresh if instance.id not in memory.proven)
-    return View(parts, actual - journal.surge, actual, settled, coming, actual - parts.all_units)
-
-
-def _actual(seen: Observation, memory: Memory, policy: Policy, now: float) -> tuple[int, bool]:
-    """The group's desired capacity, and whether what it shows can be trusted."""
-    shown = seen.group.desired
-    if not memory.written_at or (shown == memory.written_to and seen.at > memory.written_at):
-        return shown, True
-    low, high = memory.written_range
-    if seen.at <= memory.written_at or (now - memory.written_at < policy.lag and low <= shown <= high):
-        return memory.written_to, False
-    return shown, True  # somebody else changed it
-
-
-# ---- what to ask AWS for -------------------------------------------------------------------------------------------
-
-
-def wants_health(group: Group, journal: Journal, policy: Policy, born: Mapping[str, float], now: float) -> bool:
-    """Whether this poll should ask the target groups: only when their answer decides something."""
-    memory = journal.memory
-    view = survey(Observation(group, born=born), journal, policy, now)
-    if any(instance.state == "InService" for instance in view.coming):
-        return True
-    if memory.ending:
-        return journal.surge > 0
-    return view.quiet and bool(view.roles.old or memory.baked_since)
-
-
-def wants_activities(group: Group, journal: Journal, policy: Policy, born: Mapping[str, float], now: float) -> bool:
-    """Whether this poll should ask for scaling activities: a launch did not show, or a new instance left."""
-    memory = journal.memory
-    if memory.ending:
-        return False
-    listed = {instance.id: instance for instance in group.instances}
-    if any(name not in listed or listed[name].leaving for name in memory.coming):
-        return True
-    view = survey(Observation(group, born=born), journal, policy, now)
-    return view.owed > 0
-
-
-def wants_warm(group: Group, journal: Journal) -> bool:
-    """Whether this poll should look into the warm pool."""
-    memory = journal.memory
-    if memory.ending:
-        return _took_back(group, memory) and not memory.leaving
-    return group.warm_pool and not memory.recycled
-
-
-def _took_back(group: Group, memory: Memory) -> bool:
-    """Whether old instances went into the warm pool instead of ending, and nobody looked for them there yet."""
-    orderly = memory.ending in ("completed", "advanced", "rolled_back")
-    return group.reuses_warm and not memory.recycled and orderly and bool(memory.gone)
-
-
-# ---- taking in an observation --------------------------------------------------------------------------------------
-
-
-def remember(seen: Observation, journal: Journal, policy: Policy, now: float) -> Journal:
-    """The journal after this observation."""
-    memory = _lock(seen.group, journal, policy, now)
-    before = journal.memory
-    view = survey(seen, journal, policy, now)
-    if view.settled and view.desired < seen.group.min:
-        # Somebody scaled in to where the user's part would be less than MinSize: what they took was ours.
-        surge = max(0, view.actual - seen.group.min)
-        journal = replace(journal, surge=surge, pending=surge)
-        view = survey(seen, journal, policy, now)
-    memory = _left_early(seen, journal, memory, view, now)
-    memory = _new_ones(seen, memory, view, policy, now)
-    memory = _launch_troubles(seen, journal, memory, view)
-    memory = _strays(seen, journal, memory, view)
-    memory = _old_ones(seen, memory, now)
-    if seen.warm is not None and not memory.recycled and not stale(seen, journal):
-        memory = replace(memory, recycled=not needs_pointing(seen.group, journal))
-    ready = view.owed <= 0 and all(instance.id in memory.healthy_since for instance in view.coming)
-    if memory.triggered_at:
-        age = now - memory.triggered_at
-        if not ready:
-            memory = replace(memory, unready=age)
-        elif memory.unready >= 0:
-            memory = replace(memory, boot=timing.learn(memory.boot, memory.unready, age), unready=-1.0)
-    if memory.baked_since and (memory.proven != before.proven or view.owed > 0):
-        memory = replace(memory, baked_since=now)  # a break: the bake begins anew
-    if memory.open and view.quiet and not memory.coming and journal.surge == 0:
-        memory = close_batch(memory, policy, now)
-    if memory.progress_at == 0.0:
-        memory = replace(memory, progress_at=now)
-    if memory.baked_since:
-        memory = replace(memory, progress_at=max(memory.progress_at, min(now, memory.baked_since + policy.bake_time)))
-    now_serving = _serving(seen, view, memory)
-    lowest = now_serving if memory.lowest is None else min(memory.lowest, now_serving)
-    desired = view.desired if view.settled else journal.desired
-    return replace(journal, desired=desired, memory=replace(memory, trusting=False, serving=now_serving, lowest=lowest))
-
-
-def close_batch(memory: Memory, policy: Policy, now: float) -> Memory:
-    """The memory after a held batch is complete."""
-    return replace(memory, open=False, batches=memory.batches + 1, baked_since=now if policy.bake_time > 0 else 0.0)
-
-
-def _lock(group: Group, journal: Journal, policy: Policy, now: float) -> Memory:
-    memory = journal.memory
-    value = group.tags.get(TAG_JOURNAL, "")
-    if not value:
-        if memory.lock_seen and now - journal.beat >= policy.lag:
-            return replace(memory, lost="somebody who deleted the journal of this roll from the group's tags")
-        return memory
-    try:
-        owner = decode(value).owner
-    except RolloutError:
-        return replace(memory, lost=f"somebody who overwrote the tag {TAG_JOURNAL}")
-    if owner == journal.owner:
-        return replace(memory, lock_seen=True, lost="")
-    if memory.lock_seen or (now - journal.beat < policy.lag and owner != memory.heir_of):
-        return replace(memory, lost=owner)
-    return memory
-
-
-def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now: float) -> Memory:
-    """Follow new instances from launch to proof."""
-    coming: dict[str, int] = {}
-    since = dict(memory.healthy_since)
-    verdicts: dict[str, str] = {}
-    proven = set(memory.proven)
-    began = memory.began
-    spare, widows, pairs = list(memory.spare), list(memory.widows), list(memory.pairs)
-    progress = memory.progress_at
-    looked = seen.health is not None
-    for instance in view.roles.fresh:
-        name = instance.id
-        if name in proven and not looked and instance.in_service:
-            continue
-        verdict = seen.verdict(instance) if looked or not instance.in_service else memory.verdicts.get(name, "")
-        if looked or not instance.in_service:
-            if verdict:
-                since.pop(name, None)
-                proven.discard(name)
-            else:
-                since.setdefault(name, now)
-        if name in proven:
-            continue
-        if name in since and looked and (memory.trusting or now - since[name] >= policy.min_healthy_time - 1e-6):
-            proven.add(name)
-            progress = now
-            # One that was proven before, and sick in between, has its place already.
-            if not memory.trusting and all(pair.new != name for pair in pairs):
-                if widows:
-                    pairs.append(Pair(widows.pop(0), name, round(now - began.get(name, now), 1)))
-                elif name not in spare:
-                    spare.append(name)
-            continue
-        rank = Rank.HEALTHY if name in since else Rank.IN_SERVICE if instance.in_service else Rank.LAUNCHED
-        best = memory.coming.get(name, -1)
-        if rank > best:
-            progress = now
-        if name not in began:
-            began = {**began, name: memory.triggered_at or now}
-        coming[name] = max(rank, best)
-        verdicts[name] = verdict
-    listed = {instance.id for instance in view.roles.fresh}
-    for name, best in memory.coming.items():  # not listed among the new ones any more: see _left_early
-        if name not in listed:
-            coming.setdefault(name, best)
-            verdicts.setdefault(name, memory.verdicts.get(name, ""))
-            since.pop(name, None)
-    return replace(
-        memory,
-        coming=coming,
-        healthy_since=since,
-        verdicts=verdicts,
-        proven=memory.proven if proven == memory.proven else frozenset(proven),
-        began=began,
-        spare=tuple(spare),
-        widows=tuple(widows),
-        pairs=tuple(pairs),
-        progress_at=progress,
-    )
-
-
-def _left_early(seen: Observation, journal: Journal, memory: Memory, view: View, now: float) -> Memory:
-    """New instances that left before they were proven: failures, unless somebody scaled in."""
-    listed = {instance.id: instance for instance in seen.group.instances}
-    coming, missing = dict(memory.coming), dict(memory.missing)
-    failures: list[Failure] = []
-    scaled_in = view.settled and view.desired < journal.desired
-    for name in memory.coming:
-        instance = listed.get(name)
-        if instance is not None and instance.counted:
-            missing.pop(name, None)
-            continue
-        if name in memory.gone:
-            del coming[name]
-            continue
-        if instance is None:
-            missing[name] = missing.get(name, 0) + 1
-            if missing[name] < MISSED_POLLS:
-                continue
-        elif not instance.leaving:
-            continue  # somebody put it into Standby or detaches it: their business
-        missing.pop(name, None)
-        del coming[name]
-        if not scaled_in:
-            failures.append(Failure(name, _why_it_left(name, seen.activities, memory.verdicts.get(name, ""))))
-    if coming == memory.coming and missing == memory.missing:
-        return memory
-    memory = replace(memory, coming=coming, missing=missing, failures=(*memory.failures, *failures))
-    # AWS launches another one for each at about this time: a boot is counted from here.
-    return replace(memory, triggered_at=now, unready=0.0) if failures else memory
-
-
-def _why_it_left(name: str, activities: Iterable[Activity], verdict: str) -> str:
-    for activity in activities:
-        if activity.instance_id == name:
-            return activity.message
-    return f"left the group before it was proven{f', when {verdict}' if verdict else ''}"
-
-
-def _launch_troubles(seen: Observation, journal: Journal, memory: Memory, view: View) -> Memory:
-    """Launches that AWS refused since the roll began."""
-    news = [activity for activity in seen.activities if activity.id not in memory.activities]
-    if not news:
-        return memory
-    refused = [activity for activity in news if activity.launch and not activity.instance_id]
-    if journal.back and needs_pointing(seen.group, journal):
-        refused = []  # launches of what is being rolled back
-    refusal, shortage = memory.refusal, memory.shortage
-    waited_for = view.owed > 0 or bool(journal.refresh)  # what AWS wants to launch beyond the capacity, only it knows
-    for activity in refused:
-        if waiting_helps(activity.message):
-            shortage = activity.message
-        else:
-            refusal = activity.message
-    return replace(
-        memory,
-        activities=memory.activities | {activity.id for activity in news},
-        refusal=refusal if waited_for else memory.refusal,
-        shortage=shortage,
-    )
-
-
-def _strays(seen: Observation, journal: Journal, memory: Memory, view: View) -> Memory:
-    """Instances that AWS launched from something else than the group has: replacing them would never end."""
-    names = frozenset(instance.id for instance in seen.group.instances)
-    has = journal.target.template
-    shown = has.same(seen.group.template)
-    if names <= memory.listed:
-        return memory if shown == memory.shown else replace(memory, shown=shown)
-    failures: list[Failure] = []
-    # The look before showed the group as it is to be, and did not show these yet.
-    if memory.shown and shown and not memory.ending and not seen.group.warm_pool:
-        failures = [
-            Failure(
-                instance.id,
-                f"AWS launched it from {instance.template.label}, though the group is to launch {has.label}",
-            )
-            for instance in view.roles.old
-            if instance.id not in memory.listed and instance.template is not None
-        ]
-    return replace(memory, listed=memory.listed | names, shown=shown, failures=(*memory.failures, *failures))
-
-
-def waiting_helps(message: str) -> bool:
-    """Whether a launch that AWS refused with this message may succeed later."""
-    return bool(_PASSING.search(message)) and "Client.InternalError" not in message  # that is a key nobody may use
-
-
-def _old_ones(seen: Observation, memory: Memory, now: float) -> Memory:
-    """Notice when terminated instances are off the list."""
-    if not memory.leaving:
-        return memory
-    listed = {instance.id: instance for instance in seen.group.instances}
-    left = frozenset(name for name in memory.leaving if name in listed and not listed[name].left)
-    if left == memory.leaving:
-        return replace(memory, undrained=max(now - memory.gone[name] for name in left))
-    newest = max(now - memory.gone[name] for name in memory.leaving - left)
-    drain = timing.learn(memory.drain, memory.undrained, newest)
-    return replace(memory, leaving=left, drain=drain, undrained=0.0, progress_at=now)
-
-
-def serving(seen: Observation) -> int:
-    """How much capacity is in service and healthy everywhere, as far as this observation tells."""
-    return units(i for i in seen.group.instances if i.counted and not seen.verdict(i))
-
-
-def _serving(seen: Observation, view: View, memory: Memory) -> int:
-    parts = view.roles
-    present = (*parts.old, *parts.kept, *parts.fresh)
-    if seen.health is not None:
-        return units(instance for instance in present if not seen.verdict(instance))
-    return sum([i.weight for i in present if i.state == IN_SERVICE and i.healthy and i.id not in memory.coming])
-
-
-# ---- deciding ------------------------------------------------------------------------------------------------------
 
 
 def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -> Step:
@@ -470,14 +131,6 @@ def over_budget(journal: Journal, policy: Policy, more: int = 0) -> str:
         return ""
     last = str(failures[-1]) if failures else "in an earlier run"
     return f"{count} new instance{'s' if count > 1 else ''} failed, max_failures is {policy.max_failures}; last {last}"
-
-
-def needs_pointing(group: Group, journal: Journal) -> bool:
-    """Whether the group's template has to be written before anything is launched."""
-    if journal.memory.pointed_at:
-        return False
-    loose = any(template is not None and floating(template.version) for template in group.overrides.values())
-    return loose or not journal.target.template.same(group.template)
 
 
 def _moved(group: Group, journal: Journal, policy: Policy, now: float) -> str:
@@ -562,7 +215,7 @@ def _turn(seen: Observation, journal: Journal, policy: Policy, view: View, now: 
     leave = min(old, surge + min(slack, launch))
     # One that serves may go only as far as the others carry the load; one that does not serve anybody may go at once.
     sick = units(instance for instance in parts.old if seen.verdict(instance))
-    spare = _serving(seen, view, memory) - (view.desired - slack)
+    spare = serving_units(seen, view, memory) - (view.desired - slack)
     leave = max(0, min(leave, sick + max(0, spare)))
     launch = max(0, min(launch, size - (surge - leave)))
     leave = min(leave, surge + launch)
@@ -616,7 +269,7 @@ def _weighted_turn(seen: Observation, journal: Journal, policy: Policy, view: Vi
     """
     memory, parts, surge = journal.memory, view.roles, journal.surge
     old = parts.old_units
-    spare = _serving(seen, view, memory) - view.desired
+    spare = serving_units(seen, view, memory) - view.desired
     choice = Choice(seen, parts.old, (*parts.fresh, *parts.kept), memory.draining)
     room, victims = surge, list[Instance]()
     for dummy in parts.old:
@@ -760,7 +413,7 @@ def _wind_down(seen: Observation, journal: Journal, policy: Policy, view: View, 
             until = timing.look_for(now, since, memory.drain, policy.poll_interval, policy.longest_poll)
             return Wait(until, f"{len(memory.leaving)} old draining")
         return Halt("failed", f"still terminating after {patience:g} s: {', '.join(sorted(memory.leaving))}")
-    if _took_back(seen.group, memory):
+    if took_back(seen.group, memory):
         return _recycle(seen, journal, policy, now)
     if journal.suspended and not memory.resumed:
         return Resume(journal.suspended)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.boring.fleet.plugins.module_utils.rollout import observe
 from ansible_collections.boring.fleet.plugins.module_utils.rollout import step as core
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, encode
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
@@ -152,7 +153,7 @@ def test_no_size_is_written_over_one_that_does_not_show_yet() -> None:
 def test_an_observation_from_before_our_write_does_not_count_as_somebody_elses() -> None:
     seen = replace(see(old("o1", "o2", "o3"), desired=9), at=NOW - 10)
     noted = journal(desired=3, surge=1, memory={"written_at": NOW - 5, "written_to": 4, "written_range": (3, 4)})
-    view = core.survey(seen, noted, Policy(), NOW)
+    view = observe.survey(seen, noted, Policy(), NOW)
     assert (view.desired, view.actual, view.settled) == (3, 4, False)
 
 
@@ -258,7 +259,7 @@ def test_proof_takes_min_healthy_time_without_a_break() -> None:
         (12, well, False),
         (22, well, True),
     ]:
-        noted = core.remember(seen, noted, policy, NOW + seconds)
+        noted = observe.remember(seen, noted, policy, NOW + seconds)
         assert ("n1" in noted.memory.proven) is proven, seconds
 
 
@@ -266,7 +267,7 @@ def test_a_poll_that_asked_nothing_of_the_target_groups_proves_nothing() -> None
     noted = journal(surge=1, desired=1, coming=("n1",))
     blind = replace(see([*old("o1"), *new("n1")]), health=None)
     for seconds in (0, 30, 60):
-        noted = core.remember(blind, noted, Policy(), NOW + seconds)
+        noted = observe.remember(blind, noted, Policy(), NOW + seconds)
     assert not noted.memory.proven
     assert not noted.memory.healthy_since
 
@@ -274,29 +275,29 @@ def test_a_poll_that_asked_nothing_of_the_target_groups_proves_nothing() -> None
 def test_one_answer_that_leaves_an_instance_out_is_no_failure() -> None:
     noted = journal(surge=1, desired=1, coming=("n1",))
     without = see(old("o1"), desired=2)
-    noted = core.remember(without, noted, Policy(), NOW)
+    noted = observe.remember(without, noted, Policy(), NOW)
     assert noted.memory.failures == ()
-    noted = core.remember(without, noted, Policy(), NOW + 5)
+    noted = observe.remember(without, noted, Policy(), NOW + 5)
     assert [failure.instance_id for failure in noted.memory.failures] == ["n1"]
 
 
 def test_a_scale_in_that_takes_a_new_one_is_no_failure() -> None:
     noted = journal(surge=1, desired=3, coming=("n1",))
     gone = [*old("o1", "o2"), *new("n1", state="Terminating")]
-    noted = core.remember(see(gone, desired=3), noted, Policy(), NOW)
+    noted = observe.remember(see(gone, desired=3), noted, Policy(), NOW)
     assert noted.memory.failures == ()
     assert noted.desired == 2
 
 
 def test_below_min_size_a_scale_in_took_what_was_ours() -> None:
-    noted = core.remember(see(old("o1", "o2", "o3"), min=3), journal(surge=1, desired=3), Policy(), NOW)
+    noted = observe.remember(see(old("o1", "o2", "o3"), min=3), journal(surge=1, desired=3), Policy(), NOW)
     assert (noted.surge, noted.desired) == (0, 3)
 
 
 def test_the_lock_of_another_is_noticed() -> None:
     mine = journal(desired=1)
     theirs = encode(replace(mine, owner="them"))
-    noted = core.remember(see(old("o1"), tags={TAG_JOURNAL: theirs}), mine, Policy(), NOW)
+    noted = observe.remember(see(old("o1"), tags={TAG_JOURNAL: theirs}), mine, Policy(), NOW)
     assert noted.memory.lost == "them"
 
 
@@ -314,13 +315,13 @@ def test_the_lock_of_another_is_noticed() -> None:
     ],
 )
 def test_which_refusals_waiting_can_help(message: str, helps: bool) -> None:
-    assert core.waiting_helps(message) is helps
+    assert observe.waiting_helps(message) is helps
 
 
 @pytest.mark.parametrize("state", ["Quarantined", "Warmed:Stopped", "Terminating:Retained", "SomethingNew"])
 def test_states_nobody_knows_are_no_capacity_and_no_crash(state: str) -> None:
     seen = see([*old("o1", "o2"), *old("odd", state=state)], desired=2)
-    noted = core.remember(seen, journal(desired=2), Policy(), NOW)
+    noted = observe.remember(seen, journal(desired=2), Policy(), NOW)
     assert turn(decide(seen, noted))[1] == 1
 
 
@@ -331,6 +332,6 @@ def test_a_thousand_instances_are_decided_in_no_time() -> None:
     noted = journal(desired=10_000, max_size=20_000)
     begun = time.process_time()
     for _ in range(3):
-        noted = core.remember(seen, noted, Policy(), NOW)
+        noted = observe.remember(seen, noted, Policy(), NOW)
         decide(seen, noted, batch_size=Amount(10, percent=True), canary=0)
     assert time.process_time() - begun < 3
