@@ -27,7 +27,7 @@ attributes:
 options:
   feed:
     description: The release notes, a file or a URL of V(http) or V(https).
-    type: str
+    type: path
     required: true
   running:
     description: What runs, as names and versions.
@@ -153,7 +153,7 @@ ORDER = ("now", "unknown", "convenient", "current")
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "feed": {"type": "str", "required": True},
+            "feed": {"type": "path", "required": True},
             "running": {"type": "dict", "required": True},
             "platform": {
                 "type": "list",
@@ -208,7 +208,7 @@ def fetch(feed: str, timeout: float) -> str:
         if feed.startswith(("http://", "https://")):
             data = open_url(feed, timeout=timeout, http_agent="boring.fleet").read(LARGEST + 1)
         else:
-            with Path(feed).expanduser().open("rb") as file:
+            with Path(feed).open("rb") as file:
                 data = file.read(LARGEST + 1)
     except Exception as exc:  # open_url lets through what urllib, ssl and http.client have
         problem = " ".join(str(exc).split()) or type(exc).__name__

@@ -18,6 +18,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.access.model import A
 _CHANGED_MEANWHILE: Final = 412
 
 # method, url, headers, body, seconds -> status, headers, body; raises OSError
+# pylint: disable-next=unsupported-binary-operation
 Request = Callable[[str, str, Mapping[str, str], bytes | None, float], tuple[int, Mapping[str, str], bytes]]
 
 
@@ -26,7 +27,12 @@ class Tailnet:
 
     def __init__(self, url: str, tailnet: str, key: str, request: Request, timeout: float) -> None:
         self._url = f"{url.rstrip('/')}/api/v2/tailnet/{quote(tailnet, safe='-.@')}/acl"
-        self._headers = {"Authorization": f"Bearer {key}", "Accept": "application/json", "Content-Type": "application/json", "User-Agent": "boring.fleet"}  # fmt: skip
+        self._headers = {
+            "Authorization": f"Bearer {key}",
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": "boring.fleet",
+        }
         self._request = request
         self._timeout = timeout
         self._name = tailnet

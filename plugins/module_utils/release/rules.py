@@ -86,7 +86,10 @@ RULES: Final = (
         "breaking",
         "convenient",
         "changes something that may need work before the update",
-        match=r"\bbreaking\b|\bincompatible|\bremove[sd]? (?:the )?(?:deprecated|support)|must be (?:renamed|changed|migrated)|migration (?:is )?(?:needed|required)",
+        match=(
+            r"\bbreaking\b|\bincompatible|\bremove[sd]? (?:the )?(?:deprecated|support)"
+            r"|must be (?:renamed|changed|migrated)|migration (?:is )?(?:needed|required)"
+        ),
         unless=_DENIED,
         breaking=True,
     ),

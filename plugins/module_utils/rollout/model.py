@@ -567,9 +567,8 @@ class Finish:
     reason: str = ""
 
 
-# pylint: disable-next=unsupported-binary-operation
 Step = (
-    Wait
+    Wait  # pylint: disable=unsupported-binary-operation
     | Beat
     | Suspend
     | Drain

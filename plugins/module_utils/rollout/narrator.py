@@ -5,7 +5,8 @@
 
 An event is a flat dict with ``time`` (unix seconds), ``group``, ``event`` (its kind) and mostly ``message`` (one line
 for people). Kinds: plan, instance (``instance_id``, ``zone``, ``phase``, ``role``, ``template``, and ``since`` when it
-boots), crowd (a line for many of these, which then have none), capacity (``serving``, ``desired``), turn, terminate, drop, failure, wait, note, halt, finish (``result``).
+boots), crowd (a line for many of these, which then have none), capacity (``serving``, ``desired``), turn, terminate,
+drop, failure, wait, note, halt, finish (``result``).
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ class Finished:
 
 
 # argv, environment, working directory, seconds -> how it ended; None when it was ended for taking too long
+# pylint: disable-next=unsupported-binary-operation
 Run = Callable[[list[str], Mapping[str, str], str, float], Finished | None]
 
 

@@ -30,7 +30,7 @@ class Moto:
     def __init__(self, **group: Any) -> None:
         self.clients = {name: boto3.client(name, **KEYS) for name in ("autoscaling", "ec2", "elbv2", "elb")}
         self.autoscaling, self.ec2 = self.clients["autoscaling"], self.clients["ec2"]
-        image = self.ec2.describe_images()["Images"][0]["ImageId"]
+        image = self.ec2.register_image(Name="web")["ImageId"]
         self.ec2.create_launch_template(
             LaunchTemplateName="web", LaunchTemplateData={"ImageId": image, "InstanceType": "t3.micro"}
         )
