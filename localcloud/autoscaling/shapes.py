@@ -24,9 +24,10 @@ def template(ref: TemplateRef) -> dict[str, str]:
 
 
 def instance(item: Instance, weighted: bool = False) -> dict[str, Any]:
+    """One of a group's Instances. The same dict until the instance changes: not to be written to."""
     key = (item.state, item.healthy, item.protected, weighted)
     if item.shown is not None and item.shown[0] == key:  # a thousand of them are asked for again and again
-        return item.shown[1].copy()
+        return item.shown[1]
     shape: dict[str, Any] = {
         "InstanceId": item.id,
         "InstanceType": item.type,
@@ -42,7 +43,7 @@ def instance(item: Instance, weighted: bool = False) -> dict[str, Any]:
     if item.image_id is not None:
         shape["ImageId"] = item.image_id
     item.shown = (key, shape)
-    return shape.copy()
+    return shape
 
 
 def group(item: Group) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Parser:
         """One instance of a group or of its warm pool."""
         name = raw["InstanceId"]
         known = self._known.get(name)
-        if known is not None and known[0] == raw:
+        if known is not None and (known[0] is raw or known[0] == raw):
             return known[1]
         template = parse_template(raw.get("LaunchTemplate"))
         if template is None and raw.get("LaunchConfigurationName"):

@@ -381,6 +381,7 @@ class Roll:
                     self.cloud.update(name, desired=to)
                     self._wrote(self._shown(seen), to)
                 self._journal = replace(self.journal, surge=resize.surge)
+                self._note_open_batch()
             case Restore(max_size, spec, floats):
                 has = self.journal.target.template
                 template = replace(has, version=spec) if spec else has if floats else None
@@ -462,6 +463,11 @@ class Roll:
             told = replace(told, surge=0)
         self.cloud.tag(self.request.group, {TAG_JOURNAL: encode(told)})
         self._journal = journal
+
+    def _note_open_batch(self) -> None:
+        """The end of a batch relies on what the tag said at its beginning: when that changed, it is said again."""
+        if self.journal.memory.open:
+            self.note()
 
     def _wrote(self, before: int, after: int) -> None:
         """The desired capacity was changed by us."""
@@ -612,6 +618,8 @@ class Roll:
         )
         if step.resize is None:
             self.remember(triggered_at=self.clock(), unready=0.0)
+        if step.resize is not None:
+            self._note_open_batch()
         self.narrator.dropped(step)
 
     def _terminate(self, instance: Instance, *, shrink: bool) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -489,3 +489,19 @@ def test_a_roll_that_is_stopped_while_the_old_one_is_sick_leaves_the_healthy_one
     schedule = Schedule(size=1, boots=(15.0,), healthy_after=35.0, happenings=(Happening("flap", 0.0),), stop_at=71.0)
     w = simulate(world, schedule)
     assert w.versions == ["2"]
+
+
+def test_killed_at_the_end_of_a_batch_that_somebody_made_smaller(world: Any) -> None:
+    """A batch of two lost an old one by hand, gave up its successor, and was killed as the other one went."""
+    schedule = Schedule(
+        size=6,
+        boots=(15.0,),
+        batch_size=2,
+        canary=0,
+        bake_time=40.0,
+        happenings=(Happening("hand terminates old", 228.0),),
+    )
+    for number in range(48, 60):
+        for after in (False, True):
+            w = simulate(world, replace(schedule, kills=((number, after),)))
+            assert w.sizes[2] == 6
