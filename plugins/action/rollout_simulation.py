@@ -93,6 +93,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return False
         if not self._task.check_mode:
             page.write(path, lambda source, dest: Path(source).replace(dest), option)
+            Path(path).chmod(0o644)  # a page is to be looked at
         return True
 
 

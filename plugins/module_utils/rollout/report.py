@@ -119,7 +119,7 @@ def render_picture(events: Iterable[Event], *, probes: Iterable[Probe] | None = 
     top = 0.0
     for story in tell(events):
         lines = [f"{story.group}: {story.state.replace('_', ' ')}{f', to {story.target}' if story.target else ''}"]
-        lines.append(", ".join(f"{value} {label}" for value, label, dummy in _values(story, _own(story, samples))))
+        lines.append(", ".join(f"{label} {value}" for value, label, dummy in _values(story, _own(story, samples))))
         if story.failed and story.message:
             lines += wrap(story.message, 150)
         for index, line in enumerate(lines):
@@ -188,7 +188,7 @@ def _values(story: Story, own: Sequence[Probe] | None) -> list[tuple[str, str, b
         (str(len(story.replaced)), "replaced", False),
         (_span(story.seconds), "took", False),
         ("-" if story.lowest is None else str(story.lowest), "lowest in service", False),
-        (str(len(story.failures)), "new ones failed", bool(story.failures)),
+        (str(len(story.failures)), "failures", bool(story.failures)),
         (str(sum(story.calls.values())), "API calls", False),
     ]
     if own:
