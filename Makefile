@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH,ANSIBLE_HOME,PYTHON,QUICKSTART_BEGAN,ENGINE_VERSION,CI)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart quickstart-down test lint unit contract integration molecule sanity \
+.PHONY: help setup quickstart quickstart-down test lock test-gpu-image lint unit contract integration molecule sanity \
         bench-rollout prove-rollout collection requirements clean
 
 help: ## Say what there is
@@ -36,6 +36,14 @@ bench-rollout: setup ## Measure rolls against their peers (some minutes)
 prove-rollout: export ROLLOUT_SCHEDULES ?= 10000
 prove-rollout: setup ## Roll through 10,000 new random schedules of faults (some ten minutes)
 	@$(BIN)/python -m pytest -q tests/unit/plugins/module_utils/rollout/test_schedules.py
+
+lock: setup ## Lock the newest kernels and drivers that compile together (LOCK='debian-13 --flavour open' for one; an hour for all)
+	@$(AS_ROOT) $(BIN)/python -m localcloud base debian-12 debian-13
+	@$(AS_ROOT) $(BIN)/python bin/lock-pair $(LOCK)
+
+test-gpu-image: setup ## Compile and prove NVIDIA's driver in a host without a GPU (some minutes; not part of test)
+	@$(AS_ROOT) $(BIN)/python -m localcloud base debian-13
+	@$(AS_ROOT) $(BIN)/molecule test -s nvidia_driver
 
 lint unit contract integration molecule sanity: setup ## One part of the checks
 	@$(AS_ROOT) $(BIN)/python bin/check $@

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # One build for every source: settle, apply the roles, write down what came out.
+# Choose one with -only: cpu and gpu differ in their variables alone. The machine that builds needs no GPU.
 
 build {
   sources = ["source.amazon-ebs.cpu"]
+
+  source "amazon-ebs.cpu" {
+    name = "gpu"
+  }
 
   # cloud-init ends with 2 on recoverable errors (cloud-init 23.4 and later): the machine is usable.
   provisioner "shell" {

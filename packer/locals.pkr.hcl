@@ -18,6 +18,10 @@ locals {
     "boring:family" = var.family
   })
 
-  role_files     = { for name, relative in var.role_files : name => abspath("${path.root}/../${relative}") }
-  role_variables = merge(var.role_variables, local.role_files, { image_roles = var.roles, image_lock = var.lock })
+  role_files = { for name, relative in var.role_files : name => abspath("${path.root}/../${relative}") }
+  role_variables = merge(var.role_variables, local.role_files, {
+    image_roles    = var.roles
+    image_lock     = var.lock
+    image_packages = var.packages
+  })
 }

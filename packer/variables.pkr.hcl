@@ -35,6 +35,41 @@ variable "role_files" {
   default     = {}
 }
 
+variable "gpu" {
+  type = object({
+    family      = string
+    driver      = string
+    secure_boot = bool
+  })
+  description = "What the image is meant to drive: the GPU's generation, the driver's flavour, and whether Secure Boot is on."
+  default = {
+    family      = "none"
+    driver      = "none"
+    secure_boot = false
+  }
+
+  validation {
+    condition     = contains(["none", "maxwell", "pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell"], var.gpu.family)
+    error_message = "The GPU's family is none, maxwell, pascal, volta, turing, ampere, ada, hopper or blackwell."
+  }
+  validation {
+    condition     = contains(["none", "open", "proprietary"], var.gpu.driver)
+    error_message = "The driver's flavour is none, open or proprietary."
+  }
+  validation {
+    condition     = (var.gpu.family == "none") == (var.gpu.driver == "none")
+    error_message = "A GPU needs a driver, and a driver a GPU: family and driver are both none, or neither is."
+  }
+  validation {
+    condition     = !(var.gpu.driver == "open" && contains(["maxwell", "pascal", "volta"], var.gpu.family))
+    error_message = "NVIDIA's open driver begins with Turing: choose the proprietary one for older GPUs."
+  }
+  validation {
+    condition     = !(var.gpu.driver == "proprietary" && var.gpu.family == "blackwell")
+    error_message = "Blackwell has no proprietary driver: choose the open one."
+  }
+}
+
 variable "lock" {
   type        = string
   description = "Lock file of packages, given by image_build. Empty: the newest that the archive has."
@@ -81,6 +116,12 @@ variable "manifest" {
   type        = string
   description = "File that Packer writes its manifest to."
   default     = "packer-manifest.json"
+}
+
+variable "packages" {
+  type        = string
+  description = "File on this machine to write the image's packages to, from which image_build makes the SBOM."
+  default     = ""
 }
 
 # --- The machine it is built on ----------------------------------------------------------------------------------

@@ -31,7 +31,8 @@ SCHEMA = 1
 _LITTER_DIRECTORIES = frozenset({".git", "__pycache__", "packer_cache", ".pytest_cache", ".mypy_cache", ".ruff_cache"})
 _LITTER_SUFFIXES = (".pyc", ".pyo", "~", ".swp", ".orig", ".rej")
 _LITTER_NAMES = frozenset({"crash.log", ".DS_Store"})
-_VARIABLES = (".pkrvars.hcl", ".pkrvars.json")
+# Of these in the template's directory only the chosen ones count, and they are given apart.
+_CHOSEN = (".pkrvars.hcl", ".pkrvars.json", ".lock.json")
 
 # EC2 allows 50 tags of 256 characters; the rest of the image's tags needs some room too.
 TAG = "boring:inputs"
@@ -93,7 +94,8 @@ class Inputs:
 def collect(template: Path, inputs: Sequence[str], *, ignore: Iterable[Path] = ()) -> dict[str, File]:
     """Digest the template's directory and what `inputs` (paths, directories, globs) name.
 
-    Variables files of the template count only when Packer loads them by itself: the chosen ones are given apart.
+    Variables files of the template count only when Packer loads them by itself, and locks not at all: the chosen ones are
+    given apart.
     Raises ImageError for an input that is missing, matches nothing, or is empty.
     """
     root = template.resolve()
@@ -108,7 +110,7 @@ def collect(template: Path, inputs: Sequence[str], *, ignore: Iterable[Path] = (
                 count += 1
         return count
 
-    add(path for path in _walk(root) if not path.name.endswith(_VARIABLES) or path.name.endswith(AUTOMATIC))
+    add(path for path in _walk(root) if not path.name.endswith(_CHOSEN) or path.name.endswith(AUTOMATIC))
     if not inputs:
         raise ImageError("inputs is empty: name the files and directories that feed the image beside its template")
     for entry in inputs:

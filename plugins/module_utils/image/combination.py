@@ -1,0 +1,67 @@
+# Copyright: (c) 2026, boring.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Combinations that cannot work, refused before any machine starts.
+
+What concerns one variable alone is in the template's own validations, which Packer shows too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.boring.fleet.plugins.module_utils.image import pair
+from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
+from ansible_collections.boring.fleet.plugins.module_utils.image.template import Template
+
+# amazon-ebs registers an image from a snapshot of a running machine; the keys of Secure Boot can only be given to
+# RegisterImage, which amazon-ebssurrogate calls itself.
+_NO_SECURE_BOOT = ("amazon-ebs.",)
+
+
+def check(seen: Template, lock: Path | None) -> None:
+    """Raises ImageError with the reason. A template without a variable `gpu` promises nothing, so nothing is refused."""
+    gpu = seen.values.get("gpu")
+    if not isinstance(gpu, Mapping):
+        return
+    driver = str(gpu.get("driver", "none"))
+    if gpu.get("secure_boot") is True:
+        for source in seen.sources:
+            if source.build.startswith(_NO_SECURE_BOOT):
+                raise ImageError(
+                    f"{source.build} cannot make an image for Secure Boot with a key of yours: EC2 takes the key only when an image "
+                    "is registered, which amazon-ebs does not let anybody do; use amazon-ebssurrogate or googlecompute, or set "
+                    "gpu.secure_boot to false"
+                )
+    if driver == "none" and lock is None:
+        return
+    if lock is None:
+        raise ImageError(
+            f"an image with the {driver} driver needs a lock, so that kernel and driver fit: give lock, such as "
+            f"{seen.directory / 'locks' / f'debian-13-amd64-{driver}.lock.json'}, or run make lock for a new one"
+        )
+    if not lock.is_file() or not lock.name.endswith(".lock.json"):
+        return  # the fingerprint says what is wrong with it, or it is somebody's own
+    locked = pair.read(lock)
+    if locked.flavour != driver:
+        raise ImageError(
+            f"{lock} holds {_what(locked.flavour)}, and the profile asks for {_what(driver)}: give the lock of that flavour, or "
+            "another profile"
+        )
+    release = release_of(seen.values)
+    if release and release != locked.release:
+        raise ImageError(
+            f"{lock} is for {locked.release}, and the source image is {release}: give the lock of that release"
+        )
+
+
+def _what(flavour: str) -> str:
+    return "no driver" if flavour == "none" else f"the {flavour} driver"
+
+
+def release_of(values: Mapping[str, Any]) -> str:
+    """Debian's release out of the name of the source image; empty when it does not say."""
+    name = str(values.get("source_image_name", ""))
+    return next((release for release in ("debian-12", "debian-13") if name.startswith(release)), "")

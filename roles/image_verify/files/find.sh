@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Prints what is wrong with an image, one thing a line; nothing when all is well. Packages that may be held come on stdin.
+set -eu
+held=$(cat)
+
+# Packages
+dpkg --audit 2>&1 | sed -n 's/^ \([a-z0-9][^ ]*\) .*/the package \1 is half installed/p'
+for name in $(apt-mark showhold); do
+  printf '%s\n' "$held" | grep -qxF "$name" || echo "$name is held, and would miss its security updates"
+done
+for name in $held; do
+  apt-mark showhold "$name" | grep -q . || echo "$name is not held"
+done
+apt-get --simulate -o Debug::NoLocking=1 dist-upgrade | sed -nE 's/^(Inst|Remv) ([^ ]+) .*/\2/p' | while read -r name; do
+  if printf '%s\n' "$held" | grep -qxF "$name"; then echo "an upgrade would touch $name"; fi
+  case "$name" in linux-image-[0-9]* | linux-headers-[0-9]*) [ -z "$held" ] || echo "an upgrade would bring $name" ;; esac
+done
+
+# Kernels. An image without one gets it from where it runs.
+kernels=$(for vmlinuz in /boot/vmlinuz-*; do [ ! -e "$vmlinuz" ] || echo "${vmlinuz#/boot/vmlinuz-}"; done)
+[ "$(printf '%s' "$kernels" | grep -c .)" -le 1 ] || echo "there are several kernels: $(echo $kernels)"
+for kernel in $kernels; do
+  [ -s "/lib/modules/$kernel/modules.dep" ] || echo "depmod was not run for $kernel"
+  [ -s "/boot/initrd.img-$kernel" ] || echo "$kernel has no initramfs"
+done
+
+# Modules that were compiled: each for a kernel that is there, found by it, and signed.
+for module in /lib/modules/*/updates/dkms/*.ko*; do
+  [ -e "$module" ] || continue
+  kernel=${module#/lib/modules/} && kernel=${kernel%%/*}
+  name=$(basename "$module") && name=${name%%.ko*}
+  printf '%s\n' "$kernels" | grep -qxF "$kernel" || echo "$name was compiled for $kernel, and that kernel is not there"
+  case "$(modinfo -F vermagic "$module")" in "$kernel "*) ;; *) echo "$name does not fit $kernel: $(modinfo -F vermagic "$module")" ;; esac
+  [ -n "$(modinfo -F signer "$module")" ] || echo "$name is not signed"
+  grep -q "/$(basename "$module"):" "/lib/modules/$kernel/modules.dep" || echo "$kernel does not know $name: depmod was not run after it"
+done
+if command -v dkms >/dev/null; then
+  dkms status 2>/dev/null | grep -vE ': installed' | sed 's/^/dkms did not finish /' || true
+fi
+
+# Services
+for unit in /etc/systemd/system/*.service /lib/systemd/system/*.service; do
+  [ -e "$unit" ] || continue
+  program=$(sed -n 's/^ExecStart=[-@:+!]*\(\/[^ ]*\).*/\1/p' "$unit" | head -n 1)
+  if [ -n "$program" ] && [ ! -e "$program" ] && [ -e "/etc/systemd/system/multi-user.target.wants/$(basename "$unit")" ]; then
+    echo "$(basename "$unit") starts $program, which is not there"
+  fi
+done

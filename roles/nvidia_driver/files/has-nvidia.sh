@@ -1,0 +1,21 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# has-nvidia gpu|switch: whether this host has one. Asks sysfs only: no driver, no lspci, no network.
+set -eu
+
+case "${1:-}" in
+  gpu) wanted=0x03 ;;      # display controllers, with and without a screen
+  switch) wanted=0x0680 ;; # bridges: NVSwitch
+  *)
+    echo "has-nvidia: say gpu or switch" >&2
+    exit 2
+    ;;
+esac
+
+for device in "${SYSFS_ROOT:-/sys}"/bus/pci/devices/*; do
+  [ -r "$device/vendor" ] && [ -r "$device/class" ] || continue
+  read -r vendor <"$device/vendor"
+  read -r class <"$device/class"
+  case "$vendor $class" in "0x10de $wanted"*) exit 0 ;; esac
+done
+exit 1

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The condition of GPU services, against made-up trees of sysfs: no GPU is needed."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[3] / "roles" / "nvidia_driver" / "files" / "has-nvidia.sh"
+NIC, VGA = ("0x1af4", "0x020000"), ("0x1013", "0x030000")  # virtio, Cirrus
+T4, A100, H100 = (("0x10de", code) for code in ("0x030200", "0x030200", "0x030200"))
+AUDIO, NVSWITCH = ("0x10de", "0x040300"), ("0x10de", "0x068000")
+
+
+def ask(root: Path, what: str, *devices: tuple[str, str]) -> int:
+    for number, (vendor, kind) in enumerate(devices):
+        device = root / "bus/pci/devices" / f"0000:00:{number:02x}.0"
+        device.mkdir(parents=True)
+        (device / "vendor").write_text(f"{vendor}\n")
+        (device / "class").write_text(f"{kind}\n")
+    env = {"PATH": "/usr/bin:/bin", "SYSFS_ROOT": str(root)}
+    return subprocess.run(["sh", str(SCRIPT), what], env=env, timeout=10, check=False).returncode
+
+
+@pytest.mark.parametrize(
+    ("devices", "gpu", "switch"),
+    [
+        ((), 1, 1),
+        ((NIC, VGA), 1, 1),
+        ((NIC, AUDIO), 1, 1),
+        ((NIC, T4), 0, 1),
+        ((NIC, VGA, A100, NVSWITCH), 0, 0),
+        ((NVSWITCH,), 1, 0),
+        ((H100, H100), 0, 1),
+    ],
+)
+def test_what_a_host_has(tmp_path: Path, devices: tuple[tuple[str, str], ...], gpu: int, switch: int) -> None:
+    assert ask(tmp_path / "a", "gpu", *devices) == gpu
+    assert ask(tmp_path / "b", "switch", *devices) == switch
+
+
+def test_a_question_that_is_none(tmp_path: Path) -> None:
+    assert ask(tmp_path, "tpu") == 2
+
+
+def test_a_host_without_pci_has_none(tmp_path: Path) -> None:
+    assert ask(tmp_path / "absent", "gpu") == 1
