@@ -20,7 +20,7 @@ description:
   - The fingerprint is the image's tag V(boring:fingerprint), and its first 12 digits are in the image's name when the
     template declares the variable V(fingerprint) and uses it there, as the one of this collection does.
   - A template may declare these variables, which are given to it by this module - V(fingerprint), V(revision),
-    V(image_tags), V(run_tags), V(source_image), V(manifest), V(lock) and V(region). It puts V(run_tags) on everything
+    V(image_tags), V(run_tags), V(source_image), V(manifest), V(packages), V(lock) and V(region). It puts V(run_tags) on everything
     temporary, so that nothing is left running when Packer is killed.
   - Needs Packer 1.12 or newer.
 options:
@@ -187,7 +187,10 @@ seconds:
   type: float
   sample: 0.42
 manifest:
-  description: Packer's manifest of this build; empty when nothing was built.
+  description:
+    - Packer's manifest of this build; empty when nothing was built.
+    - When the template's play writes the image's packages to the file that the variable V(packages) names, V(sbom) has the
+      C(file) and C(sha256) of a CycloneDX document made of them, and V(verified) what of the image is proven.
   returned: success
   type: dict
 """

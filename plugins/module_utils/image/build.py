@@ -14,17 +14,30 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.boring.fleet.plugins.module_utils.image import cloud, fingerprint, manifest, packer, template
+from ansible_collections.boring.fleet.plugins.module_utils.image import (
+    cloud,
+    combination,
+    fingerprint,
+    manifest,
+    packer,
+    sbom,
+    template,
+)
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 from ansible_collections.boring.fleet.plugins.module_utils.image.manifest import Image
 from ansible_collections.boring.fleet.plugins.module_utils.image.template import Template
 
 NO_IMAGE = "no image with this fingerprint"
 FORCED = "force: it is built although an image with this fingerprint exists"
+PACKAGES = "packages.tsv"  # what the template's play writes down of the finished image
+VERIFIED = "boring:verified"
+# Honest words: a later proof (another boot, real hardware) writes its own over them.
+PROVEN = "built, proven from the inside; not booted"
+PROVEN_DRIVER = "built, signed, versions equal; not booted, not loaded on hardware"
 KEEP_LOGS = 7 * 86400.0  # seconds
 LONGEST_GRACE = 120.0  # seconds that Packer gets to clean up: EC2 takes a minute to terminate a machine
 
@@ -72,6 +85,14 @@ class Built:
     manifest: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a build says about its image: tags for it, and entries for the manifest."""
+
+    tags: Mapping[str, str]
+    manifest: Mapping[str, Any]
+
+
 class ImageBuild:
     """The request, carried out. Clock, sleep, clients and processes come from outside.
 
@@ -103,6 +124,7 @@ class ImageBuild:
         """Digest every input, and look for an image that has the same fingerprint."""
         request = self._request
         seen = self._read({})
+        combination.check(seen, request.lock)
         with ThreadPoolExecutor(2) as pool:  # Packer is slow to say its version; EC2 can be asked meanwhile
             tools = pool.submit(self._tools, seen)
             sources = self._source_images(seen)
@@ -264,7 +286,10 @@ class ImageBuild:
             if ended.because or ended.code:
                 raise ImageError(self._what_happened(ended, log, seen))
             made = manifest.read(output, before=before)
+            told = self._told(plan, scratch)
+            plan = replace(plan, tags={**plan.tags, **told.tags})
             images = tuple(self._confirmed(image, plan) for image in manifest.images(made, request.template))
+            made = {**made, **told.manifest}
             failed = False
             if log != self._request.log:
                 log.unlink(missing_ok=True)
@@ -272,6 +297,32 @@ class ImageBuild:
         finally:
             if failed:
                 self._tidy(seen, builder)
+
+    def _told(self, plan: Plan, scratch: Path) -> Told:
+        """What is in the image, as it said itself before it was finished, and what of it is proven."""
+        packages = scratch / PACKAGES
+        gpu = plan.template.values.get("gpu")
+        driver = isinstance(gpu, Mapping) and gpu.get("driver", "none") != "none"
+        if not packages.is_file():  # a template that does not tell
+            return Told({}, {})
+        listed = sbom.installed(packages.read_text(encoding="utf-8"))
+        name = f"{plan.template.family}-{plan.fingerprint[:12]}"
+        text = sbom.document(
+            listed,
+            name=name,
+            release=combination.release_of(plan.template.values) or "debian",
+            properties={cloud.FINGERPRINT: plan.fingerprint, cloud.FAMILY: plan.template.family},
+        )
+        path = self._cache / f"{name}.cdx.json"
+        path.write_text(text, encoding="utf-8")
+        verified = PROVEN_DRIVER if driver else PROVEN
+        return Told(
+            {sbom.TAG: sbom.digest(text), VERIFIED: verified},
+            {
+                "sbom": {"file": str(path), "sha256": sbom.digest(text), "packages": len(listed)},
+                "verified": verified,
+            },
+        )
 
     def _log(self, seen: Template, digest: str) -> Path:
         """Where Packer's output goes. Logs of failed builds in our own directory are kept for a week."""
@@ -292,6 +343,7 @@ class ImageBuild:
                 cloud.EXPIRES: str(int(self._wall() + self._request.timeout + grace)),
             },
             "manifest": str(scratch / "manifest.json"),
+            "packages": str(scratch / PACKAGES),
             "revision": self._revision(plan),
         }
         if self._request.region:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -419,3 +420,27 @@ def test_diff(world: World) -> None:
 def test_where_locks_and_logs_are() -> None:
     assert build.cache_directory({"XDG_CACHE_HOME": "/c"}) == Path("/c/boring.fleet/image_build")
     assert build.cache_directory({"HOME": "/h"}) == Path("/h/.cache/boring.fleet/image_build")
+
+
+def test_what_the_image_says_of_itself_becomes_an_sbom_a_tag_and_honest_words(world: World) -> None:
+    (world.root / "packer" / "gpu.pkr.hcl").write_text(
+        'variable "gpu" { default = { driver = "none", secure_boot = false } }\n'
+    )
+
+    def tells(env: dict[str, str]) -> packer.Ended:
+        Path(env["PKR_VAR_packages"]).write_text("installed\tzlib1g\t1.3-1+b1\tamd64\tzlib\t1.3-1\n")
+        return world.makes_an_image(env)
+
+    world.fate = tells
+    plan, built = world.build()
+    assert built.manifest is not None
+    told = built.manifest["sbom"]
+    text = Path(told["file"]).read_bytes()
+    assert told["sha256"] == hashlib.sha256(text).hexdigest()
+    assert told["packages"] == 1
+    assert json.loads(text)["components"][0]["version"] == "1.3-1+b1"
+    tags = {tag["Key"]: tag["Value"] for tag in world.ec2.images[-1]["Tags"]}
+    assert tags["boring:sbom"] == told["sha256"]
+    assert tags["boring:verified"] == built.manifest["verified"] == "built, proven from the inside; not booted"
+    assert world.job().plan().existing == built.images
+    assert plan.builds
