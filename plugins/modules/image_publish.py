@@ -42,6 +42,29 @@ options:
         failed.
     type: bool
     default: false
+  copies:
+    description:
+      - Other regions where the channel is to point at a copy of the image. Copies are encrypted, have the image's tags, and are
+        made once.
+      - All of them are there before the channel of any region moves. With O(state=rolled_back) the channel of each region goes back
+        by its own history, and nothing is copied.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      region:
+        description: The region.
+        type: str
+        required: true
+      kms_key_id:
+        description:
+          - Key of that region to encrypt with.
+          - When omitted, the account's default key for volumes.
+        type: str
+  timeout:
+    description: Seconds to wait for all copies.
+    type: int
+    default: 3600
   deprecate_after:
     description:
       - Give the image that the channel pointed at before a date of deprecation, this many days from now. EC2 hides it from
@@ -70,6 +93,9 @@ EXAMPLES = r"""
     channel: /boring/images/engine/stable
     deprecate_after: 30
     region: eu-central-1
+    copies:
+      - region: us-east-1
+        kms_key_id: alias/images
 
 - name: Go back to the image before
   boring.fleet.image_publish:
@@ -116,12 +142,29 @@ deprecated:
   description: The image that got a date of deprecation; empty when none did.
   returned: success
   type: str
+copies:
+  description: What was done in the other regions.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    region:
+      description: The region.
+      type: str
+    image:
+      description: The image that the channel points at there; empty in check mode when the copy is not there yet.
+      type: str
+    copied:
+      description: Whether this task made the copy.
+      type: bool
 revived:
   description: The image whose date of deprecation was taken away; empty when none had one.
   returned: success
   type: str
 """
 
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -129,6 +172,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError
 from ansible_collections.boring.fleet.plugins.module_utils.aws.session import ARGUMENT_SPEC, Aws, AwsOptions
+from ansible_collections.boring.fleet.plugins.module_utils.image import copies
 from ansible_collections.boring.fleet.plugins.module_utils.image.channel import Channel
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 
@@ -141,6 +185,13 @@ def main() -> None:
             "channel": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "rolled_back"], "default": "present"},
             "unverified": {"type": "bool", "default": False},
+            "copies": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"region": {"type": "str", "required": True}, "kms_key_id": {"type": "str"}},
+            },
+            "timeout": {"type": "int", "default": 3600},
             "deprecate_after": {"type": "int"},
         },
         required_if=[("state", "present", ["image"])],
@@ -152,29 +203,61 @@ def main() -> None:
         module.fail_json(msg=str(exc))
 
 
+class Region:
+    """One region's clients and channel."""
+
+    def __init__(self, aws: Aws, module: AnsibleModule) -> None:
+        self.name = str(aws.region)
+        self.ec2 = aws.client("ec2")
+        self.channel = Channel(
+            module.params["channel"],
+            ssm=aws.client("ssm"),
+            ec2=self.ec2,
+            now=datetime.now(UTC),
+            check=module.check_mode,
+        )
+
+
 def run(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     days = given["deprecate_after"]
     if days is not None and not 1 <= days <= 3650:
         raise ImageError(f"deprecate_after is {days}: give a number of days from 1 to 3650, or leave it out")
-    aws = Aws(AwsOptions.from_params(given))
-    channel = Channel(
-        given["channel"],
-        ssm=aws.client("ssm"),
-        ec2=aws.client("ec2"),
-        now=datetime.now(UTC),
-        check=module.check_mode,
-    )
+    options = AwsOptions.from_params(given)
+    home = Region(Aws(options), module)
+    others = [Region(Aws(replace(options, region=wanted["region"])), module) for wanted in given["copies"]]
+    names = [home.name, *(other.name for other in others)]
+    if len(set(names)) < len(names):
+        raise ImageError(
+            f"copies names {next(name for name in names if names.count(name) > 1)} twice, or the image's own region"
+        )
+    made: list[copies.Copy] = []
     if given["state"] == "present":
-        moved = channel.present(given["image"], unverified=given["unverified"], deprecate_after=days)
+        described = home.channel.check_image(given["image"], unverified=given["unverified"])
+        for other, wanted in zip(others, given["copies"], strict=True):
+            key = wanted["kms_key_id"] or ""
+            made.append(copies.ensure(other.ec2, other.name, described, home.name, key=key, check=module.check_mode))
+        deadline = time.monotonic() + given["timeout"]
+        for other, copy in zip(others, made, strict=True):
+            if not module.check_mode:
+                copies.wait(other.ec2, copy, deadline=deadline)
+        there = [
+            other.channel.present(copy.image, unverified=True, deprecate_after=days)
+            for other, copy in zip(others, made, strict=True)
+            if copy.image
+        ]
+        moved = home.channel.present(given["image"], unverified=given["unverified"], deprecate_after=days)
     else:
-        moved = channel.rolled_back(deprecate_after=days)
+        there = [other.channel.rolled_back(deprecate_after=days) for other in others]
+        made = [copies.Copy(other.name, back.image, False) for other, back in zip(others, there, strict=True)]
+        moved = home.channel.rolled_back(deprecate_after=days)
     return {
-        "changed": moved.changed,
-        "channel": channel.name,
+        "changed": moved.changed or any(one.changed for one in there) or any(copy.made for copy in made),
+        "channel": home.channel.name,
         "image": moved.image,
         "previous": moved.previous,
         "history": [version.as_dict() for version in reversed(moved.history)],
+        "copies": [copy.as_dict() for copy in made],
         "deprecated": moved.deprecated,
         "revived": moved.revived,
         "diff": {"before": f"{moved.previous or 'no channel'}\n", "after": f"{moved.image}\n"},

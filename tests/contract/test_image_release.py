@@ -30,8 +30,10 @@ from moto.ssm.responses import SimpleSystemManagerResponse
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from ansible_collections.boring.fleet.plugins.module_utils.image import prune
+from ansible_collections.boring.fleet.plugins.module_utils.image import cloud as cloud_calls
+from ansible_collections.boring.fleet.plugins.module_utils.image import copies, janitor, prune
 from ansible_collections.boring.fleet.plugins.module_utils.image.channel import Channel
+from ansible_collections.boring.fleet.plugins.module_utils.image.copies import Copy
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 from ansible_collections.boring.fleet.plugins.module_utils.image.retention import Policy
 from tests.unit.localcloud import fakes
@@ -47,8 +49,8 @@ DENIED, THROTTLED = (403, "UnauthorizedOperation"), (503, "RequestLimitExceeded"
 class World:
     """An AWS over HTTP, with images that can be made old, and clients that can be made to fail."""
 
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
+    def __init__(self, endpoint: str, region: str = REGION) -> None:
+        self.endpoint, self.region = endpoint, region
         self.failing: dict[str, tuple[int, str]] = {}
         self.calls: list[str] = []
         self.ec2, self.autoscaling, self.ssm = map(self.client, ("ec2", "autoscaling", "ssm"))
@@ -57,7 +59,7 @@ class World:
         client = boto3.client(
             service,
             endpoint_url=self.endpoint,
-            region_name=REGION,
+            region_name=self.region,
             aws_access_key_id="x",
             aws_secret_access_key="x",
             config=Config(retries={"total_max_attempts": 1}),
@@ -89,7 +91,7 @@ class World:
 
     @property
     def backend(self) -> Any:
-        return ec2_backends[ACCOUNT][REGION]
+        return ec2_backends[ACCOUNT][self.region]
 
     def there(self) -> set[str]:
         return {image["ImageId"] for image in self.ec2.describe_images(Owners=["self"])["Images"]}
@@ -396,6 +398,40 @@ def test_protected_or_launched_lately(local: World) -> None:
     assert local.kept() == {}
 
 
+# --- image_janitor -----------------------------------------------------------------------------------------------------
+
+
+def test_the_janitor_takes_what_killed_builds_left_and_nothing_else(moto: str) -> None:
+    world = World(moto)
+    ec2, now = world.ec2, time.time()
+
+    def leave(builder: str, expires: float) -> None:
+        tags = [{"Key": "boring:builder", "Value": builder}, {"Key": "boring:expires", "Value": f"{expires:.0f}"}]
+
+        def tagged(kind: str) -> list[dict[str, Any]]:
+            return [{"ResourceType": kind, "Tags": tags}]
+
+        ec2.run_instances(ImageId="ami-00000000", MinCount=1, MaxCount=1, TagSpecifications=tagged("instance"))
+        ec2.create_key_pair(KeyName=f"key-{builder}", TagSpecifications=tagged("key-pair"))
+        vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+        ec2.create_security_group(
+            GroupName=f"group-{builder}", Description="x", VpcId=vpc, TagSpecifications=tagged("security-group")
+        )
+
+    leave("killed", now - 3600)
+    leave("running", now + 3600)
+    ec2.run_instances(ImageId="ami-00000000", MinCount=1, MaxCount=1)
+    ec2.create_key_pair(KeyName="of-a-person")
+    (left,) = janitor.expired(janitor.things(ec2), now, 600)
+    assert (left.builder, len(left.things)) == ("killed", 3)
+    cloud_calls.remove_leftovers(ec2, left.builder, deadline=time.monotonic() + 30, sleep=lambda seconds: None)
+    assert janitor.expired(janitor.things(ec2), now, 600) == []
+    assert {thing.builder for thing in janitor.things(ec2)} == {"running"}
+    assert {key["KeyName"] for key in ec2.describe_key_pairs()["KeyPairs"]} == {"key-running", "of-a-person"}
+    hosts = [host for group in ec2.describe_instances()["Reservations"] for host in group["Instances"]]
+    assert sorted(host["State"]["Name"] for host in hosts) == ["running", "running", "terminated"]
+
+
 # --- image_publish -----------------------------------------------------------------------------------------------------
 
 
@@ -468,6 +504,60 @@ def test_what_is_replaced_gets_a_date_and_what_comes_back_loses_it(local: World)
     # A run that was killed before it came to the date is made good by the next.
     local.ec2.disable_image_deprecation(ImageId=two)
     assert local.channel().rolled_back(deprecate_after=30).deprecated == two
+
+
+def test_other_regions_get_a_copy_once_and_their_own_channel(moto: str, tmp_path: Path) -> None:
+    world = World(moto)
+    one, two = world.image("image-one"), world.image("image-two")
+    wanted = {"channel": "/images/gpu/stable", "copies": [{"region": "us-east-1"}, {"region": "us-west-2"}]}
+    answers, dummy = run(
+        world,
+        tmp_path,
+        ("image_publish", {**wanted, "image": one, "check_mode": True}),
+        ("image_publish", {**wanted, "image": one}),
+        ("image_publish", {**wanted, "image": one}),
+        ("image_publish", {**wanted, "image": two}),
+        ("image_publish", {**wanted, "state": "rolled_back"}),
+        ("image_publish", {**wanted, "image": one, "copies": [{"region": REGION}]}),
+    )
+    checked, first, again, second, back, twice = answers
+    assert [(copy["image"], copy["copied"]) for copy in checked["copies"]] == [("", True)] * 2
+    assert [copy["copied"] for copy in first["copies"]] == [True, True]
+    assert (again["changed"], again["copies"]) == (
+        False,
+        [{**copy, "copied": False} for copy in first["copies"]],
+    )
+    assert {copy["image"] for copy in second["copies"]}.isdisjoint({copy["image"] for copy in first["copies"]})
+    assert [copy["image"] for copy in back["copies"]] == [copy["image"] for copy in first["copies"]]
+    assert "copies names eu-central-1 twice" in twice["msg"]
+    for copy in first["copies"]:
+        there = World(moto, copy["region"])
+        assert there.ssm.get_parameter(Name="/images/gpu/stable")["Parameter"]["Value"] == copy["image"]
+        (described,) = there.ec2.describe_images(ImageIds=[copy["image"]])["Images"]
+        tags = {tag["Key"]: tag["Value"] for tag in described["Tags"]}
+        assert tags["boring:copy-of"] == f"{REGION}/{one}"
+        assert tags["boring:fingerprint"] == FINGERPRINT
+        assert len(there.there()) == 2
+
+
+def test_no_channel_moves_before_every_copy_is_there(moto: str) -> None:
+    world, there = World(moto), World(moto, "us-east-1")
+    (described,) = world.ec2.describe_images(ImageIds=[world.image("image-one")])["Images"]
+    copy = copies.ensure(there.ec2, "us-east-1", described, REGION)
+    ami = there.backend.amis[copy.image]
+    now = [0.0]
+
+    def later(seconds: float) -> None:
+        now[0] += seconds
+
+    ami.state = "pending"
+    assert copies.ensure(there.ec2, "us-east-1", described, REGION) == Copy("us-east-1", copy.image, False)
+    with pytest.raises(ImageError, match="is not there yet"):
+        copies.wait(there.ec2, copy, deadline=60, clock=lambda: now[0], sleep=later)
+    ami.state = "failed"
+    with pytest.raises(ImageError, match="is failed"):
+        copies.wait(there.ec2, copy, deadline=600, clock=lambda: now[0], sleep=later)
+    assert copies.ensure(there.ec2, "us-east-1", described, REGION).made
 
 
 # --- The modules, run by Ansible -----------------------------------------------------------------------------------------

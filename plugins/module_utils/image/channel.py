@@ -44,14 +44,19 @@ class Channel:
 
     def present(self, image: str, *, unverified: bool = False, deprecate_after: int | None = None) -> Moved:
         """Point the channel at `image`, which must be there, usable, and verified."""
+        self.check_image(image, unverified=unverified)
+        history = self._history()
+        publish.check_ours(self.name, history)
+        return self._move(history, image, publish.PUBLISHED, deprecate_after)
+
+    def check_image(self, image: str, *, unverified: bool = False) -> Mapping[str, Any]:
+        """The image as EC2 describes it. Raises ImageError when it may not be published."""
         if not publish.IMAGE_ID.fullmatch(image):
             raise ImageError(f"{image!r} is not the id of an image: give one like ami-0123456789abcdef0")
         described = self._usable(image, "publish")
         if not unverified:
             publish.check_verified(image, tags_of(described))
-        history = self._history()
-        publish.check_ours(self.name, history)
-        return self._move(history, image, publish.PUBLISHED, deprecate_after)
+        return described
 
     def rolled_back(self, *, deprecate_after: int | None = None) -> Moved:
         """Point the channel at the image before the current one, unless that was done already."""

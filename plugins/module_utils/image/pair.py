@@ -36,7 +36,7 @@ def compare(left: str, right: str) -> int:
 
 
 def _backwards(left: str, right: str) -> int:
-    return compare(right, left)
+    return -compare(left, right)
 
 
 _newest_first = cmp_to_key(_backwards)
