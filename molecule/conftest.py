@@ -19,6 +19,7 @@ import yaml
 from testinfra.host import Host
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for localcloud and molecule's own modules
+sys.path.insert(0, str(Path(__file__).resolve().parent / "shared"))
 
 
 def _inventory() -> dict[str, dict[str, Any]]:
