@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from types import TracebackType
+
+from authority import context
 
 
 class RefusedError(Exception):
@@ -12,12 +15,22 @@ class RefusedError(Exception):
 
 
 class Client:
-    """One connection. Every wait ends after `timeout` seconds."""
+    """One connection, over TLS unless `plain`. Every wait ends after `timeout` seconds."""
 
     def __init__(
-        self, address: str, user: str | None = None, password: str = "", *, port: int = 6379, timeout: float = 10
+        self,
+        address: str,
+        user: str | None = None,
+        password: str = "",
+        *,
+        port: int = 6379,
+        timeout: float = 10,
+        tls: ssl.SSLContext | None = None,
+        plain: bool = False,
     ) -> None:
         self._socket = socket.create_connection((address, port), timeout=timeout)
+        if not plain:
+            self._socket = (tls or context()).wrap_socket(self._socket, server_hostname=address)
         self._lines = self._socket.makefile("rb")
         if user is not None:
             self("AUTH", user, password)

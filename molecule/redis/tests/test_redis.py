@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import stat
 import sys
 import time
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from testinfra.host import Host
 
 sys.path.insert(0, str(Path(__file__).parent))
+from authority import PASSPHRASE, Authority, context, scenario_ca
 from redis_client import Client, RefusedError
 
 PASSWORDS = {user: f"correct-horse-battery-staple-{user}" for user in ("app", "reader", "admin")}
@@ -31,6 +34,53 @@ def connect_when_up(address: str, user: str = "app") -> Client:
 def test_runs_and_starts_at_boot(host: Host) -> None:
     assert host.service("redis-server").is_running
     assert host.service("redis-server").is_enabled
+
+
+def test_plain_text_is_refused(address: str) -> None:
+    with pytest.raises((RefusedError, ConnectionResetError)), Client(address, plain=True) as client:
+        client("PING")
+
+
+def test_a_client_that_trusts_another_ca_refuses_the_server(address: str, tmp_path: Path) -> None:
+    stranger = Authority.stranger(tmp_path)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        Client(address, tls=context(ca=stranger.directory / "ca.pem"))
+
+
+@pytest.mark.parametrize("kind", ["stranger", "expired"])
+def test_a_wrong_or_expired_client_certificate_is_refused(address: str, tmp_path: Path, kind: str) -> None:
+    ca = Authority.stranger(tmp_path) if kind == "stranger" else Authority(scenario_ca(), PASSPHRASE)
+    identity = ca.issue(tmp_path / "client", expired=kind == "expired")
+    with pytest.raises((ssl.SSLError, ConnectionResetError)), Client(address, tls=context(identity)) as client:
+        client("AUTH", "app", PASSWORDS["app"])
+
+
+def test_a_good_client_certificate_is_no_password(address: str, tmp_path: Path) -> None:
+    identity = Authority(scenario_ca(), PASSPHRASE).issue(tmp_path)
+    with Client(address, tls=context(identity)) as client, pytest.raises(RefusedError, match="NOAUTH"):
+        client("PING")
+    with Client(address, "app", PASSWORDS["app"], tls=context(identity)) as client:
+        assert client("PING") == "PONG"
+
+
+def test_an_old_tls_is_refused(address: str) -> None:
+    old = context()
+    with pytest.warns(DeprecationWarning):
+        old.minimum_version = ssl.TLSVersion.TLSv1
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    old.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with pytest.raises((ssl.SSLError, ConnectionResetError)):
+        Client(address, tls=old)
+
+
+def test_keys_are_where_they_belong(host: Host) -> None:
+    key = scenario_ca() / "ca.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert "ENCRYPTED" in key.read_text()
+    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+    own = host.file("/etc/redis/tls/key.pem")
+    assert (own.user, own.group, own.mode) == ("root", "redis", 0o640)
+    assert sorted(host.file("/etc/redis/tls").listdir()) == ["ca.pem", "cert.pem", "key.pem", "loaded"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from testinfra.host import Host
 
 sys.path.insert(0, str(Path(__file__).parent))
+from authority import PASSPHRASE, Authority, context, scenario_ca, served
 from redis_client import Client, RefusedError
 
 ADMIN = "correct-horse-battery-staple-admin"
@@ -84,6 +86,86 @@ def test_a_setting_changed_by_hand_is_found_and_undone(change: Callable[..., Any
             assert admin("CONFIG", "GET", "maxmemory-policy") == ["maxmemory-policy", "noeviction"]
             assert "intruder" not in admin("ACL", "USERS")  # type: ignore[operator]
             assert admin("CONFIG", "GET", "appendonly") == ["appendonly", "yes"]
+
+
+def test_certificates_are_renewed_without_a_restart_or_a_lost_connection(
+    change: Callable[..., Any], everywhere: dict[str, Host]
+) -> None:
+    running = pids(everywhere)
+    before = {name: served(address(host), 6379) for name, host in everywhere.items()}
+    clients = {name: Client(address(host), "app", APP["password"]) for name, host in everywhere.items()}  # type: ignore[arg-type]
+    early = {"certificates_days": 400, "certificates_renew_days": 100}  # what there is has 90 days
+    play = change(entry="renew", **early)
+    assert play.ok, play.output
+    for name, host in everywhere.items():
+        assert served(address(host), 6379) != before[name]
+        assert clients[name]("PING") == "PONG"
+        Client(address(host), "app", APP["password"])  # type: ignore[arg-type]
+    assert pids(everywhere) == running
+    assert change(entry="renew", **early).changed == dict.fromkeys(everywhere, 0)
+
+
+def test_certificates_that_are_not_good_never_replace_good_ones(
+    change: Callable[..., Any], everywhere: dict[str, Host], tmp_path: Path
+) -> None:
+    """The user's own CA: an expired certificate, then one for other hosts, then a good one; then its signing command."""
+    own = Authority.stranger(tmp_path)
+    names = tuple(address(host) for host in everywhere.values())
+    before = {name: served(address(host), 6379) for name, host in everywhere.items()}
+
+    def files(folder: str, names: tuple[str, ...], expired: bool = False) -> dict[str, Any]:
+        found = own.issue(tmp_path / folder, names=names, expired=expired)
+        return {
+            "certificates_source": "files",
+            "certificates_names": list(names if folder != "others" else ["elsewhere.example"]),
+            "certificates_files": {
+                "cert": str(found.cert), "key": str(found.key), "ca": str(own.directory / "ca.pem"),
+            },
+        }  # fmt: skip
+
+    for bad, why in (
+        (files("expired", names, expired=True), "ends on"),
+        (files("others", names), "is not for elsewhere"),
+    ):
+        play = change(**bad)
+        assert not play.ok
+        assert why in " ".join(play.output.split())
+        assert {name: served(address(host), 6379) for name, host in everywhere.items()} == before
+    running = pids(everywhere)
+    play = change(**files("good", names))
+    assert play.ok, play.output
+    assert pids(everywhere) == running, "another CA is no reason for a restart"
+    for host in everywhere.values():
+        Client(address(host), tls=context(ca=own.directory / "ca.pem"))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            Client(address(host))
+    play = change(
+        certificates_source="command",
+        certificates_ca_file=str(own.directory / "ca.pem"),
+        certificates_command=[
+            "openssl", "x509", "-req", "-days", "20", "-copy_extensions", "copy",
+            "-CA", str(own.directory / "ca.pem"), "-CAkey", str(own.directory / "ca.key"),
+        ],
+    )  # fmt: skip
+    assert play.ok, play.output
+    for host in everywhere.values():
+        Client(address(host), tls=context(ca=own.directory / "ca.pem"))
+
+
+def test_client_certificates_can_be_required_without_a_restart(
+    change: Callable[..., Any], everywhere: dict[str, Host], tmp_path: Path
+) -> None:
+    assert change().ok
+    running = pids(everywhere)
+    play = change(redis_tls_clients="required")
+    assert play.ok, play.output
+    assert pids(everywhere) == running
+    good = Authority(scenario_ca(), PASSPHRASE).issue(tmp_path)
+    for host in everywhere.values():
+        with pytest.raises((ssl.SSLError, ConnectionResetError)):
+            Client(address(host), "app", APP["password"])  # type: ignore[arg-type]
+        with Client(address(host), "admin", ADMIN, tls=context(good)) as admin:
+            assert admin("PING") == "PONG"
 
 
 def test_another_password_for_the_administrator_takes_a_restart(

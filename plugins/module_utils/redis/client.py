@@ -1,0 +1,138 @@
+# Copyright: (c) 2026, boring.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small Redis client: connect with TLS, log in, one command at a time."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+_LONGEST_LINE = 1 << 20
+
+
+class RedisError(Exception):
+    """One sentence: the thing, the reason, the way out."""
+
+
+class Answers(Protocol):
+    """What the core needs of a connection. Raises RedisError."""
+
+    def __call__(self, *words: str) -> Any:
+        """Say one command; text, number, list or None comes back."""
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """How to come in. `ca`, `cert`, `key`: PEM files; with `tls` off, plain text."""
+
+    user: str
+    password: str = field(repr=False)
+    tls: bool = True
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+
+class Client:
+    """One connection. Every command ends within `timeout` seconds."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        login: Login,
+        timeout: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Connect and log in. Raises RedisError."""
+        self._where = f"{host}:{port}"
+        self._timeout = timeout
+        self._clock = clock
+        self._buffer = b""
+        try:
+            self._socket: socket.socket = socket.create_connection((host, port), timeout=timeout)
+            try:
+                if login.tls:
+                    context = ssl.create_default_context(cafile=login.ca or None)
+                    if login.cert:
+                        context.load_cert_chain(login.cert, login.key or None)
+                    self._socket = context.wrap_socket(self._socket, server_hostname=host)
+                self("AUTH", login.user, login.password)
+            except BaseException:
+                self._socket.close()
+                raise
+        except (OSError, ssl.SSLError) as exc:
+            raise self._broken(exc) from exc
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._socket.close()
+
+    def __call__(self, *words: str) -> Any:
+        """Say one command; text, number, list or None comes back. Raises RedisError."""
+        parts = [word.encode() for word in words]
+        self._deadline = self._clock() + self._timeout
+        try:
+            self._wait()
+            self._socket.sendall(
+                b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+            )
+            return self._answer(words[0])
+        except (OSError, ValueError) as exc:
+            raise self._broken(exc) from exc
+
+    def _broken(self, exc: Exception) -> RedisError:
+        reason = "no answer in time" if isinstance(exc, TimeoutError) else str(exc) or type(exc).__name__
+        return RedisError(f"{self._where}: {reason}; see whether it runs with TLS and the certificates that we have.")
+
+    def _wait(self) -> None:
+        left = self._deadline - self._clock()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+
+    def _more(self) -> None:
+        self._wait()
+        data = self._socket.recv(65536)
+        if not data:
+            raise ConnectionError("the server closed the connection")
+        self._buffer += data
+
+    def _line(self) -> bytes:
+        while b"\r\n" not in self._buffer:
+            if len(self._buffer) > _LONGEST_LINE:
+                raise ValueError("this is no Redis server")
+            self._more()
+        line, dummy, self._buffer = self._buffer.partition(b"\r\n")
+        return line
+
+    def _answer(self, command: str) -> Any:
+        line = self._line()
+        kind, rest = line[:1], line[1:]
+        if kind == b"-":
+            raise RedisError(
+                f"{self._where} refused {command}: {rest.decode(errors='replace')}; see the user's rights."
+            )
+        if kind == b"+":
+            return rest.decode()
+        if kind == b":":
+            return int(rest)
+        if kind == b"$":
+            length = int(rest)
+            if length < 0:
+                return None
+            while len(self._buffer) < length + 2:
+                self._more()
+            body, self._buffer = self._buffer[:length], self._buffer[length + 2 :]
+            return body.decode(errors="replace")
+        if kind == b"*":
+            return [self._answer(command) for dummy in range(int(rest))]
+        raise ValueError("this is no Redis server")
