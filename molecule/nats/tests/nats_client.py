@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from types import TracebackType
 from typing import Any
+
+from authority import context
 
 
 class RefusedError(Exception):
@@ -14,14 +17,24 @@ class RefusedError(Exception):
 
 
 class Client:
-    """One connection. Every wait ends after `timeout` seconds."""
+    """One connection, over TLS unless `plain`. Every wait ends after `timeout` seconds."""
 
     def __init__(
-        self, address: str, user: str | None = None, password: str = "", *, port: int = 4222, timeout: float = 10
+        self,
+        address: str,
+        user: str | None = None,
+        password: str = "",
+        *,
+        port: int = 4222,
+        timeout: float = 10,
+        tls: ssl.SSLContext | None = None,
+        plain: bool = False,
     ) -> None:
         self._socket = socket.create_connection((address, port), timeout=timeout)
+        self.info: dict[str, Any] = json.loads(self._greeting().removeprefix(b"INFO "))
+        if not plain:
+            self._socket = (tls or context()).wrap_socket(self._socket, server_hostname=address)
         self._lines = self._socket.makefile("rb")
-        self.info: dict[str, Any] = json.loads(self._line().removeprefix(b"INFO "))
         options: dict[str, Any] = {
             "verbose": False,
             "pedantic": False,
@@ -41,6 +54,16 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._socket.close()
+
+    def _greeting(self) -> bytes:
+        """The line before TLS, byte by byte: what follows it belongs to TLS."""
+        line = b""
+        while not line.endswith(b"\n"):
+            byte = self._socket.recv(1)
+            if not byte:
+                raise RefusedError("closed")
+            line += byte
+        return line
 
     def _say(self, text: str) -> None:
         self._socket.sendall(text.encode())

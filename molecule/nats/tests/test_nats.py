@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from testinfra.host import Host
 
 sys.path.insert(0, str(Path(__file__).parent))
+from authority import Authority, context
 from nats_client import Client, RefusedError
 
 PASSWORDS = {user: f"correct-horse-battery-staple-{user}" for user in ("app", "reader", "other", "admin")}
@@ -27,6 +29,33 @@ def test_runs_and_starts_at_boot(host: Host) -> None:
 def test_anonymous_is_refused(address: str) -> None:
     with pytest.raises(RefusedError, match="Authorization Violation"):
         Client(address)
+
+
+def test_plain_text_is_refused(address: str) -> None:
+    """A client that goes on without TLS, whatever the server's greeting says."""
+    with pytest.raises((RefusedError, ConnectionResetError)):
+        Client(address, "app", PASSWORDS["app"], plain=True)
+
+
+def test_a_client_that_trusts_another_ca_refuses_the_server(address: str, tmp_path: Path) -> None:
+    stranger = Authority.stranger(tmp_path)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        Client(address, "app", PASSWORDS["app"], tls=context(ca=stranger.directory / "ca.pem"))
+
+
+def test_an_old_tls_is_refused(address: str) -> None:
+    old = context()
+    with pytest.warns(DeprecationWarning):
+        old.minimum_version = ssl.TLSVersion.TLSv1
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    old.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with pytest.raises((ssl.SSLError, ConnectionResetError)):
+        Client(address, "app", PASSWORDS["app"], tls=old)
+
+
+def test_the_key_is_the_services_alone(host: Host) -> None:
+    own = host.file("/etc/nats/tls/key.pem")
+    assert (own.user, own.group, own.mode) == ("root", "nats", 0o640)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,18 @@
 from __future__ import annotations
 
 import json
+import ssl
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 from testinfra.host import Host
+
+sys.path.insert(0, str(Path(__file__).parent))
+from authority import PASSPHRASE, Authority, context, scenario_ca, served
+from nats_client import Client, RefusedError
 
 CONFIG = "/etc/nats/nats.conf"
 
@@ -50,6 +58,45 @@ def test_a_run_cut_off_before_its_reload_is_made_good(change: Callable[..., Any]
     assert play.ok, play.output
     for host in everywhere.values():
         assert varz(host)["max_payload"] == 1024 * 1024
+
+
+def address(host: Host) -> str:
+    return host.check_output("hostname -I").split()[0]
+
+
+def test_certificates_are_renewed_without_a_restart_or_a_lost_connection(
+    change: Callable[..., Any], everywhere: dict[str, Host]
+) -> None:
+    assert change().ok
+    running = pids(everywhere)
+    before = {name: served(address(host), 4222, greets=True) for name, host in everywhere.items()}
+    clients = [Client(address(host), "app", "correct-horse-battery-staple-app") for host in everywhere.values()]
+    early = {"certificates_days": 400, "certificates_renew_days": 100}  # what there is has 90 days
+    play = change(entry="renew", **early)
+    assert play.ok, play.output
+    assert pids(everywhere) == running
+    for name, host in everywhere.items():
+        assert served(address(host), 4222, greets=True) != before[name]
+    for client in clients:
+        client.publish("still.there", "yes")
+    assert change(entry="renew", **early).changed == dict.fromkeys(everywhere, 0)
+
+
+def test_client_certificates_can_be_required(
+    change: Callable[..., Any], everywhere: dict[str, Host], tmp_path: Path
+) -> None:
+    play = change(nats_tls_clients="required")
+    assert play.ok, play.output
+    ours, stranger = Authority(scenario_ca(), PASSPHRASE), Authority.stranger(tmp_path)
+    good = ours.issue(tmp_path / "good")
+    bad = [ours.issue(tmp_path / "expired", expired=True), stranger.issue(tmp_path / "stranger"), None]
+    for host in everywhere.values():
+        for identity in bad:
+            with pytest.raises((ssl.SSLError, ConnectionResetError, RefusedError)):
+                Client(address(host), "app", "correct-horse-battery-staple-app", tls=context(identity))
+        with pytest.raises(RefusedError, match="Authorization Violation"):  # a certificate is no password
+            Client(address(host), "app", "wrong", tls=context(good))
+        Client(address(host), "app", "correct-horse-battery-staple-app", tls=context(good))
 
 
 def test_what_cannot_be_reloaded_is_restarted(change: Callable[..., Any], everywhere: dict[str, Host]) -> None:

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Three servers and a stream on all of them, under a steady load, while everything happens to them that does happen.
+
+Each test prints what a client felt. What must hold on every machine is asserted: no acknowledged message is lost, and the
+cluster is whole again afterwards. How long a pause was is printed only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from authority import context, served
+from testinfra.host import Host
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = SHARED.parent.parent
+SCENARIO = Path(__file__).resolve().parents[1]
+
+PASSWORD = "correct-horse-battery-staple-app"
+CONFIG = "/etc/nats/nats.conf"
+
+
+@pytest.fixture(scope="session")
+def addresses(everywhere: dict[str, Host]) -> dict[str, str]:
+    return {name: host.check_output("hostname -I").split()[0] for name, host in everywhere.items()}
+
+
+def ask(host: Host, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(host.check_output(f"curl -sS --max-time 5 http://127.0.0.1:8222/{path}"))
+    return found
+
+
+def streams(host: Host) -> list[dict[str, Any]]:
+    accounts = ask(host, "jsz?accounts=true&streams=true").get("account_details") or []
+    return [stream for account in accounts for stream in account.get("stream_detail") or []]
+
+
+def stream_leader(everywhere: dict[str, Host]) -> str:
+    found: str = next(stream["cluster"]["leader"] for stream in streams(next(iter(everywhere.values()))))
+    return found
+
+
+def wait_until_whole(everywhere: dict[str, Host], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        said = {
+            name: host.run("curl -sS --max-time 5 http://127.0.0.1:8222/healthz").stdout
+            for name, host in everywhere.items()
+        }
+        if all('"status":"ok"' in text.replace(" ", "") for text in said.values()):
+            return
+        assert time.monotonic() < deadline, said
+        time.sleep(0.5)
+
+
+def play(name: str, **variables: object) -> str:
+    """Run a playbook of the collection, as its users do."""
+    done = subprocess.run(
+        ["ansible-playbook", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], f"boring.fleet.{name}",
+         "--extra-vars", f"@{SCENARIO / 'vars' / 'scenario.yml'}", "--extra-vars", json.dumps(variables)],
+        capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def load(
+    addresses: dict[str, str], request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], Any]:
+    """`with load("what happens"):` writes all the while, and then counts."""
+
+    @contextmanager
+    def run(what: str) -> Iterator[None]:
+        subject = f"kept.{what.replace(' ', '-')}"
+        settings = {"hosts": list(addresses.values()), "user": "app", "password": PASSWORD, "subject": subject}
+        writer = subprocess.Popen(
+            [sys.executable, SHARED / "nats_writer.py", json.dumps(settings)], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "writing\n"
+            time.sleep(1)
+            yield
+            time.sleep(1)
+            writer.send_signal(signal.SIGTERM)
+            figures = json.loads(writer.communicate(timeout=90)[0])
+        finally:
+            writer.kill()
+            writer.wait(timeout=10)
+        kept = asyncio.run(read(list(addresses.values()), subject))
+        lost = figures["acknowledged"] - len(kept)
+        with capsys.disabled():
+            print(
+                f"\nnats, {what}: {figures['acknowledged']} acknowledged writes, lost {lost}, "
+                f"longest pause {figures['longest_pause_ms']} ms, errors of a client that retries {figures['errors']}"
+            )
+        note(what, figures | {"lost": lost})
+        assert figures["acknowledged"] == figures["sent"], "a client that retries got everything through"
+        assert lost == 0
+
+    return run
+
+
+def note(what: str, figures: dict[str, Any]) -> None:
+    """Keep the figures for `make bench-data`."""
+    path = ROOT / "build" / "bench" / "nats_cluster.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | {what: figures}, indent=1))
+
+
+async def read(hosts: list[str], subject: str) -> set[int]:
+    """The numbers of all messages that the stream has."""
+    connection = await nats.connect(
+        [f"tls://{host}:4222" for host in hosts], user="app", password=PASSWORD, tls=context()
+    )
+    try:
+        stream = connection.jetstream(timeout=10)
+        subscription = await stream.subscribe(subject, ordered_consumer=True)
+        left = (await subscription.consumer_info()).num_pending
+        found = set()
+        while left > 0:
+            message = await subscription.next_msg(timeout=20)
+            found.add(int(message.data))
+            left = message.metadata.num_pending
+        return found
+    finally:
+        await connection.close()
+
+
+def pids(everywhere: dict[str, Host]) -> dict[str, str]:
+    return {name: host.check_output("systemctl show -P MainPID nats-server") for name, host in everywhere.items()}
+
+
+def test_three_servers_are_one_cluster(everywhere: dict[str, Host]) -> None:
+    for host in everywhere.values():
+        assert ask(host, "jsz")["meta_cluster"]["cluster_size"] == 3
+        assert len(streams(host)[0]["cluster"]["replicas"]) == 2
+        assert ask(host, "varz")["cluster"]["tls_verify"]
+        host.check_output("systemd-analyze security --no-pager --threshold=20 nats-server.service")
+
+
+def test_nobody_joins_without_a_certificate_of_the_ca(everywhere: dict[str, Host], addresses: dict[str, str]) -> None:
+    """A stranger's nats-server, with the right cluster name, reaches the port and gets no route."""
+    host = everywhere["nats-1"]
+    host.check_output(
+        "mkdir -p /tmp/stranger && cd /tmp/stranger && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+        "-subj /CN=stranger -days 1 -keyout key.pem -out cert.pem 2>/dev/null"
+    )
+    tls = "tls {cert_file: /tmp/stranger/cert.pem, key_file: /tmp/stranger/key.pem, insecure: true}"
+    for kind in ("", tls):
+        host.check_output(
+            'printf \'%s\' \'server_name: s, listen: "127.0.0.1:14222", cluster {name: molecule, listen: "127.0.0.1:16222", '
+            f'routes: ["tls://{addresses["nats-2"]}:6222"] {kind}}}\' > /tmp/stranger/nats.conf'
+        )
+        host.run("timeout 4 /usr/sbin/nats-server -c /tmp/stranger/nats.conf > /tmp/stranger/log 2>&1")
+        log = host.file("/tmp/stranger/log").content_string
+        assert "Server is ready" in log, log
+        for other in everywhere.values():
+            assert {route["remote_name"] for route in ask(other, "routez")["routes"]} <= set(everywhere)
+    host.check_output("rm -r /tmp/stranger")
+
+
+def test_a_restart_is_left_to_the_roll(everywhere: dict[str, Host], change: Callable[..., Any]) -> None:
+    """The role itself reloads what can be reloaded, and does not restart all servers at once."""
+    running = pids(everywhere)
+    result = change(nats_max_payload="2MB")
+    assert result.ok, result.output
+    assert all(ask(host, "varz")["max_payload"] == 2 << 20 for host in everywhere.values())
+    result = change(nats_monitor_port=8223)
+    assert not result.ok
+    assert "run the playbook boring.fleet.roll_nats" in " ".join(result.output.split())
+    assert pids(everywhere) == running
+    assert change().ok
+
+
+def test_an_upgrade_rolls_through_the_cluster(everywhere: dict[str, Host], load: Callable[[str], Any]) -> None:
+    """From Debian's 2.10 to the newest, with the stream's messages from before."""
+    binary = Path(sys.executable).parent / "nats-server"
+    newer = {"nats_binary": str(binary), "nats_binary_sha256": hashlib.sha256(binary.read_bytes()).hexdigest()}
+    before = {name: ask(host, "varz")["version"] for name, host in everywhere.items()}
+    assert all(version.startswith("2.10.") for version in before.values())
+    with load("before"):
+        pass
+    leader = ask(everywhere["nats-1"], "jsz")["meta_cluster"]["leader"]
+    with load("roll with an upgrade"):
+        said = play("roll_nats", **newer)
+    after = {name: ask(host, "varz") for name, host in everywhere.items()}
+    assert all(found["version"].startswith("2.15.") for found in after.values())
+    assert max(after, key=lambda name: after[name]["start"]) == leader, "the meta leader was not the last"
+    for name, host in everywhere.items():  # the proof of a reload that newer servers give
+        tested = host.run(f"/usr/local/sbin/nats-server -t -c {CONFIG}")
+        assert after[name]["config_digest"] in tested.stdout + tested.stderr
+    assert "boring.fleet.nats : Verify | Digest of what runs" in said
+    running = pids(everywhere)
+    play("roll_nats", **newer)  # there is nothing left to do
+    assert pids(everywhere) == running
+
+
+def test_a_leader_is_killed(everywhere: dict[str, Host], load: Callable[[str], Any]) -> None:
+    with load("kill -9 of the leader"):
+        everywhere[stream_leader(everywhere)].check_output("systemctl kill --signal=KILL nats-server")
+        time.sleep(5)
+        wait_until_whole(everywhere)
+
+
+def test_a_leader_is_cut_off(everywhere: dict[str, Host], load: Callable[[str], Any]) -> None:
+    with load("leader cut from the network"):
+        everywhere[stream_leader(everywhere)].check_output(
+            "systemd-run --collect sh -c 'ip link set eth0 down; sleep 10; ip link set eth0 up'"
+        )
+        time.sleep(11)
+        wait_until_whole(everywhere)
+
+
+def test_a_disk_is_full(everywhere: dict[str, Host], load: Callable[[str], Any]) -> None:
+    name = next(name for name in sorted(everywhere) if name != stream_leader(everywhere))
+    host = everywhere[name]
+    with load("full disk"):
+        host.run("dd if=/dev/zero of=/var/lib/nats/fill bs=1M; dd if=/dev/zero of=/var/lib/nats/fill2 bs=4k")
+        time.sleep(8)
+        host.check_output("rm /var/lib/nats/fill /var/lib/nats/fill2")
+        host.check_output("systemctl restart nats-server")
+        wait_until_whole(everywhere)
+
+
+def test_certificates_are_renewed_everywhere(
+    everywhere: dict[str, Host], addresses: dict[str, str], load: Callable[[str], Any]
+) -> None:
+    running = pids(everywhere)
+    ports = ((4222, True), (6222, True))
+    before = {
+        (name, port): served(address, port, greets=greets)
+        for name, address in addresses.items()
+        for port, greets in ports
+    }
+    with load("certificates renewed"):
+        binary = Path(sys.executable).parent / "nats-server"
+        digest = hashlib.sha256(binary.read_bytes()).hexdigest()
+        play("renew_certificates", nats_binary=str(binary), nats_binary_sha256=digest,
+             certificates_days=400, certificates_renew_days=100)  # fmt: skip
+    assert pids(everywhere) == running
+    after = {
+        (name, port): served(address, port, greets=greets)
+        for name, address in addresses.items()
+        for port, greets in ports
+    }
+    assert all(after[where] != before[where] for where in before)
