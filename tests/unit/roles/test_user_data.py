@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,33 @@ def test_redis_purpose_decides_persistence(
     assert settings | wanted | common == settings
 
 
+SET: dict[str, Any] = {
+    "redis_nodes": ["10.0.0.1", "10.0.0.2", "10.0.0.3"],
+    "redis_announce": "10.0.0.2",
+    "redis_bind": ["0.0.0.0"],
+    "redis_tls": True,
+    "redis_purpose": "store",
+    "redis_replica_password": "the-password-of-replica",
+}
+
+
+def test_a_replica_set_speaks_tls_only_and_never_says_who_is_master(user_data: Callable[..., Files]) -> None:
+    files = user_data("redis", **SET, redis_exporter_password="the-password-of-exporter")
+    lines = files["/etc/redis/managed.conf"].splitlines()
+    for line in (
+        "port 0", "tls-port 6379", "tls-replication yes", "tls-auth-clients optional", "min-replicas-to-write 1",
+        "masteruser replica", "masterauth the-password-of-replica", "replica-announce-ip 10.0.0.2",
+        'tls-protocols "TLSv1.2 TLSv1.3"',
+    ):  # fmt: skip
+        assert line in lines
+    assert not any(line.startswith(("replicaof", "slaveof")) for line in lines)
+    acl = files["/etc/redis/users.acl"]
+    digest = hashlib.sha256(b"the-password-of-replica").hexdigest()
+    assert f"user replica reset on #{digest} +psync +replconf +ping\n" in acl
+    assert "the-password-of" not in acl
+    assert "user sentinel" not in acl  # no password, no user
+
+
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
@@ -128,6 +156,14 @@ def test_redis_purpose_decides_persistence(
         ({"redis_settings": {"requirepass": "x"}}, "may not set requirepass"),
         ({"redis_maxmemory": "0B"}, "without a limit Redis takes all memory"),
         ({"redis_purpose": "both"}, "value of redis_purpose must be one of"),
+        (SET | {"redis_purpose": "cache"}, "loses everything when its master restarts empty"),
+        (SET | {"redis_settings": {"appendonly": "no"}}, "loses everything when its master restarts empty"),
+        (SET | {"redis_tls": False, "redis_allow_plaintext": True}, "A replica set needs redis_tls"),
+        (SET | {"redis_announce": "10.0.0.9"}, "with this host (10.0.0.9) among them"),
+        (SET | {"redis_replica_password": "short"}, "must have 16 characters"),
+        (SET | {"redis_nodes": ["10.0.0.1", "10.0.0.2"], "redis_sentinel": True}, "needs three or more redis_nodes"),
+        (SET | {"redis_settings": {"replicaof": "10.0.0.2 6379"}}, "may not set replicaof"),
+        ({"redis_users": [app(name="sentinel")]}, "Redis user sentinel"),
     ],
     ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else "",
 )
@@ -167,9 +203,56 @@ def test_nats_writes_addresses_of_ipv6_right(user_data: Callable[..., Files]) ->
     assert 'http: "[::1]:8222"' in text
 
 
+CLUSTER: dict[str, Any] = {
+    "nats_server_name": "n1",
+    "nats_tls": True,
+    "nats_cluster_name": "test",
+    "nats_cluster_hosts": ["10.0.0.1", "10.0.0.2", "n3.example.org:6333"],
+}
+NKEY = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
+
+
+def test_a_cluster_with_nkeys_leaf_nodes_and_limits_is_valid_to_nats(
+    user_data: Callable[..., Files], tmp_path: Path
+) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x",
+         "-days", "1", "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"],
+        check=True, capture_output=True, timeout=30,
+    )  # fmt: skip
+    (tmp_path / "ca.pem").write_text((tmp_path / "cert.pem").read_text())
+    text = user_data(
+        "nats",
+        **CLUSTER,
+        nats_tls_dir=str(tmp_path),
+        nats_store_dir=str(tmp_path / "store"),
+        nats_users=[nats_user(), {"user": "robot", "nkey": NKEY}],
+        nats_account_limits={"APP": {"max_file": "1GB", "max_mem": 0, "max_streams": 3, "max_consumers": 9}},
+        nats_leafnodes_port=7422,
+        nats_leafnode_remotes=[{"url": "tls://hub.example.org:7422", "user": "leaf", "password": "p@ss/word"}],
+    )["/etc/nats/nats.conf"]
+    assert 'routes: ["tls://10.0.0.1:6222", "tls://10.0.0.2:6222", "tls://n3.example.org:6333"]' in text
+    assert 'url: "tls://leaf:p%40ss%2Fword@hub.example.org:7422"' in text
+    assert f'nkey: "{NKEY}"' in text
+    assert text.count("verify: true") == 2  # routes and leaf nodes, always
+    assert "verify: false" in text  # clients, unless told
+    (tmp_path / "nats.conf").write_text(text)
+    tested = subprocess.run(
+        [Path(sys.executable).parent / "nats-server", "-t", "-c", tmp_path / "nats.conf"],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert tested.returncode == 0, tested.stderr
+
+
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
+        (CLUSTER | {"nats_tls": False}, "A NATS cluster needs nats_tls"),
+        (CLUSTER | {"nats_cluster_hosts": ["10.0.0.1", "10.0.0.2"]}, "3 or 5 different nats_cluster_hosts"),
+        (CLUSTER | {"nats_server_name": ""}, "a nats_server_name"),
+        ({"nats_leafnodes_port": 7422}, "Leaf nodes need nats_tls"),
+        ({"nats_users": [{"user": "robot", "nkey": "SUAM"}]}, "NATS user robot"),
+        ({"nats_binary": "/tmp/nats-server"}, "needs nats_binary_sha256"),
         ({"nats_listen_host": "0.0.0.0"}, "would carry passwords and messages in the clear"),
         ({"nats_monitor_host": "0.0.0.0"}, "would tell everyone who is connected"),
         ({"nats_users": []}, "must name at least one user"),
