@@ -12,7 +12,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart quickstart-down test lock test-gpu-image lint unit contract integration molecule sanity \
-        bench-rollout prove-rollout collection requirements clean
+        bench-rollout bench-data prove-rollout collection requirements clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -32,6 +32,9 @@ test: setup ## Every check that CI runs
 
 bench-rollout: setup ## Measure rolls against their peers (some minutes)
 	@$(BIN)/python benchmarks/rollout.py
+
+bench-data: setup ## Measure redis and nats against a minimal configuration (some minutes)
+	@$(AS_ROOT) $(BIN)/python benchmarks/data.py
 
 prove-rollout: export ROLLOUT_SCHEDULES ?= 10000
 prove-rollout: setup ## Roll through 10,000 new random schedules of faults (some ten minutes)

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The roles redis and nats against the same packages with a minimal configuration written by hand, on one host.
+
+Both have the same certificates, TLS, password and persistence; the roles add users with rules, accounts, limits and the
+sandbox. Rounds alternate, and a ratio is the median of the rounds' ratios: the machine's mood touches both. The load
+comes from outside the host, over its network. `make bench-data` runs it.
+
+What was lost is counted by the Molecule scenarios redis_cluster and nats_cluster, which run first unless their figures
+are newer than all that they test.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import yaml  # noqa: E402
+
+from benchmarks import nats_load  # noqa: E402
+
+SCENARIO = ROOT / "molecule" / "bench_data"
+PLACE = ROOT / "build" / "bench" / "data"  # the scenario's own files, its CA too
+FIGURES = ROOT / "build" / "bench"
+ROUNDS = 9
+SECONDS = 1.5  # of load a round and server
+REQUESTS = 60_000  # of Redis, a round and server
+CLIENTS = 50
+USER, PASSWORD = "app", "correct-horse-battery-staple-app"
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{ROOT / 'build' / 'venv' / 'bin'}:{ROOT / 'build' / 'bin'}:{os.environ['PATH']}",
+    "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
+    "ANSIBLE_HOME": str(ROOT / "build" / "ansible"),
+    "XDG_CACHE_HOME": str(ROOT / "build" / "cache"),
+}
+OURS = {**ENVIRONMENT, "MOLECULE_EPHEMERAL_DIRECTORY": str(PLACE)}
+
+Load = Callable[[], float]  # requests a second
+
+
+class BenchError(Exception):
+    """One sentence for the person at the terminal."""
+
+
+def run(argv: list[str], seconds: int, environment: dict[str, str] = ENVIRONMENT) -> str:
+    """Run quietly; what failed is shown at its end."""
+    try:
+        done = subprocess.run(
+            argv, cwd=ROOT, env=environment, timeout=seconds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as exc:
+        raise BenchError(f"'{' '.join(argv[:4])}' took more than {seconds} s; run it alone to see why") from exc
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-25:])
+        raise BenchError(f"'{' '.join(argv[:4])}' failed with {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+def count_losses() -> tuple[int, list[str]]:
+    """Confirmed writes lost in the cluster scenarios, and a line for each thing that was done to them."""
+    lost, lines = 0, []
+    for service, module in (("redis", "redis_set.py"), ("nats", "nats_stream.py")):
+        figures = FIGURES / f"{service}_cluster.json"
+        made_of = [
+            *(path for folder in (f"roles/{service}", "roles/certificates", f"molecule/{service}_cluster", "molecule/shared")
+              for path in (ROOT / folder).rglob("*") if path.is_file()),
+            ROOT / "playbooks" / f"roll_{service}.yml", ROOT / "plugins" / "modules" / module,
+        ]  # fmt: skip
+        if not figures.exists() or figures.stat().st_mtime < max(path.stat().st_mtime for path in made_of):
+            print(f"bench: counting what a cluster of {service} loses (some minutes) ...", flush=True)
+            figures.unlink(missing_ok=True)
+            run(["molecule", "test", "-s", f"{service}_cluster"], 1200)
+        for what, found in json.loads(figures.read_text()).items():
+            lost += found["lost"]
+            beside = (
+                f" (acknowledged by the master alone: {found['lost_unconfirmed']})"
+                if "lost_unconfirmed" in found
+                else ""
+            )
+            lines.append(
+                f"bench: {service}, {what}: lost {found['lost']} of {found.get('confirmed', found['acknowledged'])}{beside}, "
+                f"longest pause {found['longest_pause_ms']} ms, errors of a client that retries {found['errors']}"
+            )
+    return lost, lines
+
+
+def converge(tag: str) -> float:
+    """Apply the role again; seconds. It must change nothing."""
+    began = time.monotonic()
+    said = run(
+        ["ansible-playbook", "--inventory", str(PLACE / "inventory"), "--tags", tag, str(SCENARIO / "converge.yml")],
+        300, {**OURS, "ANSIBLE_CONFIG": str(PLACE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+    )  # fmt: skip
+    seconds = time.monotonic() - began
+    if " changed=0 " not in said:
+        raise BenchError(f"a second run of the role {tag} changed something:\n{said[-2000:]}")
+    return seconds
+
+
+def redis_load(host: str, port: int, *words: str, tls: bool = True) -> Load:
+    """One command by redis-benchmark."""
+    secure = ["--tls", "--cacert", str(PLACE / "ca" / "ca.pem")] if tls else []
+    argv = [
+        "redis-benchmark", "-h", host, "-p", str(port), *secure, "--user", USER, "-a", PASSWORD,
+        "-n", str(REQUESTS), "-c", str(CLIENTS), "-r", "100000", "--csv", *words,
+    ]  # fmt: skip
+
+    def load() -> float:
+        said = run(argv, 120)
+        rows = [row for row in csv.reader(io.StringIO(said)) if len(row) > 2 and row[1].replace(".", "").isdigit()]
+        if len(rows) != 1:
+            raise BenchError(f"redis-benchmark gave no figures: {said[-300:]}")
+        return float(rows[0][1])
+
+    return load
+
+
+def nats_load_of(host: str, port: int, kind: Callable[[nats_load.Server, float], float], *, tls: bool = True) -> Load:
+    server = nats_load.Server(host, port, USER, PASSWORD, str(PLACE / "ca" / "ca.pem") if tls else None)
+    return lambda: kind(server, SECONDS)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Medians of requests a second, and of the rounds' ratios to the minimal configuration."""
+
+    what: str
+    role: float
+    stock: float
+    plain: float
+    ratio: float
+    tls: float  # of plain text, both minimal
+
+
+def compare(what: str, role: Load, stock: Load, plain: Load) -> Compared:
+    """Alternate; the order turns around with every round. The first round is thrown away."""
+    rounds: list[dict[str, float]] = []
+    for number in range(ROUNDS + 1):
+        order = [("role", role), ("stock", stock), ("plain", plain)]
+        found = {name: load() for name, load in (order if number % 2 else reversed(order))}
+        if number:
+            rounds.append(found)
+    middle = {name: statistics.median(found[name] for found in rounds) for name in ("role", "stock", "plain")}
+    compared = Compared(
+        what, **middle,
+        ratio=statistics.median(found["role"] / found["stock"] for found in rounds),
+        tls=statistics.median(found["stock"] / found["plain"] for found in rounds),
+    )  # fmt: skip
+    print(
+        f"bench: {what:<28} {compared.role:>9,.0f}/s role {compared.stock:>9,.0f}/s stock {compared.plain:>9,.0f}/s stock in "
+        f"plain text; role {compared.ratio:.2f} of stock, TLS {compared.tls:.2f} of plain text",
+        flush=True,
+    )
+    return compared
+
+
+def measure() -> tuple[float, float]:
+    """Make the host, measure, and take it away; the lowest ratio of Redis and of NATS."""
+    shutil.rmtree(PLACE, ignore_errors=True)
+    PLACE.mkdir(parents=True)
+    print("bench: a host with both roles, and beside them both with a minimal configuration ...", flush=True)
+    try:
+        for verb in ("create", "prepare", "converge"):
+            run(["molecule", verb, "-s", "bench_data"], 600, OURS)
+        [instance] = yaml.safe_load((PLACE / "instance_config.yml").read_text())
+        host = instance["address"]
+        redis = [
+            compare(
+                f"redis {name}",
+                redis_load(host, 6379, *words), redis_load(host, 16380, *words), redis_load(host, 16379, *words, tls=False),
+            )
+            for name, words in (
+                ("SET", ("SET", "app:__rand_int__", "x" * 64)),
+                ("GET", ("GET", "app:__rand_int__")),
+                ("SET, 16 at once", ("-P", "16", "SET", "app:__rand_int__", "x" * 64)),
+            )
+        ]  # fmt: skip
+        nats = [
+            compare(
+                f"nats {name}",
+                nats_load_of(host, 4222, kind), nats_load_of(host, 14223, kind), nats_load_of(host, 14222, kind, tls=False),
+            )
+            for name, kind in (("there and back", nats_load.core), ("stored in a stream", nats_load.jetstream))
+        ]  # fmt: skip
+        for tag in ("redis", "nats"):
+            print(f"bench: a second run of the role {tag} changes nothing, in {converge(tag):.1f} s", flush=True)
+    finally:
+        run(["molecule", "destroy", "-s", "bench_data"], 120, OURS)
+    return min(each.ratio for each in redis), min(each.ratio for each in nats)
+
+
+def main() -> None:
+    run([sys.executable, "-m", "localcloud", "base", "debian-13"], 900)
+    lost, lines = count_losses()
+    redis, nats = measure()
+    print("\n".join(lines))
+    print(f"bench-data: redis {redis:.2f} of stock, nats {nats:.2f} of stock, lost {lost}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BenchError as exc:
+        sys.exit(f"bench: {exc}")
