@@ -135,6 +135,8 @@ def wait_for(what: str, found: Callable[[], object], seconds: float = 90) -> obj
 
 def test_a_host_dies_and_the_controller_is_killed_and_no_request_is_lost(fleet: Fleet, tmp_path: Path) -> None:
     """A host dies as it boots, then the whole playbook is killed half way; run again it ends as if nothing had been."""
+    # What the test before this one tried may still be on its way out.
+    wait_for("rest", lambda: {i["LifecycleState"] for i in fleet.group("api")["Instances"]} == {"InService"})
     was, before, name = sizes(fleet, "api"), instances(fleet, "api"), f"{NAME}-api"
     running = {i["LaunchTemplate"]["Version"] for i in fleet.group("api")["Instances"]}
     assert len(running) == 1
