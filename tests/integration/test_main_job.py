@@ -161,7 +161,8 @@ def test_a_host_dies_and_the_controller_is_killed_and_no_request_is_lost(fleet: 
         first = fleet.start("roll", rollout_groups=[roll])
         try:
             unlucky = str(wait_for("a new host", lambda: newcomers("Pending"))[0])  # type: ignore[index]
-            subprocess.run(["podman", "kill", f"lc-{NAME}-{unlucky}"], check=True, timeout=60, capture_output=True)
+            kill = ["podman", "kill", f"lc-{NAME}-{unlucky}"]  # refused until its container runs
+            wait_for("its death", lambda: not subprocess.run(kill, timeout=60, capture_output=True).returncode)
             wait_for("the first hand-over", lambda: newcomers("InService") and not before <= instances(fleet, "api"))
         finally:
             os.killpg(first.pid, signal.SIGKILL)

@@ -53,6 +53,7 @@ class World:
         self.size = size
         self.watch = self.cloud.watch("web")
         self.events: list[dict[str, Any]] = []
+        self.last: Result | None = None  # of the last roll that nobody killed
         self.forget_calls()
 
     def forget_calls(self) -> None:
@@ -102,6 +103,7 @@ class World:
         )
         result = roll.run(check)
         assert "mistake in asg_rollout" not in result.message, result.message
+        self.last = result
         return result
 
     def killed_at(self, number: int, *, after: bool, **options: Any) -> Call | None:

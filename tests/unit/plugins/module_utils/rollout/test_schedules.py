@@ -220,8 +220,9 @@ def _arrange(w: Any, monitor: Monitor, schedule: Schedule, others: list[str]) ->
         to = shape["DesiredCapacity"] + by
         if not shape["MinSize"] <= to <= min(shape["MaxSize"], schedule.size + schedule.room):
             return False
+        # First, for what is due at the same moment happens within the call.
+        monitor.wanted = max(shape["MinSize"], monitor.wanted + by)
         cloud.handle("autoscaling", "SetDesiredCapacity", {"AutoScalingGroupName": "web", "DesiredCapacity": to})
-        monitor.wanted = max(w.group["MinSize"], monitor.wanted + by)
         return True
 
     def hand(version: str, which: int) -> bool:
@@ -329,17 +330,20 @@ def _roll(w: Any, monitor: Monitor, schedule: Schedule, others: list[str]) -> An
     for run, (number, after) in enumerate(schedule.kills):
         name = f"run-{run}"
         w.forget_calls()
-        ended = w.killed_at(number, after=after, owner=name, dead=dead, stopped=stopped, **options) is None
+        if w.killed_at(number, after=after, owner=name, dead=dead, stopped=stopped, **options) is None:
+            return _over(w, w.last, others)
         dead.append(name)
         monitor.cut_off += _in_doubt(w)
         cloud.sleep(40 if monitor.lagging else 5)  # a new run has to be shown the journal of the last one
         others[:] = [item for item in others if item != "due"]  # nobody holds the lock: it would not be a second one
-        if ended:
-            break
     w.forget_calls()
-    result = w.roll(owner="last", dead=dead, stopped=stopped, **options)
+    return _over(w, w.roll(owner="last", dead=dead, stopped=stopped, **options), others)
+
+
+def _over(w: Any, result: Any, others: list[str]) -> Any:
+    """Nothing happens any more. Another run now would be another roll: after a roll back that failed, one the other way."""
     others.append("over")
-    cloud.faults.clear()
+    w.cloud.faults.clear()
     return result
 
 
