@@ -83,7 +83,9 @@ class Moto:
 
 
 @pytest.fixture
-def moto() -> Iterator[type[Moto]]:
+def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Moto]]:
+    # The local cloud, when a test before this one started it in this process, told moto to have no images.
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "true")
     with mock_aws():
         yield Moto
 
