@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -152,8 +153,14 @@ class Server:
     def __init__(self, fake: FakeTwingate, address: str = "127.0.0.1", port: int = 0) -> None:
         self._server = ThreadingHTTPServer((address, port), type("Handler", (_Handler,), {"fake": fake}))
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread.start()
+        self.base = f"http://{address}:{self._server.server_port}"
         self.url = f"http://{address}:{self._server.server_port}/api/graphql/"
+
+    def wait(self, seconds: float) -> None:
+        """Until somebody posts to /end, or for that long."""
+        self._thread.join(seconds)
 
     def close(self) -> None:
         self._server.shutdown()
@@ -164,7 +171,10 @@ class _Handler(BaseHTTPRequestHandler):
     fake: FakeTwingate
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+        if self.path == "/end":
+            threading.Thread(target=self.server.shutdown, daemon=True).start()
+            return self._say(200, {})
         if self.path == "/heartbeat":
             known = self.fake.beat(
                 self.headers["Authorization"].removeprefix("Bearer "), body["version"], body["hostname"]
@@ -197,3 +207,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: the tests look at what was called."""
+
+
+def main(address: str, file: str) -> None:
+    """Serve hosts until told to end, for 45 minutes at most; `file` then says where."""
+    server = Server(FakeTwingate(too_old=2.0), address)
+    Path(file).write_text(json.dumps({"url": server.url, "base": server.base}))
+    server.wait(2700)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -117,6 +117,7 @@ def test_facts_are_asked_for_by_their_full_name(role: str) -> None:
         "ansible_parent_role_names", "ansible_play_hosts", "ansible_role_name", "ansible_version",
         "ansible_connection", "ansible_host", "ansible_become", "ansible_python_interpreter", "ansible_collections",
         "ansible_collection_name", "ansible_failed_result", "ansible_failed_task", "ansible_search_path",
+        "ansible_play_hosts_all",
         "ansible_playbook_python",
     }  # fmt: skip
     for path in texts(role):
