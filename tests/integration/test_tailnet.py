@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""tailscale_node against a real headscale and real tailscaled, all on loopback, without root and without an interface.
+
+Each node is a tailscaled in user space with a state and a socket of its own. What needs hosts (ports of services that are
+closed elsewhere) is not looked at here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.tailnet.control import PROGRAMS, Headscale, Node, wait_for
+from tests.unit.plugins.playbook_runs import run_playbook
+
+
+@pytest.fixture(scope="module")
+def programs() -> None:
+    """headscale and Tailscale, compiled the first time; what that says is seen with -s, and here when it fails."""
+    root = PROGRAMS.parents[1]
+    done = subprocess.run([sys.executable, root / "bin" / "build-tailnet"], timeout=1900, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, "bin/build-tailnet says above why it could not compile them"
+
+
+@pytest.fixture(scope="module")
+def headscale(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headscale]:
+    made = Headscale.new(tmp_path_factory.mktemp("headscale"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Callable[[str], Node]]:
+    made: list[Node] = []
+
+    def node(name: str) -> Node:
+        made.append(Node(tmp_path / name))
+        return made[-1]
+
+    yield node
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture
+def play(tmp_path: Path, headscale: Headscale) -> Callable[..., str]:
+    """Run the module with options, in order; gives the output of a run in which all went as `that` says."""
+
+    def run(tasks: list[dict[str, Any]], that: list[str]) -> str:
+        made: list[dict[str, Any]] = []
+        for given in tasks:
+            register, node = given.pop("register"), given.pop("node")
+            options = {
+                "login_server": headscale.url, "socket": str(node.socket), "executable": str(PROGRAMS / "tailscale"),
+                "accept_dns": False, **given,
+            }  # fmt: skip
+            made.append(
+                {
+                    "boring.fleet.tailscale_node": options, "register": register, "diff": True,
+                    "check_mode": register == "dry", "ignore_errors": register.startswith("not_"),
+                }
+            )  # fmt: skip
+        made.append({"ansible.builtin.assert": {"that": that}})
+        code, output = run_playbook(tmp_path, [{"hosts": "h1", "tasks": made}])
+        assert code == 0, output
+        return output
+
+    return run
+
+
+def write(path: Path, key: str) -> str:
+    path.write_text(key + "\n")
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_a_node_joins_is_changed_and_leaves(
+    headscale: Headscale, nodes: Callable[[str], Node], play: Callable[..., str], tmp_path: Path
+) -> None:
+    node = nodes("a")
+    key = headscale.key("--expiration", "1h")
+    file = write(tmp_path / "key", key)
+    join = {"node": node, "auth_key_file": file, "hostname": "api-1"}
+    output = play(
+        [
+            {**join, "register": "dry"},
+            {"node": node, "register": "not_keyed"},
+            {**join, "register": "first"},
+            {**join, "register": "again"},
+            {
+                "node": node,
+                "register": "routed",
+                "advertise_routes": ["10.9.0.0/16"],
+                "accept_routes": True,
+                "advertise_exit_node": True,
+            },
+            {"node": node, "register": "routed_again", "advertise_routes": ["10.9.0.0/16"], "accept_routes": True},
+            {"node": node, "register": "unrouted", "advertise_routes": [], "advertise_exit_node": False},
+            {"node": node, "register": "not_elsewhere", "login_server": "http://127.0.0.1:9"},
+            {"node": node, "register": "not_tagged", "tags": ["tag:api"]},
+            {"node": node, "register": "down", "state": "down"},
+            {"node": node, "register": "down_again", "state": "down"},
+            {"node": node, "register": "up_again"},
+            {"node": node, "register": "gone", "state": "absent"},
+            {"node": node, "register": "gone_again", "state": "absent"},
+        ],
+        [
+            "dry is changed and dry.steps == ['join']",
+            "'is in no tailnet (it has not joined), and there is no auth_key_file' in not_keyed.msg",
+            "first is changed and first.node.state == 'Running' and first.node.addresses[0] is match('100.64.')",
+            "again is not changed",
+            "routed is changed and routed.node.routes == ['10.9.0.0/16']",
+            "'advertise-exit-node: True' in routed.diff.after",
+            "routed_again is not changed",
+            "unrouted is changed and unrouted.node.routes == []",
+            "'the node belongs to " + headscale.url + ", not to http://127.0.0.1:9' in not_elsewhere.msg",
+            "'the node has no tags, not tag:api, and tags are given when it joins' in not_tagged.msg",
+            "down is changed and down_again is not changed",
+            "up_again is changed and up_again.steps == ['bring it up']",
+            "gone is changed and gone.node.state == 'NeedsLogin'",
+            "gone_again is not changed",
+        ],
+    )
+    assert key not in output, "a key is in no output, at -vvv"
+
+
+def test_keys_that_let_nobody_in(
+    headscale: Headscale, nodes: Callable[[str], Node], play: Callable[..., str], tmp_path: Path
+) -> None:
+    """Used twice, expired, unknown: each is refused in a sentence, and the node stays out."""
+    once, late = headscale.key("--expiration", "1h"), headscale.key("--expiration", "1s")
+    time.sleep(1.5)
+    first, second = nodes("first"), nodes("second")
+    keys = {name: write(tmp_path / name, key) for name, key in (("once", once), ("late", late), ("wrong", "0" * 48))}
+    output = play(
+        [
+            {"node": first, "register": "first", "auth_key_file": keys["once"], "hostname": "once-1"},
+            *(
+                {
+                    "node": second,
+                    "register": f"not_{name}",
+                    "auth_key_file": keys[name],
+                    "hostname": "once-2",
+                    "timeout": 4,
+                }
+                for name in ("once", "late", "wrong")
+            ),
+        ],
+        [
+            "first is changed",
+            *(
+                f"'tailscale_node: the node did not join within 4 s: ' in not_{name}.msg"
+                for name in ("once", "late", "wrong")
+            ),
+            "'the auth key was used already: make a new one' in not_once.msg",
+            "'the auth key has expired: make a new one' in not_late.msg",
+            "'the control plane does not know the auth key' in not_wrong.msg",
+        ],
+    )
+    assert "once-2" not in headscale.nodes()
+    assert once not in output
+    assert late not in output
+
+
+def test_an_ephemeral_node_is_gone_when_it_leaves(
+    headscale: Headscale, nodes: Callable[[str], Node], play: Callable[..., str], tmp_path: Path
+) -> None:
+    """A replaced instance's node, and two clones of one image, whose state is made anew: two nodes."""
+    file = write(
+        tmp_path / "key", headscale.key("--ephemeral", "--reusable", "--expiration", "1h", "--tags", "tag:api")
+    )
+    one, two = nodes("one"), nodes("two")
+    join = {"auth_key_file": file, "hostname": "clone", "tags": ["tag:api"]}
+    play(
+        [
+            {**join, "node": one, "register": "one"},
+            {**join, "node": two, "register": "two"},
+            {**join, "node": two, "register": "again"},
+        ],
+        [
+            "one is changed and two is changed and again is not changed",
+            "one.node.addresses != two.node.addresses",
+            "one.node.tags == ['tag:api']",
+        ],
+    )
+    before = [name for name in headscale.nodes() if name.startswith("clone")]
+    assert len(before) == 2
+    play([{"node": one, "register": "gone", "state": "absent"}], ["gone is changed"])
+    wait_for("the end of the node", lambda: len([n for n in headscale.nodes() if n.startswith("clone")]) == 1, 60)
+
+
+def test_a_control_plane_that_is_down_at_boot(
+    headscale: Headscale, nodes: Callable[[str], Node], play: Callable[..., str], tmp_path: Path
+) -> None:
+    file = write(tmp_path / "key", headscale.key("--expiration", "1h"))
+    node = nodes("early")
+    headscale.stop()
+    try:
+        play(
+            [{"node": node, "register": "not_yet", "auth_key_file": file, "hostname": "early", "timeout": 4}],
+            ["'the node did not join within 4 s: the control plane does not answer' in not_yet.msg"],
+        )
+    finally:
+        headscale.start()
+    play(
+        [{"node": node, "register": "now", "auth_key_file": file, "hostname": "early"}], ["now.node.state == 'Running'"]
+    )
+
+
+def test_a_clock_that_is_ten_minutes_slow(tmp_path: Path, programs: None) -> None:
+    """By such a clock a certificate that was made just now is not valid yet; here it is made in ten minutes."""
+    key = tmp_path / "tls.key"
+    private = ec.generate_private_key(ec.SECP256R1())
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "control")])
+    begins = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=10)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(private.public_key())
+        .serial_number(1).not_valid_before(begins).not_valid_after(begins + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(private, hashes.SHA256())
+    )  # fmt: skip
+    certificate = tmp_path / "tls.pem"
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    folder = tmp_path / "slow"
+    folder.mkdir()
+    control = Headscale.new(folder, tls_cert_path=str(certificate), tls_key_path=str(key))
+    node = Node(tmp_path / "node", SSL_CERT_FILE=str(certificate))
+    try:
+        options = {
+            "login_server": control.url, "socket": str(node.socket), "executable": str(PROGRAMS / "tailscale"),
+            "auth_key_file": write(tmp_path / "key", control.key("--expiration", "1h")), "timeout": 5,
+        }  # fmt: skip
+        tasks = [
+            {"boring.fleet.tailscale_node": options, "register": "slow", "ignore_errors": True},
+            {"ansible.builtin.assert": {"that": ["'set the clock' in slow.msg"]}},
+        ]
+        code, output = run_playbook(tmp_path, [{"hosts": "h1", "tasks": tasks}])
+        assert code == 0, output
+    finally:
+        node.stop()
+        control.stop()
+
+
+def test_tailscaled_that_does_not_run(play: Callable[..., str], nodes: Callable[[str], Node], tmp_path: Path) -> None:
+    node = nodes("dead")
+    node.stop()
+    play(
+        [
+            {"node": node, "register": "not_running"},
+            {"node": node, "register": "not_there", "executable": "/nowhere/tailscale"},
+        ],
+        [
+            "'tailscaled does not run on this host' in not_running.msg",
+            "'there is no program tailscale' in not_there.msg",
+        ],
+    )
+
+
+def test_the_policy_that_access_policy_renders_is_one_to_headscale(headscale: Headscale, tmp_path: Path) -> None:
+    """The example of the module's documentation, validated by headscale itself; a broken one is not written."""
+    from ansible_collections.boring.fleet.plugins.modules.access_policy import EXAMPLES
+
+    task = yaml.safe_load(EXAMPLES)[0]
+    options = task["boring.fleet.access_policy"]
+    options["tailnet"] = str(tmp_path / "policy.json")
+    options["validate"] = f"{PROGRAMS / 'headscale'} policy check -f %s"
+    code, output = run_playbook(tmp_path, [{"hosts": "h1", "tasks": [task]}])
+    assert code == 0, output
+    assert shutil.which("headscale", path=str(PROGRAMS))
+    broken = tmp_path / "broken.json"
+    broken.write_text((tmp_path / "policy.json").read_text().replace("tag:api", "tag:undeclared", 1))
+    refused = subprocess.run([PROGRAMS / "headscale", "policy", "check", "-f", broken], capture_output=True, timeout=30)
+    assert refused.returncode != 0
