@@ -3,9 +3,17 @@
 # Choose one with -only: cpu and gpu differ in their variables alone. The machine that builds needs no GPU.
 
 build {
-  sources = ["source.amazon-ebs.cpu"]
+  sources = ["source.amazon-ebs.cpu", "source.googlecompute.cpu", "source.qemu.cpu"]
 
   source "amazon-ebs.cpu" {
+    name = "gpu"
+  }
+
+  source "googlecompute.cpu" {
+    name = "gpu"
+  }
+
+  source "qemu.cpu" {
     name = "gpu"
   }
 

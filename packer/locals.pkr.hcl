@@ -20,8 +20,9 @@ locals {
 
   role_files = { for name, relative in var.role_files : name => abspath("${path.root}/../${relative}") }
   role_variables = merge(var.role_variables, local.role_files, {
-    image_roles    = var.roles
-    image_lock     = var.lock
-    image_packages = var.packages
+    image_roles      = var.roles
+    image_lock       = var.lock
+    image_pair_below = var.pair_below
+    image_packages   = var.packages
   })
 }

@@ -15,11 +15,11 @@ variable "family" {
 
 variable "roles" {
   type        = list(string)
-  description = "Roles whose `install` entry point makes the image, in this order, by their full names."
+  description = "Roles whose `install` entry point makes the image, in this order, by their full names. None: only the lock's kernel and driver."
 
   validation {
-    condition     = length(var.roles) > 0 && alltrue([for role in var.roles : can(regex("^[a-z0-9_]+\\.[a-z0-9_]+\\.[a-z0-9_]+$", role))])
-    error_message = "Name at least one role, each in full: boring.fleet.base."
+    condition     = alltrue([for role in var.roles : can(regex("^[a-z0-9_]+\\.[a-z0-9_]+\\.[a-z0-9_]+$", role))])
+    error_message = "Name every role in full: boring.fleet.base."
   }
 }
 
@@ -74,6 +74,12 @@ variable "lock" {
   type        = string
   description = "Lock file of packages, given by image_build. Empty: the newest that the archive has."
   default     = ""
+}
+
+variable "pair_below" {
+  type        = bool
+  description = "The source image has the lock's kernel and driver already: they are proven, and nothing is compiled."
+  default     = false
 }
 
 # --- Identity: given by image_build, never typed -----------------------------------------------------------------
@@ -160,7 +166,7 @@ variable "source_image_name" {
 
 variable "ssh_username" {
   type        = string
-  description = "The user that the source image lets in."
+  description = "The user that the source image lets in: admin on AWS, debian in the images for QEMU; on Google any name."
   default     = "admin"
 }
 
@@ -214,4 +220,59 @@ variable "kms_key_id" {
   type        = string
   description = "Key to encrypt with. Empty: the account's default key for volumes."
   default     = ""
+}
+
+# --- Where else it may be built -----------------------------------------------------------------------------------
+
+variable "qemu" {
+  type = object({
+    image            = string
+    checksum         = string
+    public_key       = string
+    private_key_file = string
+    accelerator      = string
+    output           = string
+  })
+  description = "A cloud image of Debian (path or URL) with its checksum, a key pair to reach it with, kvm or tcg, and where the result goes."
+  default = {
+    image            = ""
+    checksum         = ""
+    public_key       = ""
+    private_key_file = ""
+    accelerator      = "kvm"
+    output           = "build/qemu"
+  }
+
+  validation {
+    condition     = contains(["kvm", "tcg"], var.qemu.accelerator)
+    error_message = "The accelerator is kvm, or tcg where there is none."
+  }
+  validation {
+    condition     = can(regex("^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})?$", var.qemu.checksum))
+    error_message = "The checksum is sha256: or sha512: with its digits, from the list that Debian publishes beside the image."
+  }
+  validation {
+    condition     = (var.qemu.image == "") == (var.qemu.checksum == "")
+    error_message = "An image for qemu comes with its checksum: give both or none."
+  }
+}
+
+variable "google" {
+  type = object({
+    project             = string
+    zone                = string
+    machine_type        = string
+    source_image_family = string
+    subnetwork          = string
+    internal            = bool
+  })
+  description = "Project, zone and machine on Google Compute Engine, the family of Debian's images there, and whether it is reached from inside."
+  default = {
+    project             = ""
+    zone                = "europe-west3-a"
+    machine_type        = "n2-standard-2"
+    source_image_family = "debian-13"
+    subnetwork          = ""
+    internal            = false
+  }
 }

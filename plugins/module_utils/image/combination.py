@@ -35,6 +35,11 @@ def check(seen: Template, lock: Path | None) -> None:
                     "is registered, which amazon-ebs does not let anybody do; use amazon-ebssurrogate or googlecompute, or set "
                     "gpu.secure_boot to false"
                 )
+    if seen.values.get("pair_below") is True and (lock is None or not seen.values.get("source_image")):
+        raise ImageError(
+            "pair_below says that the source image has the lock's kernel and driver: give that image as the variable source_image, "
+            "and its lock, or leave pair_below out"
+        )
     if driver == "none" and lock is None:
         return
     if lock is None:
@@ -49,6 +54,11 @@ def check(seen: Template, lock: Path | None) -> None:
         raise ImageError(
             f"{lock} holds {_what(locked.flavour)}, and the profile asks for {_what(driver)}: give the lock of that flavour, or "
             "another profile"
+        )
+    if driver != "none" and "-rt-" in locked.kernel.release:
+        raise ImageError(
+            f"{lock} holds the real-time kernel {locked.kernel.release}, for which NVIDIA's driver does not compile: lock the cloud or the "
+            "plain kernel of that version"
         )
     release = release_of(seen.values)
     if release and release != locked.release:

@@ -80,11 +80,18 @@ def _asked(path: Path, env: Mapping[str, str]) -> Packer:
     return Packer(path, found[0])
 
 
+_EXACT = re.compile(r"\d+\.\d+\.\d+")
+
+
 def plugins(packer: Path, wanted: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
     """Versions of the installed plugins that a template asks for, by address; all of them when it asks for none.
 
-    A plugin that is missing counts with its constraint: Packer says what to do about it when it builds.
+    A plugin that is missing counts with its constraint: Packer says what to do about it when it builds. When every constraint
+    is one exact version, nobody is asked: Packer builds with that one or not at all, and digests every plugin before it answers.
     """
+    exactly = {address: constraint.strip().removeprefix("=").strip() for address, constraint in wanted.items()}
+    if exactly and all(_EXACT.fullmatch(version) for version in exactly.values()):
+        return exactly
     installed: dict[str, set[str]] = {}
     for line in _output([str(packer), "plugins", "installed"], env).splitlines():
         found = re.search(r"([\w.-]+/[\w.-]+/[\w.-]+)/packer-plugin-[^/]+?_v(\d[^_/]*)_x\d", line.replace(os.sep, "/"))

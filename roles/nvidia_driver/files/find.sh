@@ -5,6 +5,7 @@ set -eu
 kernel=$1 version=$2 flavour=$3 module=$4
 
 while read -r name wanted; do
+  [ -n "$name" ] || continue # what stdin ends with
   there=$(dpkg-query --show --showformat '${Version}' "$name" 2>/dev/null) || there=nothing
   [ "$there" = "$wanted" ] || echo "$name is $there and not $wanted"
   case "$(apt-mark showhold "$name")" in "$name"*) ;; *) echo "$name is not held" ;; esac

@@ -68,6 +68,24 @@ def test_what_does_not_fit(profile: str, lock: str, gpu: dict[str, Any], reason:
     assert "\n" not in str(error.value)
 
 
+def test_a_real_time_kernel_and_a_driver(tmp_path: Path) -> None:
+    lock = tmp_path / "rt.lock.json"
+    text = (PACKER / "locks/debian-13-amd64-proprietary.lock.json").read_text()
+    lock.write_text(text.replace("+deb13-cloud-amd64", "+deb13-rt-amd64"))
+    seen = template.read(PACKER, only=["amazon-ebs.gpu"], var_files=[PACKER / "images/gpu.pkrvars.hcl"])
+    with pytest.raises(ImageError, match=r"real-time kernel 6.*-rt-amd64, for which NVIDIA's driver does not compile"):
+        combination.check(seen, lock)
+
+
+@pytest.mark.parametrize("given", [{"pair_below": True}, {"pair_below": True, "source_image": "ami-01234567"}])
+def test_a_layer_below_that_is_not_named(given: dict[str, Any]) -> None:
+    seen = template.read(
+        PACKER, only=["amazon-ebs.cpu"], var_files=[PACKER / "images/cpu.pkrvars.hcl"], variables=given
+    )
+    with pytest.raises(ImageError, match="pair_below says that the source image has"):
+        combination.check(seen, None)
+
+
 def test_a_template_of_somebody_else_is_let_through(tmp_path: Path) -> None:
     (tmp_path / "own.pkr.hcl").write_text(
         'source "null" "x" { communicator = "none" }\nbuild { sources = ["null.x"] }\n'

@@ -85,12 +85,37 @@ def test_built_proven_and_then_left_alone(machine: Machine) -> None:
     assert done.changed
     (built,) = done.modules
     assert (built.name, built.version, built.signer, built.license) == ("x", "1", "us", "GPL")
-    assert machine.calls == ["status", "status", "build", "install", "depmod", "status", "modinfo", "modinfo"]
+    assert machine.calls == ["status", "status", "status", "build", "install", "depmod", "status", "modinfo", "modinfo"]
     assert machine.config == "mok_signing_key=/run/key\nmok_certificate=/run/cert\n"
     machine.calls.clear()
     assert not machine.dkms().present().changed
     assert machine.calls == ["status", "modinfo", "modinfo"]
     assert list((machine.root / "etc/dkms/framework.conf.d").iterdir()) == []
+
+
+def test_what_was_built_before_is_installed_and_needs_no_key(machine: Machine) -> None:
+    """As it comes out of a cache: the key that signed it is long gone."""
+    machine.state = "built"
+    machine.built.mkdir(parents=True)
+    (machine.built / "x.ko.xz").touch()
+    (machine.root / "run/key").unlink()
+    assert machine.dkms().present().changed
+    assert "build" not in machine.calls
+    assert "depmod" in machine.calls
+
+
+def test_what_was_built_before_and_fails_the_proof_is_built_anew(machine: Machine) -> None:
+    machine.state, machine.signer = "built", "somebody"
+    machine.built.mkdir(parents=True)
+    (machine.built / "x.ko.xz").touch()
+    (machine.root / "run/key").unlink()
+    with pytest.raises(ImageError, match="signing_key /run/key is not a file"):
+        machine.dkms().present()
+    (machine.root / "run/key").write_text("x")
+    machine.state = "built"
+    with pytest.raises(ImageError, match="signed by somebody, not by us"):
+        machine.dkms().present()
+    assert machine.calls.count("build") == 1
 
 
 def test_dkms_may_not_make_a_key_of_its_own(machine: Machine) -> None:
@@ -138,7 +163,7 @@ def test_one_that_fails_the_proof_is_built_anew(machine: Machine) -> None:
     machine.calls.clear()
     with pytest.raises(ImageError, match="signed by another"):
         machine.dkms().present()
-    assert machine.calls[:5] == ["status", "modinfo", "status", "remove", "build"]
+    assert machine.calls[:5] == ["status", "modinfo", "status", "status", "remove"]
 
 
 def test_no_module_at_all(machine: Machine) -> None:

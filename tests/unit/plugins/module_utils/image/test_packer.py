@@ -88,6 +88,11 @@ def test_versions_of_plugins(program: Program) -> None:
     assert packer.plugins(path, {amazon: ">= 1.2"}, {}) == {amazon: "1.10.0"}
     assert packer.plugins(path, {}, {}) == {amazon: "1.10.0", ansible: "1.0.3-dev"}
     assert packer.plugins(path, {"github.com/x/y": "~> 2"}, {}) == {"github.com/x/y": "missing, ~> 2"}
+    # Exact pins need no answer of Packer's.
+    assert packer.plugins(Path("/nonexistent"), {amazon: "= 1.8.1", ansible: "1.0.3"}, {}) == {
+        amazon: "1.8.1",
+        ansible: "1.0.3",
+    }
 
 
 # --- How it is run -----------------------------------------------------------------------------------------------

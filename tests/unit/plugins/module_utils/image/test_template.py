@@ -68,7 +68,12 @@ def test_our_template() -> None:
     assert seen.family == "engine"
     assert seen.builds == ("amazon-ebs.cpu",)
     assert seen.manifest == "/run/manifest.json"
-    assert seen.plugins == {"github.com/hashicorp/amazon": "= 1.8.1", "github.com/hashicorp/ansible": "= 1.0.3"}
+    assert seen.plugins == {
+        "github.com/hashicorp/amazon": "= 1.8.1",
+        "github.com/hashicorp/ansible": "= 1.0.3",
+        "github.com/hashicorp/googlecompute": "= 1.1.6",
+        "github.com/hashicorp/qemu": "= 1.0.9",
+    }
     (source,) = seen.sources
     assert source.region == "eu-west-3"
     assert source.image is None
