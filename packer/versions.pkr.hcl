@@ -13,5 +13,13 @@ packer {
       source  = "github.com/hashicorp/ansible"
       version = "= 1.0.3"
     }
+    googlecompute = {
+      source  = "github.com/hashicorp/googlecompute"
+      version = "= 1.1.6"
+    }
+    qemu = {
+      source  = "github.com/hashicorp/qemu"
+      version = "= 1.0.9"
+    }
   }
 }

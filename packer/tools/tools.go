@@ -10,4 +10,6 @@ import (
 	_ "github.com/hashicorp/packer"
 	_ "github.com/hashicorp/packer-plugin-amazon"
 	_ "github.com/hashicorp/packer-plugin-ansible"
+	_ "github.com/hashicorp/packer-plugin-googlecompute"
+	_ "github.com/hashicorp/packer-plugin-qemu"
 )
