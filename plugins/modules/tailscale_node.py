@@ -106,7 +106,15 @@ node:
   description: The node as it says itself.
   returned: success
   type: dict
-  sample: {state: Running, name: api-1.example.ts.net, addresses: [100.64.0.1], tags: [tag:api], online: true, routes: [], control: "https://controlplane.tailscale.com"}
+  sample:
+    state: Running
+    name: api-1.example.ts.net
+    addresses: [100.64.0.1]
+    tags: [tag:api]
+    routes: []
+    online: true
+    control: "https://controlplane.tailscale.com"
+    health: []
 steps:
   description: What was done, or would be in check mode.
   returned: success
