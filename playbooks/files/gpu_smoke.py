@@ -64,7 +64,8 @@ class Cuda:
         if code:
             text = ctypes.c_char_p()
             self._library.cuGetErrorName(code, ctypes.byref(text))
-            raise CudaError(f"{name}: {text.value.decode() if text.value else code}")
+            said = bytes(text.value or b"").decode()
+            raise CudaError(f"{name}: {said or code}")
 
 
 def smoke(cuda: Cuda, number: int) -> dict:
