@@ -33,6 +33,8 @@ _PAGES = 50  # of an answer that comes in pages
 # How AWS says that an instance is on its way out or gone
 _GONE_CODES = frozenset({"ValidationError", "InvalidInstanceID.NotFound", "InvalidInstanceID", "InvalidInstance"})
 _GONE_WORDS = ("not found", "no managed instance", "does not exist", "terminating", "terminated")
+# Why AWS itself takes an instance out of service, in the words of an activity's cause
+_OTHER_CAUSES = ("health check", "health-check", "spot", "rebalance", "lifetime violation", "instance refresh")
 _INSTANCE_ID = re.compile(r"\bi-[0-9a-zA-Z]+\b")
 
 
@@ -395,7 +397,7 @@ class Cloud:
         Raises UnansweredError when it is not known whether AWS did it.
         """
         try:
-            self._caller.write(
+            answer = self._caller.write(
                 "autoscaling",
                 "TerminateInstanceInAutoScalingGroup",
                 f"terminate {instance_id}",
@@ -408,7 +410,9 @@ class Cloud:
             if exc.code in _GONE_CODES and "min size" not in text and any(words in text for words in _GONE_WORDS):
                 return False
             raise
-        return True
+        # Descriptions lag: where it was on its way out for another reason, the answer is that one's activity.
+        cause = str(((answer or {}).get("Activity") or {}).get("Cause") or "").lower()
+        return not any(words in cause for words in _OTHER_CAUSES)
 
     def start_refresh(self, name: str, preferences: Mapping[str, Any], desired: Mapping[str, Any] | None) -> str:
         """Start an instance refresh; its id. Raises UnansweredError when it is not known whether AWS did it."""

@@ -121,6 +121,7 @@ class Monitor:
     healthy_old: set[str] = field(default_factory=set)  # of these, those that served
     disturbed: int = 0  # happenings so far
     lagging: bool = False
+    swallowed: int = 0  # by how much scaling in took the roll's surge, because the user's own size was at MinSize
     cut_off: int = 0  # how much of the desired capacity a kill left in doubt
 
     def healthy(self) -> set[str]:
@@ -164,7 +165,7 @@ class Monitor:
         if self.version(name) == "1":
             self.healthy_old.add(name)
         self.looked.discard(name)
-        least = self.looked_wanted - self.schedule.max_unavailable
+        least = self.looked_wanted - self.schedule.max_unavailable - self.swallowed
         if len(self.looked) < least and not self.cut_off:
             self.broken.append(f"{name} was terminated with {len(self.looked)} others healthy, {least} are needed")
         self.proven |= {new for new, since in self.since.items() if now - since >= HEALTHY - 1e-6}
@@ -221,6 +222,7 @@ def _arrange(w: Any, monitor: Monitor, schedule: Schedule, others: list[str]) ->
         if not shape["MinSize"] <= to <= min(shape["MaxSize"], schedule.size + schedule.room):
             return False
         # First, for what is due at the same moment happens within the call.
+        monitor.swallowed += max(0, shape["MinSize"] - (monitor.wanted + by))
         monitor.wanted = max(shape["MinSize"], monitor.wanted + by)
         cloud.handle("autoscaling", "SetDesiredCapacity", {"AutoScalingGroupName": "web", "DesiredCapacity": to})
         return True
@@ -361,10 +363,12 @@ def _excused(w: Any, monitor: Monitor, names: list[str]) -> bool:
     """Whether the desired capacity may differ from the user's.
 
     Auto Scaling has no compare-and-set: a scaling that descriptions do not show yet is overwritten by whoever writes
-    the capacity next, and so is one that comes between a kill in the middle of a write and the next run.
+    the capacity next, and so is one that comes between a kill in the middle of a write and the next run. Scaling in
+    that took the roll's own surge is not seen when scaling out comes before the next look.
     """
     scaled = 2 * (names.count("scale in") + names.count("scale out"))
-    return abs(w.sizes[2] - monitor.wanted) <= min(scaled, scaled if monitor.lagging else monitor.cut_off)
+    doubt = scaled if monitor.lagging else min(scaled, monitor.cut_off)
+    return abs(w.sizes[2] - monitor.wanted) <= doubt + monitor.swallowed
 
 
 def _check(w: Any, monitor: Monitor, schedule: Schedule, result: Any, happened: list[str]) -> None:
@@ -509,3 +513,16 @@ def test_killed_at_the_end_of_a_batch_that_somebody_made_smaller(world: Any) -> 
         for after in (False, True):
             w = simulate(world, replace(schedule, kills=((number, after),)))
             assert w.sizes[2] == 6
+
+
+def test_an_old_one_that_aws_took_out_before_the_roll_could_see_it_shrinks_nothing(world: Any) -> None:
+    schedule = Schedule(
+        size=1,
+        target_groups=2,
+        elb=True,
+        boots=(41.0,),
+        healthy_after=35.0,
+        happenings=(Happening("lag", 0.0, 2), Happening("flap", 111.0)),
+        kills=((23, False),),
+    )
+    simulate(world, schedule)
