@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +20,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME, PORT, SUBNET = "integration", 4599, "172.29.0.0/16"
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL a process and what it started: Ansible's workers are sessions of their own, with the modules below them."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    doomed = [process.pid]
+    for one in doomed:
+        doomed += [child for child, parent in parents.items() if parent == one]
+    for one in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
+    process.wait(timeout=30)
 
 
 @dataclass
@@ -66,11 +83,11 @@ class Fleet:
         )  # fmt: skip
 
     def start(self, playbook: str, **settings: Any) -> subprocess.Popen[bytes]:
-        """The playbook in a process group of its own, for whoever wants to kill it."""
+        """The playbook, for whoever wants to ``kill_all`` of it."""
         return subprocess.Popen(
             self._argv(playbook, **settings),
             cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
+            stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
     def must_play(self, playbook: str, *arguments: str, **settings: Any) -> str:

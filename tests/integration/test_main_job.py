@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -16,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import NAME, ROOT, Fleet, Load
+from .conftest import NAME, ROOT, Fleet, Load, kill_all
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1500)]
 
@@ -165,8 +163,7 @@ def test_a_host_dies_and_the_controller_is_killed_and_no_request_is_lost(fleet: 
             wait_for("its death", lambda: not subprocess.run(kill, timeout=60, capture_output=True).returncode)
             wait_for("the first hand-over", lambda: newcomers("InService") and not before <= instances(fleet, "api"))
         finally:
-            os.killpg(first.pid, signal.SIGKILL)
-            first.wait(timeout=30)
+            kill_all(first)
         half = set(newcomers("InService"))
         assert {tag["Key"] for tag in fleet.group("api")["Tags"]} >= {"boring:rollout"}, "it was killed too late"
         fleet.must_play("roll", rollout_groups=[roll])
