@@ -138,6 +138,15 @@ def test_a_replica_set_speaks_tls_only_and_never_says_who_is_master(user_data: C
     assert "user sentinel" not in acl  # no password, no user
 
 
+def test_valkey_is_the_same_under_its_own_names(user_data: Callable[..., Files]) -> None:
+    redis, valkey = user_data("redis"), user_data("redis", redis_engine="valkey")
+    assert set(valkey) == {"/etc/valkey/users.acl", "/etc/valkey/managed.conf"}
+    assert valkey["/etc/valkey/users.acl"] == redis["/etc/redis/users.acl"]
+    assert valkey["/etc/valkey/managed.conf"] == redis["/etc/redis/managed.conf"].replace(
+        "/etc/redis/", "/etc/valkey/"
+    ).replace("/var/lib/redis", "/var/lib/valkey")
+
+
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
@@ -164,6 +173,8 @@ def test_a_replica_set_speaks_tls_only_and_never_says_who_is_master(user_data: C
         (SET | {"redis_nodes": ["10.0.0.1", "10.0.0.2"], "redis_sentinel": True}, "needs three or more redis_nodes"),
         (SET | {"redis_settings": {"replicaof": "10.0.0.2 6379"}}, "may not set replicaof"),
         ({"redis_users": [app(name="sentinel")]}, "Redis user sentinel"),
+        ({"redis_exporter": True}, "redis_exporter needs redis_exporter_password"),
+        ({"redis_engine": "keydb"}, "value of redis_engine must be one of"),
     ],
     ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else "",
 )
