@@ -6,22 +6,33 @@ What they render is what configure writes, so this is also the test of the templ
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import json
+import socket
+import ssl
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 ROOT = Path(__file__).resolve().parents[3]
 ADMIN = "a-long-enough-password"
 BCRYPT = "$2a$11$" + "a" * 53
 
+NATS_SERVER = Path(sys.executable).parent / "nats-server"
+
 Files = dict[str, str]
+Found = TypeVar("Found")
 
 
 class RefusedError(Exception):
@@ -249,10 +260,128 @@ def test_a_cluster_with_nkeys_leaf_nodes_and_limits_is_valid_to_nats(
     assert "verify: false" in text  # clients, unless told
     (tmp_path / "nats.conf").write_text(text)
     tested = subprocess.run(
-        [Path(sys.executable).parent / "nats-server", "-t", "-c", tmp_path / "nats.conf"],
+        [NATS_SERVER, "-t", "-c", tmp_path / "nats.conf"],
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert tested.returncode == 0, tested.stderr
+
+
+class Wire:
+    """NATS by hand over TLS, for a login by nkey. Every wait ends after ten seconds."""
+
+    def __init__(self, port: int, ca: Path, login: Callable[[str], dict[str, str]]) -> None:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+        greeting = b""
+        while not greeting.endswith(b"\n"):
+            greeting += plain.recv(1)
+        nonce = json.loads(greeting.removeprefix(b"INFO ")).get("nonce", "")
+        self._socket = ssl.create_default_context(cafile=str(ca)).wrap_socket(plain, server_hostname="127.0.0.1")
+        self._lines = self._socket.makefile("rb")
+        self.say(f"CONNECT {json.dumps({'verbose': False} | login(nonce))}\r\nPING\r\n")
+        self.expect(b"PONG")
+
+    def say(self, text: str) -> None:
+        self._socket.sendall(text.encode())
+
+    def expect(self, start: bytes) -> bytes:
+        while line := self._lines.readline():
+            if line.startswith(b"-ERR"):
+                break
+            if line.startswith(start):
+                return line
+        raise RefusedError(line.decode() or "closed")
+
+
+@contextmanager
+def running(config: Path) -> Iterator[None]:
+    """A nats-server with this configuration, until it is left."""
+    server = subprocess.Popen([NATS_SERVER, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        server.kill()
+        server.wait(timeout=10)
+
+
+def free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+def until(attempt: Callable[[], Found]) -> Found:
+    """What it returns as soon as it raises nothing."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return attempt()
+        except (OSError, RefusedError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def test_messages_go_through_a_leaf_node_and_a_user_comes_in_by_its_nkey(
+    user_data: Callable[..., Files], tmp_path: Path
+) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1", "-keyout", tmp_path / "key.pem",
+         "-out", tmp_path / "cert.pem"],
+        check=True, capture_output=True, timeout=30,
+    )  # fmt: skip
+    (tmp_path / "ca.pem").write_text((tmp_path / "cert.pem").read_text())
+    own, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    raw = bytes([20 << 3]) + own.public_key().public_bytes_raw()
+    nkey = base64.b32encode(raw + binascii.crc_hqx(raw, 0).to_bytes(2, "little")).decode().rstrip("=")
+    app = {"user": "app", "password": "the-password-of-app", "salt": "app"}
+    hub, leaf, hub_monitor, leaf_monitor, leafnodes = free_ports(5)
+    common = {"nats_tls": True, "nats_tls_dir": str(tmp_path)}
+    (tmp_path / "hub.conf").write_text(
+        user_data(
+            "nats", **common, nats_server_name="hub", nats_port=hub, nats_monitor_port=hub_monitor,
+            nats_store_dir=str(tmp_path / "hub"), nats_leafnodes_port=leafnodes,
+            nats_users=[app, {"user": "robot", "nkey": nkey}],
+        )["/etc/nats/nats.conf"]
+    )  # fmt: skip
+    (tmp_path / "leaf.conf").write_text(
+        user_data(
+            "nats", **common, nats_server_name="leaf", nats_port=leaf, nats_monitor_port=leaf_monitor,
+            nats_store_dir=str(tmp_path / "leaf"), nats_users=[app],
+            nats_leafnode_remotes=[
+                {"url": f"tls://127.0.0.1:{leafnodes}", "user": "app", "password": "the-password-of-app"}
+            ],
+        )["/etc/nats/nats.conf"]
+    )  # fmt: skip
+
+    def signed_by(key: Ed25519PrivateKey) -> Callable[[str], dict[str, str]]:
+        return lambda nonce: {
+            "nkey": nkey,
+            "sig": base64.urlsafe_b64encode(key.sign(nonce.encode())).decode().rstrip("="),
+        }
+
+    def password(_: str) -> dict[str, str]:
+        return {"user": "app", "pass": "the-password-of-app"}
+
+    ca = tmp_path / "ca.pem"
+    with running(tmp_path / "hub.conf"), running(tmp_path / "leaf.conf"):
+        robot = until(lambda: Wire(hub, ca, signed_by(own)))
+        with pytest.raises(RefusedError, match="Authorization Violation"):
+            Wire(hub, ca, signed_by(other))
+        robot.say("SUB orders 1\r\nPING\r\n")
+        robot.expect(b"PONG")
+        sender = until(lambda: Wire(leaf, ca, password))
+
+        def told() -> None:
+            with urllib.request.urlopen(f"http://127.0.0.1:{leaf_monitor}/leafz?subs=true", timeout=5) as answer:
+                if b'"orders"' not in answer.read():
+                    raise RefusedError("the leaf does not know yet that somebody behind the hub listens")
+
+        until(told)
+        sender.say("PUB orders 5\r\nhello\r\n")
+        assert robot.expect(b"MSG orders 1 ").split()[-1] == b"5"
 
 
 @pytest.mark.parametrize(
