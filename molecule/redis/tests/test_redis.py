@@ -215,18 +215,13 @@ def test_secrets_are_nowhere_to_be_read(host: Host) -> None:
     assert host.run(f"ps -eo args | grep -E '{needle}|{hashed}'").rc == 1
     assert host.run(f"journalctl --no-pager | grep -E '{needle}|{hashed}'").rc == 1
     assert host.run(f"systemctl cat redis-server | grep -E '{needle}|{hashed}'").rc == 1
-    # the exporter's password alone, which it must say to Redis, and its copy that systemd makes for it
+    # the exporter's password alone, which it must say to Redis
     found = host.run(f"grep -rlsI '{needle}' /etc /var/lib /var/log /run /tmp /root /home /usr/local").stdout.split()
-    assert "/etc/redis/exporter.json" in found
-    assert set(found) <= {
-        "/etc/redis/exporter.json", "/run/credentials/prometheus-redis-exporter.service/passwords",
-    }  # fmt: skip
-    assert host.file("/etc/redis/exporter.json").mode == 0o600
-    assert all(host.file(path).mode & 0o007 == 0 for path in found)
+    assert found == ["/etc/redis/exporter.json"]
     assert host.run(f"grep -rls '{hashed}' /etc /var/lib /var/log /run /tmp /root /home").stdout.split() == [
         "/etc/redis/users.acl"
     ]
-    for path in ("/etc/redis/users.acl", "/etc/redis/managed.conf"):
+    for path in ("/etc/redis/users.acl", "/etc/redis/managed.conf", "/etc/redis/exporter.json"):
         file = host.file(path)
         assert (file.user, file.group, file.mode) == ("root", "redis", 0o640)
     assert host.file("/var/lib/redis").mode & 0o007 == 0
@@ -239,6 +234,10 @@ def test_the_exporter_tells_figures_to_the_host_alone(host: Host, address: str) 
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((address, 9121), timeout=5)
     host.check_output("systemd-analyze security --no-pager --threshold=20 prometheus-redis-exporter.service")
+    pid = host.check_output("systemctl show -P MainPID prometheus-redis-exporter")
+    for hidden in ("/etc/redis/users.acl", "/etc/redis/managed.conf", "/var/lib/redis/redis.conf"):
+        assert host.run(f"nsenter --target {pid} --mount grep -c . {hidden}").rc != 0
+    assert host.run(f"nsenter --target {pid} --mount grep -c . /etc/redis/exporter.json").rc == 0
 
 
 def test_sandbox(host: Host) -> None:
