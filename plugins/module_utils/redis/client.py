@@ -19,6 +19,10 @@ class RedisError(Exception):
     """One sentence: the thing, the reason, the way out."""
 
 
+class ConnectionLostError(RedisError):
+    """The server could not be reached, or the connection ended before its answer."""
+
+
 class Answers(Protocol):
     """What the core needs of a connection. Raises RedisError."""
 
@@ -89,9 +93,11 @@ class Client:
         except (OSError, ValueError) as exc:
             raise self._broken(exc) from exc
 
-    def _broken(self, exc: Exception) -> RedisError:
+    def _broken(self, exc: Exception) -> ConnectionLostError:
         reason = "no answer in time" if isinstance(exc, TimeoutError) else str(exc) or type(exc).__name__
-        return RedisError(f"{self._where}: {reason}; see whether it runs with TLS and the certificates that we have.")
+        return ConnectionLostError(
+            f"{self._where}: {reason}; see whether it runs with TLS and the certificates that we have."
+        )
 
     def _wait(self) -> None:
         left = self._deadline - self._clock()

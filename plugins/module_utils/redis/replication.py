@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Answers, RedisError
+from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Answers, ConnectionLostError, RedisError
 
 # A replica asks every second; while a load is on, it is always a little behind.
 _NEAR = 1 << 20
@@ -148,6 +148,17 @@ def hand_over(
         return master
     deadline = clock() + _PAUSE_MS / 1000
     _say(sets.redis, master, "CLIENT", "PAUSE", str(_PAUSE_MS), "WRITE")
+
+    def insist(*words: str) -> Any:
+        """Ask the old master again when the connection is lost: who makes it a replica cuts all that are open."""
+        while True:
+            try:
+                return _say(sets.redis, master, *words)
+            except ConnectionLostError:
+                if clock() >= deadline:
+                    raise
+                sleep(0.1)
+
     try:
         _wait_for_replicas(sets, master, clock, sleep)
         _say(sets.sentinel, master, "SENTINEL", "FAILOVER", sets.name)
@@ -155,18 +166,18 @@ def hand_over(
             if clock() >= deadline:
                 raise RedisError(f"{address} is still the master of {sets.name}; see its Sentinels' logs.")
             sleep(0.1)
-        _say(sets.redis, master, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        while fields(_say(sets.redis, master, "INFO", "replication")).get("role") == "master":
+        insist("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        while fields(insist("INFO", "replication")).get("role") == "master":
             if clock() >= deadline:
                 raise RedisError(f"{address} does not follow the new master of {sets.name}; see its Sentinels' logs.")
             sleep(0.2)
     finally:
-        _say(sets.redis, master, "CLIENT", "UNPAUSE")
+        insist("CLIENT", "UNPAUSE")
     return wait_until_whole(sets, patience, clock, sleep)
 
 
 def _say(connect: Callable[[str], Answers], address: str, *words: str) -> Any:
-    """One command over a connection of its own: a failover cuts those that are open."""
+    """One command over a connection of its own."""
     connection = connect(address)
     try:
         return connection(*words)

@@ -13,7 +13,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Answers, Client, Login, RedisError
+from ansible_collections.boring.fleet.plugins.module_utils.redis.client import (
+    Answers,
+    Client,
+    ConnectionLostError,
+    Login,
+    RedisError,
+)
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import (
     Node,
     Sets,
@@ -75,10 +81,12 @@ def test_a_set_that_does_not_answer_is_a_sentence_and_takes_no_longer_than_told(
 
 
 class FakeSet:
-    """Three nodes in memory. `lag`: bytes that b and c are behind while writes are paused."""
+    """Three nodes in memory. `lag`: bytes that b and c are behind while writes are paused. `cuts`: how many connections to
+    the old master end without an answer once another is master."""
 
-    def __init__(self, lag: int = 0) -> None:
+    def __init__(self, lag: int = 0, cuts: int = 0) -> None:
         self.master = "a"
+        self.cuts = cuts
         self.lag = lag
         self.said: list[str] = []
 
@@ -101,6 +109,9 @@ class FakeConnection:
 
     def __call__(self, *words: str) -> Any:
         command = " ".join(words)
+        if self.address != self.of.master and self.of.cuts and words[0] in ("INFO", "CLIENT"):
+            self.of.cuts -= 1
+            raise ConnectionLostError(f"{self.address}: the server closed the connection; see.")
         if command == "INFO replication":
             if self.address != self.of.master:
                 return (
@@ -134,6 +145,20 @@ def test_a_hand_over_pauses_writes_until_the_old_master_follows() -> None:
         "CLIENT KILL TYPE normal SKIPME yes",
         "CLIENT UNPAUSE",
     ]
+
+
+def test_a_hand_over_goes_on_when_the_failover_cuts_its_connection() -> None:
+    clock = itertools.count()
+    fake = FakeSet(cuts=3)
+    assert hand_over(fake.sets(), "a", 60, lambda: next(clock) / 10, lambda _: None) == "b"
+    assert fake.said[-1] == "CLIENT UNPAUSE"
+
+
+def test_an_old_master_that_stays_away_is_a_sentence() -> None:
+    clock = itertools.count()
+    with pytest.raises(RedisError, match="the server closed the connection"):
+        hand_over(FakeSet(cuts=10**6).sets(), "a", 60, lambda: float(next(clock)), lambda _: None)
+    assert next(clock) < 100
 
 
 def test_who_is_no_master_hands_nothing_over() -> None:
