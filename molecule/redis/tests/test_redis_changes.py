@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ssl
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,39 +163,6 @@ def test_client_certificates_can_be_required_without_a_restart(
             Client(address(host), "app", APP["password"])  # type: ignore[arg-type]
         with Client(address(host), "admin", ADMIN, tls=context(good)) as admin:
             assert admin("PING") == "PONG"
-
-
-def test_data_moves_to_the_newer_version_by_replication(
-    change: Callable[..., Any], everywhere: dict[str, Host]
-) -> None:
-    """What docs/redis.md says of an upgrade: the new one follows the old one, has everything, and becomes the master."""
-    old, new = address(everywhere["debian-12"]), address(everywhere["debian-13"])
-    play = change(
-        redis_nodes=[old, new], redis_replica_password="correct-horse-battery-staple-replica", redis_min_replicas=0,
-        redis_may_restart=True,
-    )  # fmt: skip
-    assert play.ok, play.output
-
-    def info(client: Client, section: str) -> dict[str, str]:
-        return dict(line.split(":", 1) for line in str(client("INFO", section)).splitlines() if ":" in line)
-
-    with Client(old, "admin", ADMIN) as before, Client(new, "admin", ADMIN) as after:
-        assert info(before, "server")["redis_version"].startswith("7.0.")
-        assert info(after, "server")["redis_version"].startswith("8.0.")
-        for number in range(500):
-            before("SET", f"app:moved:{number}", str(number))
-        assert after("REPLICAOF", old, "6379") == "OK"
-        deadline = time.monotonic() + 60
-        while before("WAIT", "1", "1000") != 1:
-            assert time.monotonic() < deadline, info(after, "replication")
-        assert info(after, "replication")["master_link_status"] == "up"
-        assert after("DBSIZE") == before("DBSIZE")
-        assert after("REPLICAOF", "NO", "ONE") == "OK"
-    everywhere["debian-13"].check_output("systemctl restart redis-server")
-    assert change().ok
-    with Client(new, "admin", ADMIN) as after:
-        assert [after("GET", f"app:moved:{number}") for number in range(500)] == [str(number) for number in range(500)]
-        assert after("SET", "app:moved:0", "new") == "OK"
 
 
 def test_another_password_for_the_administrator_takes_a_restart(
