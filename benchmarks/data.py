@@ -216,3 +216,5 @@ if __name__ == "__main__":
         main()
     except BenchError as exc:
         sys.exit(f"bench: {exc}")
+    except KeyboardInterrupt:
+        sys.exit(130)
