@@ -206,7 +206,8 @@ def test_an_ephemeral_node_is_gone_when_it_leaves(
 def test_a_control_plane_that_is_down_at_boot(
     headscale: Headscale, nodes: Callable[[str], Node], play: Callable[..., str], tmp_path: Path
 ) -> None:
-    file = write(tmp_path / "key", headscale.key("--expiration", "1h"))
+    # Reusable, because tailscaled goes on trying by itself, and may have used the key up when the module comes again.
+    file = write(tmp_path / "key", headscale.key("--expiration", "1h", "--reusable"))
     node = nodes("early")
     headscale.stop()
     try:
@@ -217,7 +218,8 @@ def test_a_control_plane_that_is_down_at_boot(
     finally:
         headscale.start()
     play(
-        [{"node": node, "register": "now", "auth_key_file": file, "hostname": "early"}], ["now.node.state == 'Running'"]
+        [{"node": node, "register": "later", "auth_key_file": file, "hostname": "early"}],
+        ["later.node.state == 'Running'"],
     )
 
 
