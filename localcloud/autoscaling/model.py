@@ -146,11 +146,13 @@ class Model:
     def _step(self, group: Group, instance: Instance, status: HostStatus, now: float) -> bool:
         """One transition of an instance in motion; whether there was one."""
         state = instance.state
-        if state in PENDING_STATES and status is HostStatus.GONE:
+        if state in PENDING_STATES and status in (HostStatus.GONE, HostStatus.STOPPED):
+            if status is HostStatus.STOPPED:  # by itself: one from the warm pool is pending as soon as it is started
+                self.hosts.terminate(instance.id)
             self._launch_died(group, instance, now)
             return False
         if state == PENDING:
-            if status is HostStatus.PENDING or status is HostStatus.STOPPED:
+            if status is HostStatus.PENDING:
                 return False
             self.begin_waits(group, instance, LAUNCHING, PENDING_WAIT, now)
             if not instance.waits:

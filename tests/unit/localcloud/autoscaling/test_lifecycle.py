@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from localcloud.autoscaling.model import NEVER, Timing
+from localcloud.autoscaling.ports import HostStatus
 from localcloud.autoscaling.simulation import SimulatedCloud
 from localcloud.errors import ApiError
 from localcloud.faults import BootFault, LaunchFault
@@ -29,6 +30,17 @@ def test_a_launch_is_pending_until_the_host_is_up_and_only_then_registers(cloud:
     assert set(target_states(cloud).values()) == {"initial"}
     cloud.sleep(HEALTHY)
     assert set(target_states(cloud).values()) == {"healthy"}
+
+
+def test_a_host_that_stops_as_it_boots_is_a_failed_launch_and_is_replaced(cloud: SimulatedCloud) -> None:
+    cloud.create_group("web", size=1, settle=False)
+    first = cloud.shape("web")["Instances"][0]["InstanceId"]
+    cloud.hosts.by_id[first].status = HostStatus.STOPPED
+    cloud.sleep(10 * BOOT)
+    assert count(cloud, "InService") == 1
+    assert first not in states(cloud)
+    assert cloud.hosts.by_id[first].status is HostStatus.GONE
+    assert "Failed" in [activity["StatusCode"] for activity in activities(cloud)]
 
 
 def test_pending_counts_so_nothing_is_launched_twice(web: SimulatedCloud) -> None:
