@@ -180,7 +180,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, Login, NatsError
+from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, NatsError
 from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import (
     Config,
     Stream,
@@ -193,6 +193,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import (
     plan_removal,
     size,
 )
+from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 
 # option -> JetStream's word, and what makes its value of ours
 _STREAM: dict[str, tuple[str, Any]] = {

@@ -101,8 +101,9 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Answers, Client, Login, RedisError
+from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Answers, Client, RedisError
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import Sets, hand_over, wait_until_whole
+from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 
 
 def main() -> None:

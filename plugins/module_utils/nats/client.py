@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 
 _LONGEST_LINE = 1 << 20
 _LONGEST_BODY = 64 << 20
@@ -27,18 +27,6 @@ class Asking(Protocol):
 
     def ask(self, subject: str, payload: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Send a request, give its answer."""
-
-
-@dataclass(frozen=True)
-class Login:
-    """How to come in. `ca`, `cert`, `key`: PEM files; with none of them and `tls` off, plain text."""
-
-    user: str
-    password: str = field(repr=False)
-    tls: bool = True
-    ca: str = ""
-    cert: str = ""
-    key: str = ""
 
 
 class Client:
@@ -60,7 +48,7 @@ class Client:
             self._deadline = clock() + timeout
             try:
                 self._connect(host, port, login)
-            except (OSError, ssl.SSLError, ValueError) as exc:
+            except (OSError, ValueError) as exc:
                 reason = "no answer in time" if isinstance(exc, TimeoutError) else str(exc) or type(exc).__name__
                 reasons.append(f"{host}:{port}: {reason}")
             else:
@@ -93,10 +81,7 @@ class Client:
             # byte by byte: what follows the greeting belongs to TLS
             info = json.loads(self._line(1).removeprefix(b"INFO "))
             if login.tls:
-                context = ssl.create_default_context(cafile=login.ca or None)
-                if login.cert:
-                    context.load_cert_chain(login.cert, login.key or None)
-                self._socket = context.wrap_socket(plain, server_hostname=host)
+                self._socket = login.encrypted(plain, host)
             elif info.get("tls_required"):
                 raise ValueError("the server speaks TLS only")
             options = {

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 
 _LONGEST_LINE = 1 << 20
 
@@ -33,18 +33,6 @@ class Answers(Protocol):
         """Give the connection back."""
 
 
-@dataclass(frozen=True)
-class Login:
-    """How to come in. `ca`, `cert`, `key`: PEM files; with `tls` off, plain text."""
-
-    user: str
-    password: str = field(repr=False)
-    tls: bool = True
-    ca: str = ""
-    cert: str = ""
-    key: str = ""
-
-
 class Client:
     """One connection. Every command ends within `timeout` seconds."""
 
@@ -65,15 +53,12 @@ class Client:
             self._socket: socket.socket = socket.create_connection((host, port), timeout=timeout)
             try:
                 if login.tls:
-                    context = ssl.create_default_context(cafile=login.ca or None)
-                    if login.cert:
-                        context.load_cert_chain(login.cert, login.key or None)
-                    self._socket = context.wrap_socket(self._socket, server_hostname=host)
+                    self._socket = login.encrypted(self._socket, host)
                 self("AUTH", login.user, login.password)
             except BaseException:
                 self._socket.close()
                 raise
-        except (OSError, ssl.SSLError) as exc:
+        except OSError as exc:
             raise self._broken(exc) from exc
 
     def close(self) -> None:

@@ -28,10 +28,6 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Plan, roles
 
-# In the order in which an instance goes through them
-PHASES = ("booting", "warming", "serving", "draining", "terminating", "gone")
-
-
 _MANY = 4  # more that do the same at the same time are told in one line
 
 

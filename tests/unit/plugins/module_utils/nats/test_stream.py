@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, Login, NatsError
+from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, NatsError
 from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import (
     Actual,
     Stream,
@@ -29,6 +29,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import (
     plan_removal,
     size,
 )
+from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 
 CONFIG: dict[str, Any] = {
     "name": "A", "subjects": ["a.>"], "storage": "file", "retention": "limits", "num_replicas": 1, "max_msgs": -1,

@@ -17,7 +17,6 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.client import (
     Answers,
     Client,
     ConnectionLostError,
-    Login,
     RedisError,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import (
@@ -28,6 +27,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.replication imp
     hand_over,
     wait_until_whole,
 )
+from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 
 A = Node("a", "master", 5_000_000, True, False, "", "a", "OK 3 usable Sentinels", 2)
 B = Node("b", "slave", 5_000_000, True, False, "a", "a", "OK 3 usable Sentinels", 2)

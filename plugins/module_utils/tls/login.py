@@ -1,0 +1,29 @@
+# Copyright: (c) 2026, boring.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a client comes in at a service: a user with a password, and TLS around the connection."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Login:
+    """How to come in. `ca`, `cert`, `key`: PEM files; with `tls` off, plain text."""
+
+    user: str
+    password: str = field(repr=False)
+    tls: bool = True
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+    def encrypted(self, plain: socket.socket, host: str) -> socket.socket:
+        """TLS over a connection to `host`, whose certificate must be for that name. Raises OSError, of which ssl.SSLError is one."""
+        context = ssl.create_default_context(cafile=self.ca or None)
+        if self.cert:
+            context.load_cert_chain(self.cert, self.key or None)
+        return context.wrap_socket(plain, server_hostname=host)
