@@ -167,9 +167,7 @@ def test_a_host_dies_and_the_controller_is_killed_and_no_request_is_lost(fleet: 
             # podman refuses to kill what does not run yet
             wait_for("its systemd", lambda: not podman("exec", host, "systemctl", "--version"))
             assert not podman("kill", host)
-            wait_for(
-                "the first hand-over", lambda: newcomers("InService") and not before <= instances(fleet, "api")
-            )
+            wait_for("the first hand-over", lambda: newcomers("InService") and not before <= instances(fleet, "api"))
         finally:
             kill_all(first)
         half = set(newcomers("InService"))
