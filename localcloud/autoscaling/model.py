@@ -410,8 +410,9 @@ class Model:
         capacity = group.capacity()
         moved = False
         while capacity < group.desired and group.runs("Launch") and now >= group.next_launch:
-            moved = self.launch(group, now) is not None or moved  # refused: another zone is tried, or next_launch moved
-            capacity = group.capacity()
+            launched = self.launch(group, now, capacity=capacity)
+            if launched is not None:  # refused: another zone is tried, or next_launch moved
+                capacity, moved = capacity + launched.weight, True
         surplus_wanted = len(group.extra) + refresh.surge(group)
         while capacity > group.desired + surplus_wanted and group.runs("Terminate"):
             chosen = placement.victim(group, self.is_current(group), now)
@@ -439,15 +440,17 @@ class Model:
         zone: str | None = None,
         cause: str | None = None,
         warm: bool = False,
+        capacity: int | None = None,
     ) -> Instance | None:
         """Launch one instance into the group, from its warm pool if that has one, or into the pool (``warm``).
 
+        :param capacity: the group's, where the caller knows it.
         :returns: None when the launch was refused (its activity says why).
         """
         zone = zone or placement.launch_zone(group, now)
         stamp = words.stamp(now)
         if cause is None:
-            before = group.capacity()
+            before = group.capacity() if capacity is None else capacity
             cause = "".join(f"{cause}  " for cause in group.causes)
             cause += (
                 f"At {stamp} an instance was started in response to a difference between desired and actual capacity, "

@@ -7,6 +7,7 @@ the EC2 Auto Scaling user guide. Where AWS chooses at random, this chooses by id
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -27,11 +28,8 @@ _HOUR = 3600.0
 
 def zone_counts(group: Group) -> dict[str, int]:
     """How many instances count towards desired in each zone of the group."""
-    counts = dict.fromkeys(group.zones, 0)
-    for instance in group.instances.values():
-        if instance.state in COUNTED_STATES:
-            counts[instance.zone] = counts.get(instance.zone, 0) + 1
-    return counts
+    counts = Counter([instance.zone for instance in group.instances.values() if instance.state in COUNTED_STATES])
+    return {zone: counts[zone] for zone in (*group.zones, *counts)}
 
 
 def launch_zone(group: Group, now: float) -> str:

@@ -23,11 +23,10 @@ def template(ref: TemplateRef) -> dict[str, str]:
     return {"LaunchTemplateId": ref.id, "LaunchTemplateName": ref.name, "Version": ref.version}
 
 
-def instance(item: Instance, weighted: bool = False) -> dict[str, Any]:
+def instance(item: Instance) -> dict[str, Any]:
     """One of a group's Instances. The same dict until the instance changes: not to be written to."""
-    key = (item.state, item.healthy, item.protected, weighted)
-    if item.shown is not None and item.shown[0] == key:  # a thousand of them are asked for again and again
-        return item.shown[1]
+    if item.shown is not None:  # a thousand of them are asked for again and again
+        return item.shown
     shape: dict[str, Any] = {
         "InstanceId": item.id,
         "InstanceType": item.type,
@@ -38,19 +37,23 @@ def instance(item: Instance, weighted: bool = False) -> dict[str, Any]:
     }
     if item.template is not None:
         shape["LaunchTemplate"] = template(item.template)
-    if weighted:
-        shape["WeightedCapacity"] = str(item.weight)
     if item.image_id is not None:
         shape["ImageId"] = item.image_id
-    item.shown = (key, shape)
+    item.shown = shape
     return shape
+
+
+def weighted(item: Instance) -> dict[str, Any]:
+    """One of the Instances of a group whose types have weights."""
+    return {**instance(item), "WeightedCapacity": str(item.weight)}
 
 
 def group(item: Group) -> dict[str, Any]:
     """One entry of DescribeAutoScalingGroups."""
-    weighted = item.mixed is not None and any(
+    weights = item.mixed is not None and any(
         "WeightedCapacity" in choice for choice in item.mixed["LaunchTemplate"].get("Overrides") or []
     )
+    members = item.instances.values()
     return given(
         AutoScalingGroupName=item.name,
         AutoScalingGroupARN=item.arn,
@@ -65,7 +68,7 @@ def group(item: Group) -> dict[str, Any]:
         TargetGroupARNs=list(item.target_groups),
         HealthCheckType=item.health_check_type,
         HealthCheckGracePeriod=item.grace,
-        Instances=[instance(i, weighted) for i in item.instances.values()],
+        Instances=[weighted(i) for i in members] if weights else [i.shown or instance(i) for i in members],
         CreatedTime=when(item.created),
         SuspendedProcesses=[
             {"ProcessName": name, "SuspensionReason": reason} for name, reason in sorted(item.suspended.items())

@@ -260,9 +260,11 @@ class SimulatedCloud:
         """Run one operation uncounted, as a server would on behalf of a caller. Raises ApiError."""
         if service == "autoscaling":
             result = self.autoscaling.handle(operation, params, REGION)
-            if self._is_due() or self.autoscaling.next_due() <= self.now():
+            looked = operation.startswith("Describe")
+            # A look changes nothing, unless somebody who looks on did.
+            if self._is_due() or ((self.before_call or not looked) and self.autoscaling.next_due() <= self.now()):
                 self._settle()
-            elif not operation.startswith("Describe"):
+            elif not looked:
                 self._observe()  # the service has ticked
             return result
         owners: dict[str, tuple[object, ...]] = {

@@ -139,7 +139,12 @@ class Instance:
     attached: bool = False  # not launched by the group
 
     def __post_init__(self) -> None:
-        self.shown: tuple[Any, dict[str, Any]] | None = None  # its last shape; no part of the state
+        self.shown: dict[str, Any] | None = None  # its shape since the last change; no part of the state
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self.__dict__[name] = value
+        if name != "shown":
+            self.__dict__["shown"] = None
 
     @property
     def counted(self) -> bool:

@@ -29,6 +29,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.parse import Parser, template_spec, with_template
 
 _IDS_A_CALL = 200  # as many values as EC2 takes in one filter, and answers without paging
+_NO_HEALTH: dict[str, str] = {}
 _PAGES = 50  # of an answer that comes in pages
 # How AWS says that an instance is on its way out or gone
 _GONE_CODES = frozenset({"ValidationError", "InvalidInstanceID.NotFound", "InvalidInstanceID", "InvalidInstance"})
@@ -152,24 +153,21 @@ class Cloud:
         idle = []
         for arn in group.target_groups:
             label = _label(arn)
-            targets = self._caller.read(
+            answer = self._caller.read(
                 "elbv2",
                 "DescribeTargetHealth",
                 f"read the health of the target group {label}",
                 TargetGroupArn=arn,
-            ).get("TargetHealthDescriptions")
-            place: dict[str, str] = {}
+            )
+            targets = answer.get("TargetHealthDescriptions") or ()
+            place = {item["Target"]["Id"]: "" for item in targets}
             unused = 0
-            for item in targets or ():
-                health = item.get("TargetHealth") or {}
-                state, name = health.get("State") or "unknown", item["Target"]["Id"]
-                if state == "healthy":
-                    place.setdefault(name, "")
-                    continue
+            for item in [i for i in targets if i.get("TargetHealth", _NO_HEALTH).get("State") != "healthy"]:
+                health, name = item.get("TargetHealth", _NO_HEALTH), item["Target"]["Id"]
                 unused += health.get("Reason") == "Target.NotInUse"
                 # Registered on several ports: all of them must be healthy.
-                place[name] = place.get(name) or _target_words(
-                    label, state, health.get("Reason"), health.get("Description")
+                place[name] = place[name] or _target_words(
+                    label, health.get("State") or "unknown", health.get("Reason"), health.get("Description")
                 )
             if place and unused >= len(targets):
                 idle.append(label)

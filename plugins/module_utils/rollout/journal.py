@@ -10,6 +10,7 @@ that AWS allows in every tag, and stay below its 256.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, replace
 
@@ -56,6 +57,7 @@ def encode(journal: Journal) -> str:
     return value
 
 
+@functools.lru_cache(maxsize=4)  # the same one is looked at again and again
 def decode(value: str) -> Journal:
     """The journal in a tag's value. Raises RolloutError when somebody else wrote it."""
     try:

@@ -132,6 +132,10 @@ class Group:
     health_types: frozenset[str] = frozenset()  # HealthCheckType
     warm_pool: bool = False
     reuses_warm: bool = False  # scaling in puts instances into the warm pool
+    by_id: Mapping[str, Instance] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_id", {instance.id: instance for instance in self.instances})
 
     @property
     def balanced(self) -> bool:
@@ -141,7 +145,7 @@ class Group:
     @property
     def largest(self) -> int:
         """The units of its largest instance."""
-        return max(self.weight, max((instance.weight for instance in self.instances), default=1))
+        return max(self.weight, max([instance.weight for instance in self.instances], default=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +210,25 @@ class Observation:
     born: Mapping[str, float] = field(default_factory=dict)
     idle: tuple[str, ...] = ()  # target groups that no load balancer uses
     warm: tuple[Instance, ...] | None = None  # the warm pool's; None when this poll did not ask
+    _sick: Mapping[str, str] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def sick(self) -> Mapping[str, str]:
+        """The group's instances that are not healthy everywhere, and why: every verdict() that is not "".
+
+        Found once: of a thousand instances few are sick, and many ask.
+        """
+        if self._sick is None:
+            members = self.group.by_id
+            suspects = {i.id for i in self.group.instances if i.state != IN_SERVICE or not i.healthy}
+            if self.health is not None:
+                suspects.update([name for name, why in self.health.items() if why])
+                suspects |= members.keys() - self.health.keys()
+            suspects.update(self.checks)
+            found = {name: why for name in suspects & members.keys() if (why := self.verdict(members[name]))}
+            object.__setattr__(self, "_sick", found)
+            return found
+        return self._sick
 
     def verdict(self, instance: Instance) -> str:
         """Why the instance is not healthy everywhere; "" when it is. Only for observations that asked."""

@@ -28,6 +28,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Plan, roles
 
+_ROLES = {"old": "old", "fresh": "new"}  # the others keep the one that they had
 _MANY = 4  # more that do the same at the same time are told in one line
 
 
@@ -76,17 +77,13 @@ class Narrator:
         memory = after.memory
         first = not self._phases
         # Most are as they were: the same value, and in none of the roll's hands.
+        told, listed = self._told, seen.group.by_id
         restless = {*before.memory.coming, *memory.coming, *memory.leaving}
-        changed = [i for i in seen.group.instances if self._told.get(i.id) is not i or i.id in restless]
-        if changed:
-            fresh = {instance.id for instance in parts.fresh}
-            old = {instance.id for instance in parts.old}
+        changed = [i for name, i in listed.items() if told.get(name) is not i or name in restless]
         moved = []
         for instance in changed:
-            self._told[instance.id] = instance
-            role = (
-                "new" if instance.id in fresh else "old" if instance.id in old else self._roles.get(instance.id, "kept")
-            )
+            told[instance.id] = instance
+            role = _ROLES.get(parts.part.get(instance.id, "")) or self._roles.get(instance.id, "kept")
             phase = _phase(instance, memory.coming, memory.gone)
             if role == "new" and instance.id in memory.began:
                 self._since.setdefault(instance.id, memory.began[instance.id])
@@ -99,10 +96,9 @@ class Narrator:
             self._moved(instance, role, phase, memory.verdicts.get(instance.id, ""), quiet=quiet)
         if not first:
             self._crowds([item for item in moved if crowds[item[2]] > _MANY])
-        listed = {instance.id for instance in seen.group.instances}
-        left = [name for name in self._told if name not in listed]
+        left = [name for name in told if name not in listed] if len(told) > len(listed) else []
         for name in left:
-            del self._told[name]
+            del told[name]
             self._phases[name] = "gone"
             words = f"{name} is gone" if len(left) <= _MANY else ""
             self._tell("instance", words, instance_id=name, phase="gone", role=self._roles.get(name, ""))

@@ -10,14 +10,13 @@ it, because descriptions lag behind.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout import timing
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, decode, floating
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
-    IN_SERVICE,
     Activity,
     Failure,
     Group,
@@ -77,7 +76,8 @@ def survey(seen: Observation, journal: Journal, policy: Policy, now: float) -> V
     memory = journal.memory
     actual, settled = _actual(seen, memory, policy, now)
     parts = roles(seen, journal, policy)
-    coming = tuple(instance for instance in parts.fresh if instance.id not in memory.proven)
+    proven = memory.proven
+    coming = tuple([instance for instance in parts.fresh if instance.id not in proven])
     return View(parts, actual - journal.surge, actual, settled, coming, actual - parts.all_units)
 
 
@@ -95,10 +95,9 @@ def _actual(seen: Observation, memory: Memory, policy: Policy, now: float) -> tu
 # ---- what to ask AWS for -------------------------------------------------------------------------------------------
 
 
-def wants_health(group: Group, journal: Journal, policy: Policy, born: Mapping[str, float], now: float) -> bool:
+def wants_health(view: View, journal: Journal) -> bool:
     """Whether this poll should ask the target groups: only when their answer decides something."""
     memory = journal.memory
-    view = survey(Observation(group, born=born), journal, policy, now)
     if any(instance.state == "InService" for instance in view.coming):
         return True
     if memory.ending:
@@ -106,15 +105,14 @@ def wants_health(group: Group, journal: Journal, policy: Policy, born: Mapping[s
     return view.quiet and bool(view.roles.old or memory.baked_since)
 
 
-def wants_activities(group: Group, journal: Journal, policy: Policy, born: Mapping[str, float], now: float) -> bool:
+def wants_activities(view: View, group: Group, journal: Journal) -> bool:
     """Whether this poll should ask for scaling activities: a launch did not show, or a new instance left."""
     memory = journal.memory
     if memory.ending:
         return False
-    listed = {instance.id: instance for instance in group.instances}
+    listed = group.by_id
     if any(name not in listed or listed[name].leaving for name in memory.coming):
         return True
-    view = survey(Observation(group, born=born), journal, policy, now)
     return view.owed > 0
 
 
@@ -204,12 +202,13 @@ def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now
     proven = set(memory.proven)
     began = memory.began
     spare, widows, pairs = list(memory.spare), list(memory.widows), list(memory.pairs)
+    placed: set[str] | None = None
     progress = memory.progress_at
     looked = seen.health is not None
-    for instance in view.roles.fresh:
+    part = view.roles.part
+    relapsed = [n for n in seen.sick if n in memory.proven and part.get(n) == "fresh"]
+    for instance in (*view.coming, *(seen.group.by_id[name] for name in relapsed)):
         name = instance.id
-        if name in proven and not looked and instance.in_service:
-            continue
         verdict = seen.verdict(instance) if looked or not instance.in_service else memory.verdicts.get(name, "")
         if looked or not instance.in_service:
             if verdict:
@@ -222,8 +221,10 @@ def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now
         if name in since and looked and (memory.trusting or now - since[name] >= policy.min_healthy_time - 1e-6):
             proven.add(name)
             progress = now
+            if placed is None:
+                placed = {pair.new for pair in memory.pairs}
             # One that was proven before, and sick in between, has its place already.
-            if not memory.trusting and all(pair.new != name for pair in pairs):
+            if not memory.trusting and name not in placed:
                 if widows:
                     pairs.append(Pair(widows.pop(0), name, round(now - began.get(name, now), 1)))
                 elif name not in spare:
@@ -237,9 +238,8 @@ def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now
             began = {**began, name: memory.triggered_at or now}
         coming[name] = max(rank, best)
         verdicts[name] = verdict
-    listed = {instance.id for instance in view.roles.fresh}
     for name, best in memory.coming.items():  # not listed among the new ones any more: see _left_early
-        if name not in listed:
+        if part.get(name) != "fresh":
             coming.setdefault(name, best)
             verdicts.setdefault(name, memory.verdicts.get(name, ""))
             since.pop(name, None)
@@ -259,7 +259,7 @@ def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now
 
 def _left_early(seen: Observation, journal: Journal, memory: Memory, view: View, now: float) -> Memory:
     """New instances that left before they were proven: failures, unless somebody scaled in."""
-    listed = {instance.id: instance for instance in seen.group.instances}
+    listed = seen.group.by_id
     coming, missing = dict(memory.coming), dict(memory.missing)
     failures: list[Failure] = []
     scaled_in = view.settled and view.desired < journal.desired
@@ -320,7 +320,7 @@ def _launch_troubles(seen: Observation, journal: Journal, memory: Memory, view: 
 
 def _strays(seen: Observation, journal: Journal, memory: Memory, view: View) -> Memory:
     """Instances that AWS launched from something else than the group has: replacing them would never end."""
-    names = frozenset(instance.id for instance in seen.group.instances)
+    names = seen.group.by_id.keys()
     has = journal.target.template
     shown = has.same(seen.group.template)
     if names <= memory.listed:
@@ -348,7 +348,7 @@ def _old_ones(seen: Observation, memory: Memory, now: float) -> Memory:
     """Notice when terminated instances are off the list."""
     if not memory.leaving:
         return memory
-    listed = {instance.id: instance for instance in seen.group.instances}
+    listed = seen.group.by_id
     left = frozenset(name for name in memory.leaving if name in listed and not listed[name].left)
     if left == memory.leaving:
         return replace(memory, undrained=max(now - memory.gone[name] for name in left))
@@ -359,15 +359,15 @@ def _old_ones(seen: Observation, memory: Memory, now: float) -> Memory:
 
 def serving(seen: Observation) -> int:
     """How much capacity is in service and healthy everywhere, as far as this observation tells."""
-    return units(i for i in seen.group.instances if i.counted and not seen.verdict(i))
+    return units(i for i in seen.group.instances if i.counted and i.id not in seen.sick)
 
 
 def serving_units(seen: Observation, view: View, memory: Memory) -> int:
-    parts = view.roles
-    present = (*parts.old, *parts.kept, *parts.fresh)
-    if seen.health is not None:
-        return units(instance for instance in present if not seen.verdict(instance))
-    return sum([i.weight for i in present if i.state == IN_SERVICE and i.healthy and i.id not in memory.coming])
+    """How much of the capacity that stays is in service and, as far as is known, healthy everywhere."""
+    out: set[str] = {*seen.sick} if seen.health is not None else {*seen.sick, *memory.coming}
+    members = seen.group.by_id
+    lame = [members[name] for name in out if name in members and name not in memory.gone]
+    return view.roles.all_units - units(instance for instance in lame if instance.counted)
 
 
 def needs_pointing(group: Group, journal: Journal) -> bool:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +19,8 @@ class Parser:
     """Most instances look as they did at the last poll; then the same value is given out again."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Any, Instance]] = {}
+        self._raw: dict[str, Mapping[str, Any]] = {}
+        self._known: dict[str, Instance] = {}
         self._latest: tuple[Instance, ...] = ()
         self._templates: dict[Template | None, Template | None] = {}
 
@@ -70,7 +72,11 @@ class Parser:
 
     def _members(self, raw: Sequence[Mapping[str, Any]]) -> tuple[Instance, ...]:
         """A group's instances; where none changed the very tuple of before, so that nobody has to look again."""
-        found = tuple([self.instance(item) for item in raw])
+        names = [item["InstanceId"] for item in raw]
+        before = map(self._raw.get, names)
+        for item in itertools.compress(raw, map(operator.is_not, before, raw)):
+            self.instance(item)
+        found = tuple(map(self._known.__getitem__, names))
         if len(found) != len(self._latest) or not all(map(operator.is_, found, self._latest)):
             self._latest = found
         return self._latest
@@ -78,9 +84,8 @@ class Parser:
     def instance(self, raw: Mapping[str, Any]) -> Instance:
         """One instance of a group or of its warm pool."""
         name = raw["InstanceId"]
-        known = self._known.get(name)
-        if known is not None and (known[0] is raw or known[0] == raw):
-            return known[1]
+        if self._raw.get(name) == raw:
+            return self._known[name]
         template = parse_template(raw.get("LaunchTemplate"))
         if template is None and raw.get("LaunchConfigurationName"):
             template = Template("", raw["LaunchConfigurationName"])
@@ -95,7 +100,7 @@ class Parser:
             protected=bool(raw.get("ProtectedFromScaleIn")),
             weight=int(raw.get("WeightedCapacity") or 1),
         )
-        self._known[name] = (raw, instance)
+        self._raw[name], self._known[name] = raw, instance
         return instance
 
 

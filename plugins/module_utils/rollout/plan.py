@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import operator
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
     STANDBY,
@@ -54,6 +53,7 @@ class Roles:
     apart: tuple[Instance, ...] = ()  # due, but in Standby: no part of the capacity
     old_units: int = 0
     all_units: int = 0  # of old, fresh and kept
+    part: Mapping[str, str] = field(default_factory=dict)  # of each: old, fresh, kept or apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,57 +110,86 @@ def _why(instance: Instance, misfit: str, policy: Policy, started: float, born: 
     return (f"is {int(age)} s old, more than {int(policy.max_age)} s",)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sorted:
-    key: tuple[object, ...]
-    started: float
-    roles: Roles
+class _Sorter:
+    """Sorts a roll's instances, look by look: of a thousand, few are not what they were at the look before."""
+
+    def __init__(self, target: Target, policy: Policy, started: float, born: Mapping[str, float]) -> None:
+        self._frame = (target, policy, started, born)
+        self._instances: tuple[Instance, ...] = ()
+        self._members: Mapping[str, Instance] = {}
+        self._gone: Mapping[str, float] = {}
+        self._parts: dict[str, dict[str, Instance]] = {"old": {}, "fresh": {}, "kept": {}, "apart": {}}
+        self._part: dict[str, str] = {}
+        self._units = dict.fromkeys(self._parts, 0)
+        self._misfits: dict[tuple[int, str], str] = {}  # few kinds of instances, however many there are
+        self._roles = Roles((), (), ())
+
+    def fits(self, target: Target, policy: Policy, started: float, born: Mapping[str, float]) -> bool:
+        """Whether it sorts by just these. The very same values: they never change."""
+        mine = self._frame
+        return mine[0] is target and mine[1] is policy and mine[2] == started and mine[3] is born
+
+    def sort(self, group: Group, gone: Mapping[str, float]) -> Roles:
+        """The roles as of this look; ``gone`` were told to terminate."""
+        if group.instances is self._instances and gone is self._gone:
+            return self._roles
+        before = self._members
+        touched = [name for name, instance in group.by_id.items() if before.get(name) is not instance]
+        touched += sorted(before.keys() - group.by_id.keys())
+        if gone is not self._gone:
+            touched += sorted(gone.keys() ^ self._gone.keys())
+        moved = set()
+        for name in touched:
+            instance = group.by_id.get(name)
+            part = self._role(instance) if instance is not None and name not in gone else ""
+            moved |= self._put(name, instance, part)
+        self._instances, self._members, self._gone = group.instances, group.by_id, gone
+        if moved:
+            roles = {name: tuple(part.values()) for name, part in self._parts.items() if name in moved}
+            total = sum(self._units.values()) - self._units["apart"]
+            self._roles = replace(
+                self._roles, **roles, old_units=self._units["old"], all_units=total, part=dict(self._part)
+            )
+        return self._roles
+
+    def _put(self, name: str, instance: Instance | None, part: str) -> set[str]:
+        """Move one instance to a part, "" for none; the parts that are not as they were."""
+        had = self._part.pop(name, "")
+        if had:
+            self._units[had] -= self._parts[had][name].weight
+            if had != part:
+                del self._parts[had][name]
+        if instance is not None and part:
+            self._parts[part][name] = instance
+            self._part[name] = part
+            self._units[part] += instance.weight
+        return {had, part} - {""}
+
+    def _role(self, instance: Instance) -> str:
+        target, policy, started, born = self._frame
+        if not instance.counted:
+            standing = instance.state == STANDBY and policy.standby == "replace"
+            return "apart" if standing and why_due(instance, target, policy, started, born) else ""
+        kind = (id(instance.template), instance.type)
+        misfit = self._misfits.get(kind)
+        if misfit is None:
+            misfit = self._misfits[kind] = target.misfit(instance)
+        if _why(instance, misfit, policy, started, born):
+            return "old"
+        if policy.match is Match.TEMPLATE:
+            return "kept" if misfit else "fresh"
+        return "fresh" if born.get(instance.id, started) >= started else "kept"
 
 
-_last: list[_Sorted] = []  # the latest observation, which is asked about from many sides: values never change
+_latest: list[_Sorter] = []  # of the roll that is under way
 
 
 def roles(seen: Observation, journal: Journal, policy: Policy) -> Roles:
     """Sort the instances that count towards the group's capacity, less those that were told to terminate."""
-    key = (seen.group.instances, seen.born, journal.target, journal.memory.gone, policy)
-    if _last and _last[0].started == journal.started and all(map(operator.is_, key, _last[0].key)):
-        return _last[0].roles
-    found = _roles(seen, journal, policy)
-    _last[:] = [_Sorted(key, journal.started, found)]
-    return found
-
-
-def _roles(seen: Observation, journal: Journal, policy: Policy) -> Roles:
-    old: list[Instance] = []
-    fresh: list[Instance] = []
-    kept: list[Instance] = []
-    apart: list[Instance] = []
-    gone = journal.memory.gone
-    target = journal.target
-    misfits: dict[tuple[int, str], str] = {}  # few kinds of instances, however many there are
-    by_template = policy.match is Match.TEMPLATE
-    choosy = not by_template or policy.instances or policy.protected == "skip"
-    for instance in seen.group.instances:
-        if instance.id in gone:
-            continue
-        if not instance.counted:
-            standing = instance.state == STANDBY and policy.standby == "replace"
-            if standing and why_due(instance, target, policy, journal.started, seen.born):
-                apart.append(instance)
-            continue
-        kind = (id(instance.template), instance.type)
-        misfit = misfits.get(kind)
-        if misfit is None:
-            misfit = misfits[kind] = target.misfit(instance)
-        if (misfit and not choosy) or (choosy and _why(instance, misfit, policy, journal.started, seen.born)):
-            old.append(instance)
-        elif by_template:
-            (kept if misfit else fresh).append(instance)
-        else:
-            (fresh if seen.born.get(instance.id, journal.started) >= journal.started else kept).append(instance)
-    old_units = units(old)
-    total = old_units + units(fresh) + units(kept)
-    return Roles(tuple(old), tuple(fresh), tuple(kept), tuple(apart), old_units, total)
+    frame = (journal.target, policy, journal.started, seen.born)
+    if not _latest or not _latest[0].fits(*frame):
+        _latest[:] = [_Sorter(*frame)]
+    return _latest[0].sort(seen.group, journal.memory.gone)
 
 
 def units(instances: Iterable[Instance]) -> int:
@@ -186,9 +215,9 @@ class Choice:
         self._ranks: dict[tuple[bool, bool], dict[str, list[Instance]]] = {}
         self._others = Counter(instance.zone for instance in others)
         self._old: Counter[str] = Counter()
+        sick = seen.sick
         for instance in old:
-            sick = bool(seen.verdict(instance)) if seen.health is not None else not instance.in_service
-            rank = self._ranks.setdefault((instance.id not in draining, not sick), {})
+            rank = self._ranks.setdefault((instance.id not in draining, instance.id not in sick), {})
             rank.setdefault(instance.zone, []).append(instance)
             self._old[instance.zone] += 1
         for rank in self._ranks.values():
@@ -317,7 +346,7 @@ def make_plan(seen: Observation, journal: Journal, policy: Policy) -> Plan:
     desired = group.desired - journal.surge
     size = batch_units(policy, group, desired)
     slack = policy.max_unavailable.of(desired) if group.largest == 1 else 0
-    proven = journal.back or any(not seen.verdict(instance) for instance in parts.fresh)
+    proven = journal.back or any(instance.id not in seen.sick for instance in parts.fresh)
     first = size if proven or not policy.canary else min(size, policy.canary * group.largest)
     choice = Choice(seen, parts.old, (*parts.fresh, *parts.kept))
     cut = _cut_by_weight if group.largest > 1 else _cut

@@ -294,16 +294,17 @@ class Roll:
         health = None
         checks: Mapping[str, str] = {}
         first = journal.memory.lowest is None
-        if first or observe.wants_health(group, journal, policy, self._born, now):
+        view = observe.survey(Observation(group, born=self._born), journal, policy, now)
+        if first or observe.wants_health(view, journal):
             health, dummy = self.cloud.health(group)
         activities: tuple[Activity, ...] = ()
-        if observe.wants_activities(group, journal, policy, self._born, now):
+        if observe.wants_activities(view, group, journal):
             activities = self.cloud.activities(group.name)
         warm = self.cloud.warm_instances(group.name) if observe.wants_warm(group, journal) else None
         seen = Observation(group, health, now, {}, activities, self._born, warm=warm)
         if health is not None and self.prober is not None:
             parts = roles(seen, journal, policy)
-            checks = self._probe([i for i in parts.fresh if not seen.verdict(i)])
+            checks = self._probe([i for i in parts.fresh if i.id not in seen.sick])
             seen = replace(seen, checks=checks)
         self.take_in(seen)
         self.narrator.looked(seen, journal, self.journal, policy)
@@ -593,7 +594,7 @@ class Roll:
         seconds = round(now - memory.began.get(successor, self._started), 1)
         self.remember(
             pairs=(*memory.pairs, Pair(old.id, successor, seconds)),
-            spare=tuple(name for name in memory.spare if name != successor),
+            spare=tuple(filter(successor.__ne__, memory.spare)),
         )
 
     def _drop(self, step: Drop) -> None:

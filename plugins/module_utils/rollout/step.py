@@ -195,7 +195,7 @@ def _stuck(seen: Observation, journal: Journal, policy: Policy, view: View, now:
         why = memory.shortage or "AWS gave no reason"
         return Halt("failed", f"no instance was launched {late}: {why}", (Failure("", why),))
     if view.roles.old:
-        sick = [f"{i.id}: {why}" for i in view.roles.old if (why := seen.verdict(i))]
+        sick = [f"{i.id}: {seen.sick[i.id]}" for i in view.roles.old if i.id in seen.sick]
         return Halt("failed", f"no old instance could be spared {late}{': ' + '; '.join(sick[:3]) if sick else ''}")
     return None
 
@@ -214,7 +214,7 @@ def _turn(seen: Observation, journal: Journal, policy: Policy, view: View, now: 
     launch = 0 if closing else min(size, old - surge)
     leave = min(old, surge + min(slack, launch))
     # One that serves may go only as far as the others carry the load; one that does not serve anybody may go at once.
-    sick = units(instance for instance in parts.old if seen.verdict(instance))
+    sick = units(instance for instance in parts.old if instance.id in seen.sick)
     spare = serving_units(seen, view, memory) - (view.desired - slack)
     leave = max(0, min(leave, sick + max(0, spare)))
     launch = max(0, min(launch, size - (surge - leave)))
@@ -274,7 +274,7 @@ def _weighted_turn(seen: Observation, journal: Journal, policy: Policy, view: Vi
     room, victims = surge, list[Instance]()
     for dummy in parts.old:
         (instance,) = choice.take(view.desired, 1, 0)
-        cost = 0 if seen.verdict(instance) else instance.weight
+        cost = 0 if instance.id in seen.sick else instance.weight
         if instance.weight <= room and cost <= spare:
             victims.append(instance)
             room -= instance.weight
@@ -342,7 +342,7 @@ def _take_back(seen: Observation, journal: Journal, policy: Policy, view: View, 
         if instance.id in memory.proven:
             return (3, instance.id not in memory.spare, -crowd[instance.zone], instance.id)
         reached = memory.coming.get(instance.id, 0)
-        return (reached, not seen.verdict(instance), -crowd[instance.zone], instance.id)
+        return (reached, instance.id not in seen.sick, -crowd[instance.zone], instance.id)
 
     # Launches that have not shown yet are given up first: writing the capacity down costs nobody an instance.
     unseen = min(by, max(0, view.owed))
@@ -382,13 +382,13 @@ def _spare_the_healthy(seen: Observation, chosen: list[Instance], policy: Policy
     if seen.health is None:
         return chosen
     parts = view.roles
-    serving = units(i for i in (*parts.old, *parts.fresh, *parts.kept) if not seen.verdict(i))
+    serving = units(i for i in (*parts.old, *parts.fresh, *parts.kept) if i.id not in seen.sick)
     needed = view.desired - policy.max_unavailable.of(view.desired)
-    sick = [instance for instance in parts.old if seen.verdict(instance) and instance not in chosen]
+    sick = [instance for instance in parts.old if instance.id in seen.sick and instance not in chosen]
     for instance in reversed(chosen):  # the most useful first
-        short = serving - units(i for i in chosen if not seen.verdict(i)) < needed
+        short = serving - units(i for i in chosen if i.id not in seen.sick) < needed
         other = next((i for i in sick if i.weight == instance.weight), None)
-        if short and other is not None and not seen.verdict(instance):
+        if short and other is not None and instance.id not in seen.sick:
             sick.remove(other)
             chosen = [other if i is instance else i for i in chosen]
     return chosen
