@@ -501,16 +501,21 @@ class Roll:
             self.remember(triggered_at=now, unready=0.0)
         if step.victims or step.launches:
             self.remember(progress_at=self.clock())
-        for victim in step.victims:
-            if not self._stopping and self.stopped():
-                return
-            shrink = victim.shrink
-            done = self._terminate(victim.instance, shrink=shrink)
-            if done and shrink:
-                self._wrote(desired, desired - victim.instance.weight)
-                desired -= victim.instance.weight
-                self._journal = replace(self.journal, surge=self.journal.surge - victim.instance.weight)
-            self._pair(victim)
+        gone: dict[str, float] = {}
+        try:
+            for victim in step.victims:
+                if not self._stopping and self.stopped():
+                    return
+                shrink = victim.shrink
+                done = self._terminate(victim.instance, shrink=shrink)
+                gone[victim.instance.id] = self.clock()
+                if done and shrink:
+                    self._wrote(desired, desired - victim.instance.weight)
+                    desired -= victim.instance.weight
+                    self._journal = replace(self.journal, surge=self.journal.surge - victim.instance.weight)
+                self._pair(victim)
+        finally:
+            self._let_go(gone)
         # Only now: launched before, new ones would go to zones that are about to have room.
         if step.grow_to is not None:
             self.cloud.update(
@@ -601,13 +606,18 @@ class Roll:
         if step.resize is not None:
             self.note(step.resize)
         desired = self.journal.desired + self.journal.surge
-        for instance in step.instances:
-            shrink = step.resize is not None
-            done = self._terminate(instance, shrink=shrink)
-            if done and shrink:
-                self._wrote(desired, desired - instance.weight)
-                desired -= instance.weight
-                self._journal = replace(self.journal, surge=self.journal.surge - instance.weight)
+        gone: dict[str, float] = {}
+        try:
+            for instance in step.instances:
+                shrink = step.resize is not None
+                done = self._terminate(instance, shrink=shrink)
+                gone[instance.id] = self.clock()
+                if done and shrink:
+                    self._wrote(desired, desired - instance.weight)
+                    desired -= instance.weight
+                    self._journal = replace(self.journal, surge=self.journal.surge - instance.weight)
+        finally:
+            self._let_go(gone)
         memory = self.journal.memory
         ids = {instance.id for instance in step.instances}
         self.remember(
@@ -633,14 +643,19 @@ class Roll:
             except UnansweredError:
                 self.sleep(self.policy.poll_interval)
                 group = self.cloud.group(self.request.group)
-                now = {item.id: item for item in group.instances}.get(instance.id)
+                now = group.by_id.get(instance.id)
                 if now is None or now.leaving:
                     break
         else:
             raise AwsError(f"AWS did not answer when it was asked five times to terminate {instance.id}")
-        memory = self.journal.memory
-        self.remember(gone={**memory.gone, instance.id: self.clock()}, leaving=memory.leaving | {instance.id})
         return done
+
+    def _let_go(self, gone: Mapping[str, float]) -> None:
+        """Remember who was told to terminate, and when: all of a batch at once, because each time copies everything."""
+        if not gone:
+            return
+        memory = self.journal.memory
+        self.remember(gone={**memory.gone, **gone}, leaving=memory.leaving | gone.keys())
 
     def _forget(self, seen: Observation) -> None:
         """Delete the journal. Who is due by age, or all, only the start tells: the record keeps it while some are left."""
