@@ -106,6 +106,7 @@ def _tell(text: str) -> None:
 def _up(options: argparse.Namespace, directory: Directory) -> int:
     podman = Podman()
     podman.require()
+    _refuse_namesakes(directory)
     directory.make()
     before = Settings.read(directory.path)
     if before is not None and options.subnet not in {None, before.subnet}:
@@ -142,6 +143,14 @@ def _up(options: argparse.Namespace, directory: Directory) -> int:
         raise
     _announce(options, settings)
     return 0
+
+
+def _refuse_namesakes(directory: Directory) -> None:
+    if places := directory.namesakes():
+        raise Refusal(
+            f"A cloud {directory.name} is up, and its files are in {places[0]}: take that one down "
+            f"(--state-dir {places[0].parent}), or choose another --name."
+        )
 
 
 def _root() -> Path:
@@ -207,6 +216,7 @@ def _end(pids: list[int]) -> None:
 def _down(_: argparse.Namespace, directory: Directory) -> int:
     podman = Podman()
     podman.require()
+    _refuse_namesakes(directory)
     _end_server(directory)
     _end(directory.proxies())  # a server that was killed leaves one behind
     podman.remove(*[container.name for container in podman.containers(**{LABEL: directory.name})])

@@ -62,12 +62,11 @@ class Directory:
 
     def _orphan(self) -> int:
         """A server whose files were deleted under it."""
-        wanted = [b"-m", DAEMON.encode(), os.fsencode(self.path)]
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if (process / "cmdline").read_bytes().split(b"\0")[1:4] == wanted:
-                    return int(process.name)
-        return 0
+        return next((number for number, place in _servers() if place == self.path), 0)
+
+    def namesakes(self) -> list[Path]:
+        """Where servers of clouds of the same name work: hosts, images and the network would be the same."""
+        return [place for dummy, place in _servers() if place.name == self.name and place != self.path]
 
     def proxies(self) -> list[int]:
         """The process ids of HAProxies that work in this directory, though it may be deleted."""
@@ -85,6 +84,15 @@ class Directory:
             lines = self.log.read_text(errors="replace").splitlines()
             return next((line for line in reversed(lines) if line.strip()), "")
         return ""
+
+
+def _servers() -> Iterator[tuple[int, Path]]:
+    """Process id and directory of every server on this machine."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if words[1:3] == [b"-m", DAEMON.encode()]:
+                yield int(process.name), Path(os.fsdecode(words[3]))
 
 
 @dataclass(frozen=True)

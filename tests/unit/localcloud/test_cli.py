@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from localcloud import cli
 from localcloud.hosts.base import Base
-from localcloud.settings import Directory, Refusal, Settings
+from localcloud.settings import DAEMON, Directory, Refusal, Settings
 
 SETTINGS = Settings("main", 4577, "172.31.0.0/16", "eu-central-1", [Base("debian-13", "amd64", "20260101", "a" * 64)])
 
@@ -66,6 +67,23 @@ def test_a_cloud_that_is_stopped_cannot_change_its_network(
     SETTINGS.write(directory.path)
     assert cli.main(["up", "--state-dir", str(tmp_path), "--subnet", "172.30.0.0/16"]) == 1
     assert "has the network 172.31.0.0/16; take it down" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["up", "down"])
+def test_a_cloud_of_the_same_name_elsewhere_is_not_touched(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli.Podman, "require", lambda _: None)
+    theirs = tmp_path / "theirs" / "main"
+    # Not a server, but a process that looks like one from outside: a shell that waits.
+    (tmp_path / DAEMON).write_text("read dummy\n")
+    with subprocess.Popen(["sh", "-m", DAEMON, str(theirs)], cwd=tmp_path, stdin=subprocess.PIPE) as other:
+        try:
+            assert cli.main([verb, "--state-dir", str(tmp_path / "ours")]) == 1
+            assert f"its files are in {theirs}" in capsys.readouterr().err
+            assert cli.main(["status", "--name", "another", "--state-dir", str(tmp_path / "ours")]) == 0
+        finally:
+            other.kill()
 
 
 def test_settings_come_back_as_they_were(tmp_path: Path) -> None:
