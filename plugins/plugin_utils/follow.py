@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import tempfile
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 _PAUSE = 0.3  # seconds between two looks at the file
+_A_LINE = 5.0  # as long as a signal waits for a line to be shown
 
 
 def reads_along(action: Any) -> bool:
@@ -41,7 +43,12 @@ def file_for(given: Any, prefix: str, folder: Path | None = None) -> tuple[str |
 
 
 class Follower:
-    """Hands every line that is appended to a file to `show`, for as long as it is entered."""
+    """Hands every line that is appended to a file to `show`, for as long as it is entered.
+
+    A task runs in a process of its own, which Ansible ends by a signal when it is told to stop. Ended in the middle of a
+    line, that process would keep the lock of the queue to Ansible, which would then wait for it for ever: so a signal is
+    answered between two lines.
+    """
 
     def __init__(self, path: str, show: Callable[[str], None]) -> None:
         self._path = Path(path)
@@ -50,14 +57,31 @@ class Follower:
         self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
         self._offset = self._path.stat().st_size if self._path.exists() else 0
         self._rest = b""
+        self._showing = threading.Lock()
+        self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Follower:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if callable(handler := signal.getsignal(number)):
+                    self._handlers[number] = handler
+                    signal.signal(number, self._between_lines)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join(timeout=5)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _between_lines(self, number: int, frame: Any) -> None:
+        held = self._showing.acquire(timeout=_A_LINE)
+        try:
+            self._handlers[signal.Signals(number)](number, frame)
+        finally:
+            if held:
+                self._showing.release()
 
     def _follow(self) -> None:
         while True:
@@ -77,4 +101,5 @@ class Follower:
             self._offset = file.tell()
         *lines, self._rest = data.split(b"\n")
         for line in lines:
-            self._show(line.decode(errors="replace"))
+            with self._showing:
+                self._show(line.decode(errors="replace"))

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +48,29 @@ def test_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
     with follow.Follower(str(tmp_path / "log"), seen.append):
         (tmp_path / "log").write_text("one\n")
     assert seen == ["one"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_answered_between_two_lines(number: signal.Signals, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    begun, told = threading.Event(), list[str]()
+
+    def show(line: str) -> None:
+        begun.set()
+        time.sleep(0.5)
+        told.append(line)
+
+    before = signal.signal(number, lambda *_: told.append("signal"))
+    try:
+        ours = signal.getsignal(number)
+        with follow.Follower(str(path), show):
+            path.write_text("one\n")
+            assert begun.wait(10)
+            os.kill(os.getpid(), number)
+            assert told == ["one", "signal"]
+        assert signal.getsignal(number) is ours
+    finally:
+        signal.signal(number, before)
 
 
 def test_the_file_is_the_users_or_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
