@@ -225,7 +225,7 @@ class Observation:
                 suspects.update([name for name, why in self.health.items() if why])
                 suspects |= members.keys() - self.health.keys()
             suspects.update(self.checks)
-            found = {name: why for name in suspects & members.keys() if (why := self.verdict(members[name]))}
+            found = {name: why for name in sorted(suspects & members.keys()) if (why := self.verdict(members[name]))}
             object.__setattr__(self, "_sick", found)
             return found
         return self._sick

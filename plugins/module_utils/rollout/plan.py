@@ -19,6 +19,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     Policy,
     Sizes,
     Target,
+    Template,
 )
 
 # Suspended by somebody, these make a roll hang or serve nobody.
@@ -121,7 +122,7 @@ class _Sorter:
         self._parts: dict[str, dict[str, Instance]] = {"old": {}, "fresh": {}, "kept": {}, "apart": {}}
         self._part: dict[str, str] = {}
         self._units = dict.fromkeys(self._parts, 0)
-        self._misfits: dict[tuple[int, str], str] = {}  # few kinds of instances, however many there are
+        self._misfits: dict[tuple[Template | None, str], str] = {}  # few kinds of instances, however many there are
         self._roles = Roles((), (), ())
 
     def fits(self, target: Target, policy: Policy, started: float, born: Mapping[str, float]) -> bool:
@@ -170,7 +171,7 @@ class _Sorter:
         if not instance.counted:
             standing = instance.state == STANDBY and policy.standby == "replace"
             return "apart" if standing and why_due(instance, target, policy, started, born) else ""
-        kind = (id(instance.template), instance.type)
+        kind = (instance.template, instance.type)
         misfit = self._misfits.get(kind)
         if misfit is None:
             misfit = self._misfits[kind] = target.misfit(instance)
