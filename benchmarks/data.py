@@ -5,15 +5,14 @@ Both have the same certificates, TLS, password and persistence; the roles add us
 sandbox. Rounds alternate, and a ratio is the median of the rounds' ratios: the machine's mood touches both. The load
 comes from outside the host, over its network. `make bench-data` runs it.
 
-What was lost is counted by the Molecule scenarios redis_cluster and nats_cluster, which run then unless their figures
-are newer than all that they test.
+What was lost is counted by the Molecule scenarios redis_cluster and nats_cluster. They run first, both at once, unless
+nothing that they test changed since they passed.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import shutil
 import statistics
@@ -21,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,14 +29,12 @@ sys.path.insert(0, str(ROOT))
 
 import yaml  # noqa: E402
 
-from benchmarks import nats_load  # noqa: E402
+from benchmarks import figures, nats_load  # noqa: E402
 
 SCENARIO = ROOT / "molecule" / "bench_data"
 PLACE = ROOT / "build" / "bench" / "data"  # the scenario's own files, its CA too
-FIGURES = ROOT / "build" / "bench"
 ROUNDS = 9
-SECONDS = 1.5  # of load a round and server
-REQUESTS = 60_000  # of Redis, a round and server
+SECONDS = 1.0  # of load a round and server
 CLIENTS = 50
 USER, PASSWORD = "app", "correct-horse-battery-staple-app"
 ENVIRONMENT = {
@@ -72,19 +70,18 @@ def run(argv: list[str], seconds: int, environment: dict[str, str] = ENVIRONMENT
 
 def count_losses() -> tuple[int, list[str]]:
     """Confirmed writes lost in the cluster scenarios, and a line for each thing that was done to them."""
+    missing = [scenario for scenario in figures.SOURCES if figures.kept(scenario) is None]
+    if missing:
+        print(f"bench: counting what clusters lose, {' and '.join(missing)} (some ten minutes) ...", flush=True)
+        with ThreadPoolExecutor() as pool:
+            # list(): an error of a thread is raised here
+            list(pool.map(lambda scenario: run(["molecule", "test", "-s", scenario], 1200), missing))
     lost, lines = 0, []
-    for service, module in (("redis", "redis_set.py"), ("nats", "nats_stream.py")):
-        figures = FIGURES / f"{service}_cluster.json"
-        made_of = [
-            *(path for folder in (f"roles/{service}", "roles/certificates", f"molecule/{service}_cluster", "molecule/shared")
-              for path in (ROOT / folder).rglob("*") if path.is_file()),
-            ROOT / "playbooks" / f"roll_{service}.yml", ROOT / "plugins" / "modules" / module,
-        ]  # fmt: skip
-        if not figures.exists() or figures.stat().st_mtime < max(path.stat().st_mtime for path in made_of):
-            print(f"bench: counting what a cluster of {service} loses (some minutes) ...", flush=True)
-            figures.unlink(missing_ok=True)
-            run(["molecule", "test", "-s", f"{service}_cluster"], 1200)
-        for what, found in json.loads(figures.read_text()).items():
+    for scenario in figures.SOURCES:
+        kept = figures.kept(scenario)
+        if kept is None:
+            raise BenchError(f"something that {scenario} tests changed while it ran; run this again")
+        for what, found in kept.items():
             lost += found["lost"]
             beside = (
                 f" (acknowledged by the master alone: {found['lost_unconfirmed']})"
@@ -92,8 +89,9 @@ def count_losses() -> tuple[int, list[str]]:
                 else ""
             )
             lines.append(
-                f"bench: {service}, {what}: lost {found['lost']} of {found.get('confirmed', found['acknowledged'])}{beside}, "
-                f"longest pause {found['longest_pause_ms']} ms, errors of a client that retries {found['errors']}"
+                f"bench: {scenario.replace('_', ' ')}, {what}: lost {found['lost']} of "
+                f"{found.get('confirmed', found['acknowledged'])}{beside}, longest pause {found['longest_pause_ms']} ms, "
+                f"errors of a client that retries {found['errors']}"
             )
     return lost, lines
 
@@ -112,19 +110,22 @@ def converge(tag: str) -> float:
 
 
 def redis_load(host: str, port: int, *words: str, tls: bool = True) -> Load:
-    """One command by redis-benchmark."""
+    """One command by redis-benchmark, which counts requests; so many as the round before says are enough."""
     secure = ["--tls", "--cacert", str(PLACE / "ca" / "ca.pem")] if tls else []
     argv = [
         "redis-benchmark", "-h", host, "-p", str(port), *secure, "--user", USER, "-a", PASSWORD,
-        "-n", str(REQUESTS), "-c", str(CLIENTS), "-r", "100000", "--csv", *words,
+        "-c", str(CLIENTS), "-r", "100000", "--csv",
     ]  # fmt: skip
+    rate = 20_000.0
 
     def load() -> float:
-        said = run(argv, 120)
+        nonlocal rate
+        said = run([*argv, "-n", str(int(rate * SECONDS)), *words], 120)
         rows = [row for row in csv.reader(io.StringIO(said)) if len(row) > 2 and row[1].replace(".", "").isdigit()]
         if len(rows) != 1:
             raise BenchError(f"redis-benchmark gave no figures: {said[-300:]}")
-        return float(rows[0][1])
+        rate = float(rows[0][1])
+        return rate
 
     return load
 
@@ -205,8 +206,8 @@ def measure() -> tuple[float, float]:
 
 def main() -> None:
     run([sys.executable, "-m", "localcloud", "base", "debian-13"], 900)
-    redis, nats = measure()
     lost, lines = count_losses()
+    redis, nats = measure()
     print("\n".join(lines))
     print(f"bench-data: redis {redis:.2f} of stock, nats {nats:.2f} of stock, lost {lost}")
 

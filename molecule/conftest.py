@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ import testinfra
 import yaml
 from testinfra.host import Host
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for localcloud and molecule's own modules
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for localcloud and benchmarks
 sys.path.insert(0, str(Path(__file__).resolve().parent / "shared"))
+
+from benchmarks.figures import keep
 
 
 def _inventory() -> dict[str, dict[str, Any]]:
@@ -82,12 +84,12 @@ class Play:
 
 @pytest.fixture(scope="session")
 def change() -> Callable[..., Play]:
-    """Run the scenario's change.yml on all hosts, with variables that go over the scenario's."""
+    """Run the scenario's change.yml on all hosts, or those of `limit`, with variables that go over the scenario's."""
 
-    def run(**variables: object) -> Play:
+    def run(*, limit: str = "all", **variables: object) -> Play:
         done = subprocess.run(
             [
-                "ansible-playbook", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"],
+                "ansible-playbook", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], "--limit", limit,
                 "--extra-vars", json.dumps(variables), f"{os.environ['MOLECULE_SCENARIO_DIRECTORY']}/change.yml",
             ],
             capture_output=True, text=True, timeout=240, check=False,
@@ -105,3 +107,18 @@ def change() -> Callable[..., Play]:
 def everywhere() -> dict[str, Host]:
     """All hosts of the scenario at once, by inventory name: for tests that run one play on all of them."""
     return {name: _connect(found) for name, found in _inventory().items()}
+
+
+@pytest.fixture(scope="session")
+def addresses(everywhere: dict[str, Host]) -> dict[str, str]:
+    """What an outsider connects to, by inventory name."""
+    return {name: host.check_output("hostname -I").split()[0] for name, host in everywhere.items()}
+
+
+@pytest.fixture(scope="session")
+def figures(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """What a test puts here is kept for `make bench-data`, if no test of the session failed."""
+    found: dict[str, Any] = {}
+    yield found
+    if not request.session.testsfailed:
+        keep(Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]).name, found)

@@ -16,8 +16,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import redis
-from authority import scenario_ca
 from redis.exceptions import RedisError
+from redis_login import connect
 
 RATE = 500  # writes a second
 BATCH = 25  # in flight at once, as from so many clients
@@ -32,17 +32,14 @@ class Writer:
         self._master: Any = None
 
     def _connect(self, host: str, port: int) -> Any:
-        return redis.Redis(
-            host=host, port=port, username=self._settings["user"], password=self._settings["password"], ssl=True,
-            ssl_ca_certs=str(scenario_ca() / "ca.pem"), socket_timeout=2, socket_connect_timeout=1, retry=None,
-        )  # fmt: skip
+        return connect(host, self._settings["user"], port, timeout=2, connect_timeout=1)
 
     def _find(self) -> Any:
         for host in self._settings["hosts"]:
             sentinel = self._connect(host, 26379)
             try:
                 answer = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")
-                return self._connect(answer[0].decode(), int(answer[1]))
+                return self._connect(answer[0], int(answer[1]))
             except (RedisError, OSError):
                 continue
             finally:

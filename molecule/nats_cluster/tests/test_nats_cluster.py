@@ -10,9 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,19 +20,11 @@ from typing import Any
 import nats
 import pytest
 from authority import context, served
+from cluster import pids, play, writing
 from testinfra.host import Host
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-ROOT = SHARED.parent.parent
-SCENARIO = Path(__file__).resolve().parents[1]
 
 PASSWORD = "correct-horse-battery-staple-app"
 CONFIG = "/etc/nats/nats.conf"
-
-
-@pytest.fixture(scope="session")
-def addresses(everywhere: dict[str, Host]) -> dict[str, str]:
-    return {name: host.check_output("hostname -I").split()[0] for name, host in everywhere.items()}
 
 
 def ask(host: Host, path: str) -> dict[str, Any]:
@@ -66,20 +55,9 @@ def wait_until_whole(everywhere: dict[str, Host], seconds: float = 90) -> None:
         time.sleep(0.5)
 
 
-def play(name: str, **variables: object) -> str:
-    """Run a playbook of the collection, as its users do."""
-    done = subprocess.run(
-        ["ansible-playbook", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], f"boring.fleet.{name}",
-         "--extra-vars", f"@{SCENARIO / 'vars' / 'scenario.yml'}", "--extra-vars", json.dumps(variables)],
-        capture_output=True, text=True, timeout=400, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture
 def load(
-    addresses: dict[str, str], request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+    addresses: dict[str, str], figures: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> Callable[[str], Any]:
     """`with load("what happens"):` writes all the while, and then counts."""
 
@@ -87,40 +65,20 @@ def load(
     def run(what: str) -> Iterator[None]:
         subject = f"kept.{what.replace(' ', '-')}"
         settings = {"hosts": list(addresses.values()), "user": "app", "password": PASSWORD, "subject": subject}
-        writer = subprocess.Popen(
-            [sys.executable, SHARED / "nats_writer.py", json.dumps(settings)], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == "writing\n"
-            time.sleep(1)
+        with writing("nats_writer.py", settings) as told:
             yield
-            time.sleep(1)
-            writer.send_signal(signal.SIGTERM)
-            figures = json.loads(writer.communicate(timeout=90)[0])
-        finally:
-            writer.kill()
-            writer.wait(timeout=10)
         kept = asyncio.run(read(list(addresses.values()), subject))
-        lost = figures["acknowledged"] - len(kept)
+        lost = len(set(range(told["acknowledged"])) - kept)
         with capsys.disabled():
             print(
-                f"\nnats, {what}: {figures['acknowledged']} acknowledged writes, lost {lost}, "
-                f"longest pause {figures['longest_pause_ms']} ms, errors of a client that retries {figures['errors']}"
+                f"\nnats, {what}: {told['acknowledged']} acknowledged writes, lost {lost}, "
+                f"longest pause {told['longest_pause_ms']} ms, errors of a client that retries {told['errors']}"
             )
-        note(what, figures | {"lost": lost})
-        assert figures["acknowledged"] == figures["sent"], "a client that retries got everything through"
+        figures[what] = told | {"lost": lost}
+        assert told["acknowledged"] == told["sent"], "a client that retries got everything through"
         assert lost == 0
 
     return run
-
-
-def note(what: str, figures: dict[str, Any]) -> None:
-    """Keep the figures for `make bench-data`."""
-    path = ROOT / "build" / "bench" / "nats_cluster.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | {what: figures}, indent=1))
 
 
 async def read(hosts: list[str], subject: str) -> set[int]:
@@ -140,10 +98,6 @@ async def read(hosts: list[str], subject: str) -> set[int]:
         return found
     finally:
         await connection.close()
-
-
-def pids(everywhere: dict[str, Host]) -> dict[str, str]:
-    return {name: host.check_output("systemctl show -P MainPID nats-server") for name, host in everywhere.items()}
 
 
 def test_three_servers_are_one_cluster(everywhere: dict[str, Host]) -> None:
@@ -177,14 +131,14 @@ def test_nobody_joins_without_a_certificate_of_the_ca(everywhere: dict[str, Host
 
 def test_a_restart_is_left_to_the_roll(everywhere: dict[str, Host], change: Callable[..., Any]) -> None:
     """The role itself reloads what can be reloaded, and does not restart all servers at once."""
-    running = pids(everywhere)
+    running = pids(everywhere, "nats-server")
     result = change(nats_max_payload="2MB")
     assert result.ok, result.output
     assert all(ask(host, "varz")["max_payload"] == 2 << 20 for host in everywhere.values())
     result = change(nats_monitor_port=8223)
     assert not result.ok
     assert "run the playbook boring.fleet.roll_nats" in " ".join(result.output.split())
-    assert pids(everywhere) == running
+    assert pids(everywhere, "nats-server") == running
     assert change().ok
 
 
@@ -206,9 +160,9 @@ def test_an_upgrade_rolls_through_the_cluster(everywhere: dict[str, Host], load:
         tested = host.run(f"/usr/local/sbin/nats-server -t -c {CONFIG}")
         assert after[name]["config_digest"] in tested.stdout + tested.stderr
     assert "boring.fleet.nats : Verify | Digest of what runs" in said
-    running = pids(everywhere)
+    running = pids(everywhere, "nats-server")
     play("roll_nats", **newer)  # there is nothing left to do
-    assert pids(everywhere) == running
+    assert pids(everywhere, "nats-server") == running
 
 
 def test_a_leader_is_killed(everywhere: dict[str, Host], load: Callable[[str], Any]) -> None:
@@ -241,7 +195,7 @@ def test_a_disk_is_full(everywhere: dict[str, Host], load: Callable[[str], Any])
 def test_certificates_are_renewed_everywhere(
     everywhere: dict[str, Host], addresses: dict[str, str], load: Callable[[str], Any]
 ) -> None:
-    running = pids(everywhere)
+    running = pids(everywhere, "nats-server")
     ports = ((4222, True), (6222, True))
     before = {
         (name, port): served(address, port, greets=greets)
@@ -253,7 +207,7 @@ def test_certificates_are_renewed_everywhere(
         digest = hashlib.sha256(binary.read_bytes()).hexdigest()
         play("renew_certificates", nats_binary=str(binary), nats_binary_sha256=digest,
              certificates_days=400, certificates_renew_days=100)  # fmt: skip
-    assert pids(everywhere) == running
+    assert pids(everywhere, "nats-server") == running
     after = {
         (name, port): served(address, port, greets=greets)
         for name, address in addresses.items()

@@ -9,10 +9,6 @@ how many writes a crash took that only the master had acknowledged, is printed.
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,24 +18,9 @@ from typing import Any
 import pytest
 import redis
 from authority import PASSPHRASE, Authority, Identity, scenario_ca, served
+from cluster import pids, play, writing
+from redis_login import PASSWORD, connect
 from testinfra.host import Host
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-ROOT = SHARED.parent.parent
-SCENARIO = Path(__file__).resolve().parents[1]
-PASSWORD = "correct-horse-battery-staple-{}"
-
-
-@pytest.fixture(scope="session")
-def addresses(everywhere: dict[str, Host]) -> dict[str, str]:
-    return {name: host.check_output("hostname -I").split()[0] for name, host in everywhere.items()}
-
-
-def connect(address: str, user: str = "admin", port: int = 6379) -> Any:
-    return redis.Redis(
-        host=address, port=port, username=user, password=PASSWORD.format(user), ssl=True, decode_responses=True,
-        ssl_ca_certs=str(scenario_ca() / "ca.pem"), socket_timeout=10, socket_connect_timeout=5, retry=None,
-    )  # fmt: skip
 
 
 def master_of(addresses: dict[str, str]) -> str:
@@ -54,17 +35,6 @@ def master_of(addresses: dict[str, str]) -> str:
     raise AssertionError("no Sentinel answers")
 
 
-def play(name: str, **variables: object) -> str:
-    """Run a playbook of the collection, as its users do."""
-    done = subprocess.run(
-        ["ansible-playbook", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], name,
-         "--extra-vars", f"@{SCENARIO / 'vars' / 'scenario.yml'}", "--extra-vars", json.dumps(variables)],
-        capture_output=True, text=True, timeout=500, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def wait_until_whole(change: Callable[..., Any]) -> None:
     """By the role's own judgement, which the tests of its core hold to account."""
     result = change(entry="whole")
@@ -73,7 +43,11 @@ def wait_until_whole(change: Callable[..., Any]) -> None:
 
 @pytest.fixture
 def load(
-    addresses: dict[str, str], tmp_path: Path, change: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    addresses: dict[str, str],
+    tmp_path: Path,
+    change: Callable[..., Any],
+    figures: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., Any]:
     """`with load("what happens"):` writes all the while, then waits for the set to be whole, and counts."""
 
@@ -82,52 +56,27 @@ def load(
         prefix = what.replace(" ", "-")
         paths = {kind: str(tmp_path / kind) for kind in ("acknowledged", "confirmed")}
         settings = {
-            "hosts": list(addresses.values()), "user": "app", "password": PASSWORD.format("app"), "prefix": prefix,
-            **paths,
+            "hosts": list(addresses.values()), "user": "app", "prefix": prefix, **paths,
         }  # fmt: skip
-        writer = subprocess.Popen(
-            [sys.executable, SHARED / "redis_writer.py", json.dumps(settings)], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == "writing\n"
-            time.sleep(1)
+        with writing("redis_writer.py", settings) as told:
             yield
-            time.sleep(1)
-            writer.send_signal(signal.SIGTERM)
-            figures = json.loads(writer.communicate(timeout=90)[0])
-        finally:
-            writer.kill()
-            writer.wait(timeout=10)
         wait_until_whole(change)
         with connect(addresses[master_of(addresses)]) as client:
             kept = {int(key.rsplit(":", 1)[1]) for key in client.scan_iter(f"app:{prefix}:*", count=10_000)}
         lost = {kind: len(set(json.loads(Path(path).read_text())) - kept) for kind, path in paths.items()}
         with capsys.disabled():
             print(
-                f"\nredis, {what}: {figures['confirmed']} writes confirmed by a replica, lost {lost['confirmed']}; "
-                f"{figures['acknowledged']} acknowledged, lost {lost['acknowledged']}; longest pause "
-                f"{figures['longest_pause_ms']} ms, errors of a client that retries {figures['errors']}"
+                f"\nredis, {what}: {told['confirmed']} writes confirmed by a replica, lost {lost['confirmed']}; "
+                f"{told['acknowledged']} acknowledged, lost {lost['acknowledged']}; longest pause "
+                f"{told['longest_pause_ms']} ms, errors of a client that retries {told['errors']}"
             )
-        note(what, figures | {"lost": lost["confirmed"], "lost_unconfirmed": lost["acknowledged"]})
-        assert figures["confirmed"] > 0
+        figures[what] = told | {"lost": lost["confirmed"], "lost_unconfirmed": lost["acknowledged"]}
+        assert told["confirmed"] > 0
         assert lost["confirmed"] == 0
         if planned:
             assert lost["acknowledged"] == 0
 
     return run
-
-
-def note(what: str, figures: dict[str, Any]) -> None:
-    """Keep the figures for `make bench-data`."""
-    path = ROOT / "build" / "bench" / "redis_cluster.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | {what: figures}, indent=1))
-
-
-def pids(everywhere: dict[str, Host], unit: str = "redis-server") -> dict[str, str]:
-    return {name: host.check_output(f"systemctl show -P MainPID {unit}") for name, host in everywhere.items()}
 
 
 def test_units_are_in_their_sandbox(everywhere: dict[str, Host]) -> None:
@@ -212,10 +161,14 @@ def test_a_node_that_forgets_is_refused(change: Callable[..., Any]) -> None:
 
 
 def test_every_node_is_rolled(everywhere: dict[str, Host], addresses: dict[str, str], load: Callable[..., Any]) -> None:
-    before, sentinels, master = pids(everywhere), pids(everywhere, "redis-sentinel"), master_of(addresses)
+    before, sentinels, master = (
+        pids(everywhere, "redis-server"),
+        pids(everywhere, "redis-sentinel"),
+        master_of(addresses),
+    )
     with load("roll", planned=True):
-        play("boring.fleet.roll_redis", redis_roll_restart=True)
-    after = pids(everywhere)
+        play("roll_redis", redis_roll_restart=True)
+    after = pids(everywhere, "redis-server")
     assert all(after[name] != before[name] for name in everywhere)
     assert all(pid != sentinels[name] for name, pid in pids(everywhere, "redis-sentinel").items())
     assert master_of(addresses) != master
@@ -266,10 +219,10 @@ def test_a_disk_is_full(everywhere: dict[str, Host], addresses: dict[str, str], 
 def test_certificates_are_renewed_everywhere(
     everywhere: dict[str, Host], addresses: dict[str, str], load: Callable[..., Any]
 ) -> None:
-    running = pids(everywhere)
+    running = pids(everywhere, "redis-server")
     before = {(name, port): served(address, port) for name, address in addresses.items() for port in (6379, 26379)}
     with load("certificates renewed", planned=True):
-        play("boring.fleet.renew_certificates", certificates_days=400, certificates_renew_days=100)
-    assert pids(everywhere) == running
+        play("renew_certificates", certificates_days=400, certificates_renew_days=100)
+    assert pids(everywhere, "redis-server") == running
     for (name, port), old in before.items():
         assert served(addresses[name], port) != old
