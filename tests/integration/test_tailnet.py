@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -206,8 +209,9 @@ def test_an_ephemeral_node_is_gone_when_it_leaves(
 def test_a_control_plane_that_is_down_at_boot(
     headscale: Headscale, nodes: Callable[[str], Node], play: Callable[..., str], tmp_path: Path
 ) -> None:
-    # Reusable, because tailscaled goes on trying by itself, and may have used the key up when the module comes again.
-    file = write(tmp_path / "key", headscale.key("--expiration", "1h", "--reusable"))
+    """tailscaled goes on trying by itself and uses the key up, here at the worst moment: the module has just seen that the
+    node has not joined."""
+    file = write(tmp_path / "key", headscale.key("--expiration", "1h"))
     node = nodes("early")
     headscale.stop()
     try:
@@ -215,12 +219,48 @@ def test_a_control_plane_that_is_down_at_boot(
             [{"node": node, "register": "not_yet", "auth_key_file": file, "hostname": "early", "timeout": 4}],
             ["'the node did not join within 4 s: the control plane does not answer' in not_yet.msg"],
         )
+        slow = after_it_joined_by_itself(tmp_path, headscale)
+        play(
+            [
+                {
+                    "node": node,
+                    "register": "later",
+                    "auth_key_file": file,
+                    "hostname": "early",
+                    "executable": str(slow),
+                },
+                {"node": node, "register": "again", "auth_key_file": file, "hostname": "early"},
+            ],
+            ["later is changed and later.node.state == 'Running'", "again is not changed"],
+        )
     finally:
-        headscale.start()
-    play(
-        [{"node": node, "register": "later", "auth_key_file": file, "hostname": "early"}],
-        ["later.node.state == 'Running'"],
-    )
+        if not headscale.runs:
+            headscale.start()
+    assert (tmp_path / "joined-by-itself").exists()
+    assert headscale.nodes().count("early") == 1, "and it is one node"
+
+
+def after_it_joined_by_itself(folder: Path, headscale: Headscale) -> Path:
+    """`tailscale`, whose first `up` lets the control plane come back and waits until tailscaled has joined by itself."""
+    program = folder / "slow-tailscale"
+    program.write_text(f"""#!{sys.executable}
+import os, subprocess, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(PROGRAMS.parents[1])!r})
+from tests.tailnet.control import Headscale
+real, mark = {str(PROGRAMS / "tailscale")!r}, Path({str(folder / "joined-by-itself")!r})
+if "up" in sys.argv and not mark.exists():
+    Headscale(Path({str(headscale.folder)!r})).start()
+    deadline = time.monotonic() + 60
+    while b'"BackendState": "Running"' not in subprocess.run([real, sys.argv[1], "status", "--json"], capture_output=True, timeout=20).stdout:
+        if time.monotonic() > deadline:
+            sys.exit("tailscaled did not try again by itself")
+        time.sleep(0.1)
+    mark.touch()
+os.execv(real, [real, *sys.argv[1:]])
+""")
+    program.chmod(0o755)
+    return program
 
 
 def test_a_clock_that_is_ten_minutes_slow(tmp_path: Path, programs: None) -> None:
@@ -289,3 +329,130 @@ def test_the_policy_that_access_policy_renders_is_one_to_headscale(headscale: He
     broken.write_text((tmp_path / "policy.json").read_text().replace("tag:api", "tag:undeclared", 1))
     refused = subprocess.run([PROGRAMS / "headscale", "policy", "check", "-f", broken], capture_output=True, timeout=30)
     assert refused.returncode != 0
+
+
+# -- what the role leaves on a host, run as at a boot ------------------------------------------------------------------
+
+
+@dataclass
+class Boot:
+    """The program of `tailnet-join.service` over a node in user space, with what the role's user_data rendered."""
+
+    folder: Path
+
+    def __call__(self, action: str, jobs: str = "") -> tuple[int, str]:
+        systemctl = self.folder / "systemctl"
+        systemctl.write_text(f"#!/bin/sh\necho '{jobs}'\n")
+        systemctl.chmod(0o755)
+        done = subprocess.run(
+            [sys.executable, self.folder / "tailnet-join", action],
+            capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+            env={**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}"},
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "key"
+
+
+@pytest.fixture
+def boot(tmp_path: Path, headscale: Headscale) -> Callable[..., Boot]:
+    def made(node: Node, key: str, name: str, **variables: Any) -> Boot:
+        folder = tmp_path / f"boot-{name}"
+        folder.mkdir()
+        given = {
+            "tailscale_auth_key_file": write(folder / "given", key), "tailscale_login_server": headscale.url,
+            "tailscale_hostname": name, "tailscale_timeout": 5, **variables,
+        }  # fmt: skip
+        tasks = [
+            {
+                "ansible.builtin.include_role": {"name": "boring.fleet.tailscale", "tasks_from": "user_data"},
+                "vars": given,
+            },
+            {
+                "ansible.builtin.copy": {
+                    "dest": str(folder / "files.json"),
+                    "content": "{{ tailscale_user_data | to_json }}",
+                    "mode": "0600",
+                }
+            },
+        ]
+        code, output = run_playbook(tmp_path, [{"hosts": "h1", "tasks": tasks}])
+        assert code == 0, output
+        assert key not in output
+        files = {file["path"]: file for file in json.loads((folder / "files.json").read_text())}
+        assert files["/etc/tailnet/key"]["permissions"] == "0600"
+        (folder / "settings.json").write_text(files["/etc/tailnet/settings.json"]["content"])
+        (folder / "key").write_text(files["/etc/tailnet/key"]["content"])
+        cli = folder / "cli"
+        cli.write_text(f'#!/bin/sh\nexec {PROGRAMS / "tailscale"} --socket={node.socket} "$@"\n')
+        cli.chmod(0o755)
+        role = PROGRAMS.parents[1] / "roles" / "tailscale" / "files" / "tailnet-join"
+        text = role.read_text()
+        for place, ours in (
+            ("/usr/local/bin/tailnet-cli", cli),
+            ("/etc/tailnet/settings.json", folder / "settings.json"),
+            ("/etc/tailnet/key", folder / "key"),
+        ):
+            assert f'"{place}"' in text
+            text = text.replace(f'"{place}"', f'"{ours}"')
+        (folder / "tailnet-join").write_text(text)
+        reasons = PROGRAMS.parents[1] / "plugins" / "module_utils" / "tailscale" / "reasons.py"
+        (folder / "reasons.py").write_text(reasons.read_text())
+        return Boot(folder)
+
+    return made
+
+
+def test_a_boot_joins_once_and_forgets_the_key_and_a_power_off_leaves(
+    headscale: Headscale, nodes: Callable[[str], Node], boot: Callable[..., Boot]
+) -> None:
+    key = headscale.key("--ephemeral", "--expiration", "1h", "--tags", "tag:api")
+    node = nodes("boots")
+    host = boot(
+        node, key, "boots", tailscale_tags=["tag:api"], tailscale_routes=["10.9.0.0/16"], tailscale_exit_node=True
+    )
+    headscale.stop()
+    try:
+        code, said = host("join")
+        assert code == 75, "systemd tries again"
+        assert "did not join the tailnet: the control plane does not answer" in said
+        assert host.key.exists()
+    finally:
+        headscale.start()
+    code, said = host("join")
+    assert code == 0, said
+    assert "this host is in the tailnet as 100.64." in said
+    assert not host.key.exists()
+    assert "boots" in headscale.nodes()
+    prefs = json.loads(node("debug", "prefs").stdout)
+    assert sorted(prefs["AdvertiseRoutes"]) == ["0.0.0.0/0", "10.9.0.0/16", "::/0"]
+    assert prefs["CorpDNS"] is False
+    assert host("join")[0] == 0, "a reboot, without a key"
+    assert host("leave", "12 reboot.target start waiting") == (0, ""), "a reboot is no end"
+    assert "boots" in headscale.nodes()
+    assert "the node was logged out" in host("leave", "12 poweroff.target start waiting")[1]
+    wait_for("the end of the node", lambda: "boots" not in headscale.nodes(), 60)
+
+
+def test_a_boot_with_a_key_that_lets_nobody_in_is_not_tried_again(
+    headscale: Headscale, nodes: Callable[[str], Node], boot: Callable[..., Boot]
+) -> None:
+    late = headscale.key("--expiration", "1s")
+    once = headscale.key("--expiration", "1h")
+    first = nodes("first")
+    assert boot(first, once, "first")("join")[0] == 0
+    second = nodes("second")
+    for key, name, sentence in (
+        (late, "late", "the auth key has expired"),
+        (once, "twice", "the auth key was used already"),
+    ):
+        code, said = boot(second, key, name)("join")
+        assert (code, sentence in said) == (78, True), said
+        assert key not in said
+    host = boot(second, once, "none")
+    host.key.unlink()
+    code, said = host("join")
+    assert code == 78
+    assert "there is no key to join with" in said

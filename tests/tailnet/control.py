@@ -86,6 +86,10 @@ class Headscale:
         made.call("users", "create", "fleet")
         return made
 
+    @property
+    def runs(self) -> bool:
+        return (self.folder / "pid").exists()
+
     def start(self) -> None:
         """Start it and wait until it answers, and answers for its nodes too."""
         with (self.folder / "headscale.log").open("ab") as log:

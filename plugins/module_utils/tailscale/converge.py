@@ -73,7 +73,7 @@ def converge(tools: Tools, wish: Wish, key_file: str, *, seconds: float, dry: bo
         if not key_file:
             why = "its key has expired" if node.expired else "it has not joined"
             raise TailscaleError(f"the node is in no tailnet ({why}), and there is no auth_key_file to join with")
-        _join(tools, done, wish, key_file, dry=dry, seconds=seconds)
+        _join(tools, done, wish, node, key_file, dry=dry, seconds=seconds)
     else:
         refuse_what_only_joining_decides(wish, node)
         if node.backend == "Stopped":
@@ -85,8 +85,13 @@ def converge(tools: Tools, wish: Wish, key_file: str, *, seconds: float, dry: bo
     return done
 
 
-def _join(tools: Tools, done: Done, wish: Wish, key_file: str, *, dry: bool, seconds: float) -> None:
-    _do(tools, done, "join", ["up", *join_flags(wish, key_file, seconds)], dry=dry, seconds=seconds)
+def _join(tools: Tools, done: Done, wish: Wish, before: Node, key_file: str, *, dry: bool, seconds: float) -> None:
+    flags = join_flags(wish, key_file, seconds, again=before.has_key)
+    try:
+        _do(tools, done, "join", ["up", *flags], dry=dry, seconds=seconds)
+    except TailscaleError:
+        if not _joined_by_itself(tools, wish, before, seconds=seconds):
+            raise
     done.before, done.after = {"joined": False}, {"joined": True}
     if dry:
         return
@@ -97,6 +102,23 @@ def _join(tools: Tools, done: Done, wish: Wish, key_file: str, *, dry: bool, sec
         )
     # What a flag of `up` cannot say, such as no routes at all
     _set(tools, done, wish, node, dry=dry, seconds=seconds)
+
+
+def _joined_by_itself(tools: Tools, wish: Wish, before: Node, *, seconds: float) -> bool:
+    """Whether a node that could not join is in all the same.
+
+    tailscaled goes on trying with the auth key of an attempt that failed, as where the control plane was down, and may have
+    used it up a moment ago. Then the node has a key of its own, which it had not, and gets in with that one.
+    """
+    node = look(tools, 0.0)
+    if before.has_key or not node.has_key:
+        return False
+    if node.backend != "Running":
+        code, dummy, dummy = tools.run(["up", *join_flags(wish, "", seconds, again=False)], seconds + _GRACE)
+        if code:
+            return False
+    refuse_what_only_joining_decides(wish, look(tools, seconds))
+    return True
 
 
 def _set(tools: Tools, done: Done, wish: Wish, node: Node, *, dry: bool, seconds: float) -> None:

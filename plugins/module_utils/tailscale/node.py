@@ -54,6 +54,7 @@ class Node:
     switches: Mapping[str, bool] = field(default_factory=dict)
     online: bool = False
     expired: bool = False
+    has_key: bool = False  # of its own, which it gets when a control plane lets it in; not the auth key
     name: str = ""
     addresses: tuple[str, ...] = ()
     health: tuple[str, ...] = ()
@@ -78,6 +79,7 @@ def read_node(status: Mapping[str, Any], prefs: Mapping[str, Any]) -> Node:
         switches={option: bool(prefs.get(name)) for option, (name, dummy) in SWITCHES.items()},
         online=bool(own.get("Online")),
         expired=bool(own.get("Expired")),
+        has_key=bool(status.get("HaveNodeKey")),
         name=str(own.get("DNSName") or own.get("HostName") or "").rstrip("."),
         addresses=tuple(status.get("TailscaleIPs") or ()),
         health=tuple(status.get("Health") or ()),
@@ -129,9 +131,14 @@ def refuse_what_only_joining_decides(wish: Wish, node: Node) -> None:
         )
 
 
-def join_flags(wish: Wish, key_file: str, seconds: float) -> list[str]:
-    """The flags of `up` with which a node joins; the key stays in its file."""
-    flags = [f"--auth-key=file:{key_file}", f"--timeout={seconds:g}s", "--reset", "--force-reauth"]
+def join_flags(wish: Wish, key_file: str, seconds: float, *, again: bool) -> list[str]:
+    """The flags of `up` with which a node joins; the auth key stays in its file, "" for none.
+
+    `again` makes a node that has a key of its own get a new one. One that has none gets it without; told to, it would ask
+    twice if it got one this very moment, and a single-use auth key lets in once.
+    """
+    flags = [f"--auth-key=file:{key_file}"] if key_file else []
+    flags += [f"--timeout={seconds:g}s", "--reset"] + (["--force-reauth"] if again else [])
     flags += [f"--login-server={wish.login_server}"] if wish.login_server else []
     flags += [f"--hostname={wish.hostname}"] if wish.hostname else []
     flags += [f"--advertise-tags={','.join(wish.tags)}"] if wish.tags else []

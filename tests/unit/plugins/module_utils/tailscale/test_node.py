@@ -71,8 +71,8 @@ def test_joining_names_everything_and_keeps_the_key_in_its_file() -> None:
         ssh=True,
     )
     join = node.calls[0]
-    assert join[:5] == ["up", "--auth-key=file:/run/key", "--timeout=30s", "--reset", "--force-reauth"]
-    assert set(join[5:]) == {
+    assert join[:4] == ["up", "--auth-key=file:/run/key", "--timeout=30s", "--reset"]
+    assert set(join[4:]) == {
         f"--login-server={CONTROL}", "--hostname=api-1", "--advertise-tags=tag:a,tag:b",
         "--advertise-routes=10.0.0.0/16", "--accept-dns=false", "--ssh=true",
     }  # fmt: skip
@@ -95,10 +95,11 @@ def test_a_node_that_has_joined_is_only_changed_where_it_differs() -> None:
 
 def test_a_node_whose_key_expired_joins_again() -> None:
     node = FakeNode("Running")
-    node.status["Self"]["Expired"] = True
+    node.status |= {"Self": {"Expired": True}, "HaveNodeKey": True}
     with pytest.raises(TailscaleError, match=r"in no tailnet \(its key has expired\), and there is no auth_key_file"):
         node.converge(key="")
     assert node.converge().steps == ["join"]
+    assert "--force-reauth" in node.calls[0]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +154,43 @@ def test_why_a_node_does_not_come_up() -> None:
     node.fails = {"status": (127, "No such file or directory")}
     with pytest.raises(TailscaleError, match="there is no program tailscale on this host"):
         node.converge()
+
+
+@pytest.mark.parametrize("had_one", [False, True], ids=["joined by itself", "has its old key only"])
+def test_an_auth_key_that_tailscaled_used_up_by_itself(had_one: bool) -> None:
+    """It goes on trying with the key of an attempt that failed, and may come in between a look and `up`."""
+    node = FakeNode()
+    node.status["HaveNodeKey"] = had_one
+    original = node.run
+
+    def run(argv: Sequence[str], seconds: float) -> tuple[int, str, str]:
+        if argv[0] == "up" and any(flag.startswith("--auth-key") for flag in argv):
+            node.status["HaveNodeKey"] = True
+            return 1, "", "backend error: authkey already used"
+        return original(argv, seconds)
+
+    node.run = run  # type: ignore[method-assign]
+    if had_one:
+        with pytest.raises(TailscaleError, match="the auth key was used already: make a new one"):
+            node.converge()
+        return
+    assert node.converge(hostname="a").steps == ["join", "set hostname"]
+    assert node.calls[0] == ["up", "--timeout=30s", "--reset", "--hostname=a"]
+
+
+def test_a_node_that_joined_by_itself_with_other_tags_is_refused() -> None:
+    node = FakeNode()
+    node.fails = {"up": (1, "backend error: authkey already used")}
+    original = node.run
+
+    def run(argv: Sequence[str], seconds: float) -> tuple[int, str, str]:
+        if argv[0] == "up":
+            node.status |= {"HaveNodeKey": True, "BackendState": "Running"}
+        return original(argv, seconds)
+
+    node.run = run  # type: ignore[method-assign]
+    with pytest.raises(TailscaleError, match="the node has no tags, not tag:api"):
+        node.converge(tags=["tag:api"])
 
 
 def test_a_node_that_an_administrator_must_approve() -> None:

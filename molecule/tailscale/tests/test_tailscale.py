@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts in a real tailnet: who reaches what over which address, and how nodes come and go with their hosts.
+
+The control plane is a headscale on this machine, whose policy our access_policy made: api reaches redis and nats, web does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+import yaml
+from testinfra.host import Host
+
+from localcloud.hosts.podman import HostSpec, Podman, boot_state
+from tests.tailnet.control import PROGRAMS, Headscale, Node, wait_for
+
+FOLDER = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+TAILNET = FOLDER / "tailnet"
+PORTS = (6379, 4222)
+
+
+class Device(HostSpec):
+    """A host that may have an interface of its own, as a virtual machine has."""
+
+    def options(self) -> list[str]:
+        return [*super().options(), "--device=/dev/net/tun", "--cap-add=NET_RAW"]
+
+
+@pytest.fixture(scope="session")
+def control() -> Headscale:
+    return Headscale(TAILNET)
+
+
+def tailnet_address(host: Host) -> str:
+    """A node has its address a moment after the control plane has the node."""
+    found = wait_for("its address", lambda: json.loads(host.check_output("tailnet-cli status --json"))["TailscaleIPs"])
+    return str(found[0])
+
+
+# What a service says to who connects, or to an unknown who asks. There are networks in which somebody answers for any address.
+SAYS = {6379: "-NOAUTH", 4222: "INFO {", 22: "SSH-2.0"}
+
+
+def reaches(host: Host, address: str, port: int) -> bool:
+    """Whether the service answers the host, which may need some seconds the first time."""
+    script = (
+        f"import socket; s = socket.create_connection(('{address}', {port}), 3); s.settimeout(3); "
+        f"{port} == 6379 and s.sendall(b'PING\\r\\n'); print(s.recv(99))"
+    )
+    done = host.run(f'python3 -c "{script}"')
+    return done.rc == 0 and SAYS[port] in done.stdout
+
+
+def greeting(node: Node, address: str, port: int, seconds: float = 5) -> bytes:
+    """What a node in user space hears from the port; it has no other way for TCP than `nc`, which ends with its input."""
+    with subprocess.Popen(
+        [PROGRAMS / "tailscale", f"--socket={node.socket}", "nc", address, str(port)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        try:
+            return os.read(process.stdout.fileno(), 99) if select.select([process.stdout], [], [], seconds)[0] else b""
+        finally:
+            process.kill()
+
+
+def containers() -> dict[str, str]:
+    found = yaml.safe_load(Path(os.environ["MOLECULE_INSTANCE_CONFIG"]).read_text())
+    return {one["instance"]: one["container"] for one in found}
+
+
+def addresses() -> dict[str, str]:
+    found = yaml.safe_load(Path(os.environ["MOLECULE_INSTANCE_CONFIG"]).read_text())
+    return {one["instance"]: one["address"] for one in found}
+
+
+def journal(host: Host) -> str:
+    return str(host.check_output("journalctl --no-pager --output=cat --unit=tailnet-join"))
+
+
+def test_services_are_reached_over_the_tailnet_only(everywhere: dict[str, Host]) -> None:
+    data, api, outsider = everywhere["data"], everywhere["api"], everywhere["image"]
+    inside = tailnet_address(data)
+    for port in PORTS:
+        wait_for(f"port {port} over the tailnet", lambda port=port: reaches(api, inside, port))  # type: ignore[misc]
+        assert reaches(data, "127.0.0.1", port), "itself"
+        for host in (api, outsider):
+            assert not reaches(host, addresses()["data"], port), "on its other address it is closed"
+        with socket.socket() as one:
+            one.settimeout(3)
+            assert one.connect_ex((addresses()["data"], port)) != 0, "and to this machine too"
+    assert not reaches(outsider, inside, PORTS[0]), "who is in no tailnet reaches nothing"
+    assert reaches(outsider, addresses()["data"], 22), "which is no fault of the network"
+
+
+def test_the_access_file_decides_inside_the_tailnet(
+    everywhere: dict[str, Host], control: Headscale, tmp_path: Path
+) -> None:
+    """A node of a class that no rule lets in, beside one that a rule lets in."""
+    inside = tailnet_address(everywhere["data"])
+    for name, let_in in (("api", True), ("web", False)):
+        node, key = Node(tmp_path / name), tmp_path / f"{name}.key"
+        key.write_text(control.key("--ephemeral", "--expiration", "1h", "--tags", f"tag:{name}"))
+        try:
+            joined = node("up", f"--auth-key=file:{key}", f"--login-server={control.url}", "--timeout=20s")
+            assert joined.returncode == 0, joined.stderr
+            if let_in:
+                wait_for("NATS", lambda node=node: greeting(node, inside, 4222).startswith(b"INFO {"))  # type: ignore[misc]
+            else:
+                assert not greeting(node, inside, 4222).startswith(b"INFO {")
+        finally:
+            node("logout")
+            node.stop()
+
+
+def test_no_key_stays_anywhere(everywhere: dict[str, Host]) -> None:
+    for name in ("data", "api"):
+        key = (TAILNET / f"{name}.key").read_text().strip()
+        host = everywhere[name]
+        # In brackets, or sudo's note of this very search in the journal would be what is found.
+        assert not host.run(f"grep -rl '{key[:-1]}[{key[-1]}]' /etc /run /var /root /home /tmp").stdout
+        for command in ("ps axww", "journalctl --no-pager", "systemctl show tailnet-join tailscaled"):
+            assert key not in host.run(command).stdout
+        assert host.file("/var/lib/tailscale").mode == 0o700
+
+
+def test_a_preference_is_changed_in_place(change: Callable[..., Any], everywhere: dict[str, Host]) -> None:
+    before = tailnet_address(everywhere["api"])
+    try:
+        done = change(tailscale_routes=["10.77.0.0/16"])
+        assert done.ok, done.output
+        assert "advertise-routes" in done.output or done.changed["api"] >= 1
+        prefs = json.loads(everywhere["api"].check_output("tailnet-cli debug prefs"))
+        assert prefs["AdvertiseRoutes"] == ["10.77.0.0/16"]
+        assert tailnet_address(everywhere["api"]) == before, "the same node"
+    finally:
+        assert change(tailscale_routes=[]).ok
+
+
+# -- hosts that boot from an image ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def podman() -> Podman:
+    return Podman()
+
+
+@pytest.fixture(scope="session")
+def image(podman: Podman, everywhere: dict[str, Host]) -> Iterator[tuple[str, dict[str, str]]]:
+    container = containers()["image"]
+    label = podman("inspect", "--format", '{{index .Config.Labels "boring.fleet.molecule"}}', container).strip()
+    tag = f"localhost/molecule-{label}:image"
+    assert not everywhere["image"].run("ls /var/lib/tailscale/tailscaled.state").stdout, "an image has no state"
+    podman.commit(container, tag)
+    try:
+        yield tag, {"boring.fleet.molecule": label}
+    finally:
+        podman.untag([tag])
+
+
+@pytest.fixture(scope="session")
+def boot(image: tuple[str, dict[str, str]], podman: Podman) -> Callable[..., Any]:
+    """Boot a host from the image, with a key in its user data (none: with no user data)."""
+
+    @contextmanager
+    def booted(name: str, key: str = "") -> Iterator[Host]:
+        with tempfile.TemporaryDirectory() as scratch:
+            seed = Path(scratch)
+            text = (FOLDER / "seed" / "user-data").read_text()
+            (seed / "user-data").write_text(text.replace((TAILNET / "clone.key").read_text().strip(), key))
+            (seed / "meta-data").write_text(f"instance-id: {name}\nlocal-hostname: {name}\n")
+            full = f"{containers()['image']}-{name}"
+            spec = Device(full, image[0], hostname=name, seed=seed if key else None, labels=image[1])
+            podman.run(spec)
+            try:
+                deadline = time.monotonic() + 90
+                while boot_state(podman.pid(full)) not in {"running", "degraded"}:
+                    assert time.monotonic() < deadline, f"{name} did not come up"
+                    time.sleep(0.3)
+                yield testinfra.get_host(f"podman://{full}")
+            finally:
+                podman.remove(full)
+
+    return booted
+
+
+def test_an_image_that_was_told_nothing_idles(boot: Callable[..., Any]) -> None:
+    with boot("plain") as host:
+        assert host.check_output("systemctl is-system-running") == "running"
+        for unit in ("tailscaled", "tailnet-join"):
+            assert host.run(f"systemctl is-active {unit}").stdout.strip() == "inactive"
+
+
+def test_two_clones_are_two_nodes_and_one_that_ends_is_gone(
+    boot: Callable[..., Any], control: Headscale, podman: Podman
+) -> None:
+    key = (TAILNET / "clone.key").read_text().strip()
+    with boot("clone-1", key) as one, boot("clone-2", key) as two:
+        wait_for("both clones", lambda: {"clone-1", "clone-2"} <= set(control.nodes()))
+        assert tailnet_address(one) != tailnet_address(two)
+        wait_for("the end of the key", lambda: not one.file("/etc/tailnet/key").exists)
+        began = time.monotonic()
+        podman.stop(f"{containers()['image']}-clone-1", seconds=40)
+        wait_for("the end of the node", lambda: "clone-1" not in control.nodes(), 60)
+        print(f"the node of a host that was powered off is gone after {time.monotonic() - began:.1f} s")
+        assert "clone-2" in control.nodes()
+
+
+def test_a_control_plane_that_is_down_at_boot(boot: Callable[..., Any], control: Headscale) -> None:
+    key = (TAILNET / "clone.key").read_text().strip()
+    control.stop()
+    try:
+        with boot("early", key) as host:
+            wait_for("the reason", lambda: "the control plane does not answer" in journal(host), 60)
+            assert host.check_output("systemctl is-system-running") in ("running", "starting")
+            assert host.check_output("systemctl --failed --no-legend") == ""
+            control.start()
+            wait_for("the node", lambda: "early" in control.nodes(), 60)
+            wait_for("the service", lambda: "is in the tailnet as" in journal(host))
+    finally:
+        control.stop()
+        control.start()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [(["--expiration", "1s"], "the auth key has expired"), (["--expiration", "1h"], "the auth key was used already")],
+    ids=["expired", "used"],
+)
+def test_a_key_that_lets_nobody_in_is_a_failed_unit_that_says_why(
+    boot: Callable[..., Any], control: Headscale, tmp_path: Path, options: list[str], sentence: str
+) -> None:
+    key = control.key("--ephemeral", "--tags", "tag:api", *options)
+    if sentence.endswith("already"):
+        other = Node(tmp_path / "other")
+        file = tmp_path / "key"
+        file.write_text(key)
+        joined = other("up", f"--auth-key=file:{file}", f"--login-server={control.url}", "--timeout=20s")
+        other.stop()
+        assert joined.returncode == 0, joined.stderr
+    with boot("refused", key) as host:
+        wait_for("the reason", lambda: sentence in journal(host), 60)
+        wait_for("the verdict", lambda: host.run("systemctl is-failed tailnet-join").rc == 0)
+        assert key not in host.run("journalctl --no-pager").stdout
+        # The way out that the sentence names
+        host.run(f"printf %s {(TAILNET / 'clone.key').read_text().strip()} > /etc/tailnet/key")
+        host.check_output("systemctl reset-failed tailnet-join && systemctl restart tailnet-join")
+        wait_for("the node", lambda: "refused" in control.nodes())

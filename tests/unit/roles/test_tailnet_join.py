@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role tailscale leaves on a host, run as at a boot over a stand-in for the command `tailscale` that notes its arguments.
+
+Settings and key are what the role's user_data renders. Against a real tailnet: tests/integration/test_tailnet.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.plugins.playbook_runs import ROOT, run_playbook
+
+KEY = "hskey-auth-0123456789abcdef"
+CLI = """#!{python}
+import json, pathlib, sys
+folder = pathlib.Path({folder!r})
+state = json.loads((folder / "state").read_text())
+with (folder / "calls").open("a") as calls:
+    print(json.dumps(sys.argv[1:]), file=calls)
+verb = sys.argv[1]
+if verb == "status":
+    print(json.dumps({{"BackendState": state["backend"], "Health": state["health"], "TailscaleIPs": ["100.64.0.9"], "Self": {{}},
+        "HaveNodeKey": state["keyed"]}}))
+elif verb == "up":
+    if state["slips_in"]:
+        state["slips_in"], state["keyed"] = False, True
+        (folder / "state").write_text(json.dumps(state))
+        sys.exit("backend error: authkey already used")
+    if state["refusal"]:
+        sys.exit(state["refusal"])
+    state["backend"] = "Running"
+elif verb == "logout":
+    state["backend"] = "NeedsLogin"
+(folder / "state").write_text(json.dumps(state))
+"""
+
+
+class Host:
+    """A boot and an end of a host; `refusal` is what `tailscale up` fails with."""
+
+    def __init__(self, folder: Path, **variables: Any) -> None:
+        self.folder = folder
+        given = folder / "given"
+        given.write_text(KEY + "\n")
+        tasks = [
+            {
+                "ansible.builtin.include_role": {"name": "boring.fleet.tailscale", "tasks_from": "user_data"},
+                "vars": {"tailscale_auth_key_file": str(given), **variables},
+            },
+            {
+                "ansible.builtin.copy": {
+                    "dest": str(folder / "files.json"),
+                    "content": "{{ tailscale_user_data | to_json }}",
+                    "mode": "0600",
+                }
+            },
+        ]
+        code, output = run_playbook(folder, [{"hosts": "h1", "tasks": tasks}])
+        assert code == 0, output
+        assert KEY not in output, "in no output, at -vvv"
+        files = {file["path"]: file for file in json.loads((folder / "files.json").read_text())}
+        assert files["/etc/tailnet/key"]["permissions"] == "0600"
+        assert KEY not in files["/etc/tailnet/settings.json"]["content"]
+        self.key = folder / "key"
+        self.key.write_text(files["/etc/tailnet/key"]["content"])
+        (folder / "settings.json").write_text(files["/etc/tailnet/settings.json"]["content"])
+        self.program("cli", CLI.format(python=sys.executable, folder=str(folder)))
+        self.jobs("")
+        self.state()
+        text = (ROOT / "roles" / "tailscale" / "files" / "tailnet-join").read_text()
+        for place, ours in (
+            ("/usr/local/bin/tailnet-cli", "cli"),
+            ("/etc/tailnet/settings.json", "settings.json"),
+            ("/etc/tailnet/key", "key"),
+        ):
+            assert f'"{place}"' in text
+            text = text.replace(f'"{place}"', f'"{folder / ours}"')
+        self.program("tailnet-join", text)
+        reasons = ROOT / "plugins" / "module_utils" / "tailscale" / "reasons.py"
+        (folder / "reasons.py").write_text(reasons.read_text())
+
+    def program(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+        (self.folder / name).chmod(0o755)
+
+    def jobs(self, listed: str) -> None:
+        """What systemd has to do at the moment."""
+        self.program("systemctl", f"#!/bin/sh\necho '{listed}'\n")
+
+    def state(
+        self, backend: str = "NeedsLogin", refusal: str = "", *health: str, keyed: bool = False, slips_in: bool = False
+    ) -> None:
+        """`keyed`: it has a key of its own. `slips_in`: tailscaled joins by itself the moment before `up` does."""
+        state = {"backend": backend, "refusal": refusal, "health": health, "keyed": keyed, "slips_in": slips_in}
+        (self.folder / "state").write_text(json.dumps(state))
+
+    def __call__(self, action: str) -> tuple[int, str, list[list[str]]]:
+        """Its code, what it said, and what it asked of `tailscale` besides the status."""
+        (self.folder / "calls").write_text("")
+        done = subprocess.run(
+            [sys.executable, self.folder / "tailnet-join", action],
+            capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+            env={**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}"},
+        )  # fmt: skip
+        said = done.stdout + done.stderr
+        assert KEY not in said
+        calls = [json.loads(line) for line in (self.folder / "calls").read_text().splitlines()]
+        assert all(KEY not in part for call in calls for part in call), "on no command line"
+        return done.returncode, said, [call for call in calls if call[0] != "status"]
+
+
+def test_a_boot_joins_once_and_forgets_the_key(tmp_path: Path) -> None:
+    host = Host(
+        tmp_path, tailscale_login_server="https://hs.example.org", tailscale_tags=["tag:api"], tailscale_timeout=7
+    )
+    code, said, calls = host("join")
+    assert (code, said) == (0, "this host is in the tailnet as 100.64.0.9\n")
+    up, settings = calls
+    assert up[:4] == ["up", f"--auth-key=file:{host.key}", "--timeout=7s", "--reset"]
+    assert "--force-reauth" not in up, "a first join that is told to join anew uses a key twice"
+    assert {"--login-server=https://hs.example.org", "--advertise-tags=tag:api", "--accept-dns=false"} <= set(up)
+    assert settings[0] == "set"
+    assert not [flag for flag in settings if "tags" in flag or "login" in flag], "what `set` does not take"
+    assert not host.key.exists()
+    assert [call[0] for call in host("join")[2]] == ["set"], "the next boot only sees to the preferences"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "health", "code", "sentence"),
+    [
+        ("dial tcp 10.0.0.1:443: connect: connection refused", "", 75, "the control plane does not answer"),
+        ("timeout waiting for Tailscale", "You are logged out. http 401: authkey expired", 78, "the auth key has expired"),
+        (f"backend error: authkey already used {KEY}", "", 78, "the auth key was used already"),
+        ("x509: certificate has expired or is not yet valid: current time", "", 75, "set the clock"),
+        ("the moon is full", "", 75, "did not join the tailnet: the moon is full"),
+    ],
+)  # fmt: skip
+def test_why_a_host_did_not_join_and_whether_it_tries_again(
+    tmp_path: Path, refusal: str, health: str, code: int, sentence: str
+) -> None:
+    host = Host(tmp_path)
+    host.state("NeedsLogin", refusal, *filter(None, [health]))
+    ended, said, _ = host("join")
+    assert (ended, sentence in said) == (code, True), said
+    assert host.key.exists(), "for the next try"
+
+
+def test_a_key_that_tailscaled_used_up_by_itself_let_this_host_in(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.state(slips_in=True)
+    code, said, calls = host("join")
+    assert (code, said) == (0, "this host is in the tailnet as 100.64.0.9\n")
+    assert [call[0] for call in calls] == ["up", "up", "set"]
+    assert not [flag for flag in calls[1] if flag.startswith(("--auth-key", "--force"))], "with the key of its own"
+    assert not host.key.exists()
+
+
+def test_a_host_whose_own_key_expired_joins_anew(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.state(keyed=True)
+    assert "--force-reauth" in host("join")[2][0]
+    host.key.write_text(KEY)
+    host.state("NeedsLogin", "backend error: authkey already used", keyed=True)
+    code, said, calls = host("join")
+    assert (code, len(calls)) == (78, 1), "its own key is the old one, and proves nothing: " + said
+
+
+def test_a_host_without_a_key_says_so_once(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.key.unlink()
+    code, said, calls = host("join")
+    assert (code, calls) == (78, [])
+    assert "there is no key to join with" in said
+
+
+def test_a_host_leaves_when_it_is_powered_off_only(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host("join")
+    host.jobs("12 reboot.target start waiting")
+    assert host("leave")[2] == []
+    host.jobs("")
+    assert host("leave")[2] == [], "the service was restarted by hand"
+    host.jobs("12 poweroff.target start waiting")
+    assert host("leave")[2] == [["logout"]]
+
+
+def test_a_host_that_is_to_stay_stays(tmp_path: Path) -> None:
+    host = Host(tmp_path, tailscale_leave=False)
+    host.jobs("12 poweroff.target start waiting")
+    assert host("leave")[2] == []
+
+
+def test_what_user_data_refuses(tmp_path: Path) -> None:
+    for given, sentence in (
+        ({"tailscale_tags": ["api"]}, "api is no tag: it must look like tag:api"),
+        ({"tailscale_repository": "https://example.org"}, "needs tailscale_repository_key"),
+        ({"tailscale_archive": "x.tgz"}, "tailscale_archive needs tailscale_archive_sha256"),
+    ):
+        task = {
+            "ansible.builtin.include_role": {"name": "boring.fleet.tailscale", "tasks_from": "user_data"},
+            "vars": given,
+        }
+        code, output = run_playbook(tmp_path, [{"hosts": "h1", "tasks": [task]}])
+        assert code != 0
+        assert sentence in output
