@@ -27,6 +27,10 @@ PASSWORD = "correct-horse-battery-staple-app"
 CONFIG = "/etc/nats/nats.conf"
 
 
+# a roll waits for every node to be whole again, each of them
+pytestmark = pytest.mark.timeout(900)
+
+
 def ask(host: Host, path: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(host.check_output(f"curl -sS --max-time 5 http://127.0.0.1:8222/{path}"))
     return found

@@ -22,6 +22,9 @@ from cluster import pids, play, writing
 from redis_login import PASSWORD, connect
 from testinfra.host import Host
 
+# a roll waits for every node to be whole again, each of them
+pytestmark = pytest.mark.timeout(900)
+
 
 def master_of(addresses: dict[str, str]) -> str:
     """Name of the host that the Sentinels take for the master."""
