@@ -5,7 +5,7 @@ Both have the same certificates, TLS, password and persistence; the roles add us
 sandbox. Rounds alternate, and a ratio is the median of the rounds' ratios: the machine's mood touches both. The load
 comes from outside the host, over its network. `make bench-data` runs it.
 
-What was lost is counted by the Molecule scenarios redis_cluster and nats_cluster. They run first, both at once, unless
+What was lost is counted by the Molecule scenarios redis_cluster and nats_cluster. They run then, both at once, unless
 nothing that they test changed since they passed.
 """
 
@@ -206,8 +206,8 @@ def measure() -> tuple[float, float]:
 
 def main() -> None:
     run([sys.executable, "-m", "localcloud", "base", "debian-13"], 900)
-    lost, lines = count_losses()
     redis, nats = measure()
+    lost, lines = count_losses()
     print("\n".join(lines))
     print(f"bench-data: redis {redis:.2f} of stock, nats {nats:.2f} of stock, lost {lost}")
 
