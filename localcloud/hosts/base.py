@@ -112,7 +112,8 @@ def ensure(release: str, rootfs: Path, podman: Podman, progress: Progress, *, re
         progress(f"{release}: importing")
         change = ('CMD ["/sbin/init"]', "STOPSIGNAL SIGRTMIN+3")
         podman("import", "--quiet", *[f"--change={line}" for line in change], str(tar), base.tag, seconds=300)
-        podman.tag(base.tag, base.alias)
+    # also when the image is there: another checkout may have taken its own for the newest, and removed it since
+    podman.tag(base.tag, base.alias)
     return base
 
 

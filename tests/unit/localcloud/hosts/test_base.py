@@ -59,6 +59,14 @@ def test_built_once_imported_once_and_told(bench: Bench) -> None:
     assert bench.calls() == 1
 
 
+def test_a_name_that_is_gone_is_given_again(bench: Bench) -> None:
+    """Another checkout may have removed what it took for the newest."""
+    first = bench.ensure()
+    bench.podman.images_.remove(first.alias)
+    bench.ensure()
+    assert first.alias in bench.podman.images_
+
+
 def test_the_cache_serves_a_machine_whose_images_were_pruned(bench: Bench) -> None:
     first = bench.ensure()
     bench.podman.images_.clear()
