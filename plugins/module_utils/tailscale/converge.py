@@ -114,7 +114,7 @@ def _joined_by_itself(tools: Tools, wish: Wish, before: Node, *, seconds: float)
     if before.has_key or not node.has_key:
         return False
     if node.backend != "Running":
-        code, dummy, dummy = tools.run(["up", *join_flags(wish, "", seconds, again=False)], seconds + _GRACE)
+        code = tools.run(["up", *join_flags(wish, "", seconds, again=False)], seconds + _GRACE)[0]
         if code:
             return False
     refuse_what_only_joining_decides(wish, look(tools, seconds))
