@@ -29,6 +29,7 @@ def check(profile: str, lock: str = "", **gpu: Any) -> None:
         ("cpu", "debian-13-amd64-none.lock.json"),
         ("cpu-debian-12", "debian-12-amd64-none.lock.json"),
         ("gpu", "debian-13-amd64-proprietary.lock.json"),
+        ("gpu-debian-12", "debian-12-amd64-proprietary.lock.json"),
     ],
 )
 def test_the_profiles_fit_their_locks(profile: str, lock: str) -> None:

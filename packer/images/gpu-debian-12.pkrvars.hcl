@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Profile: Debian 12 with NVIDIA's driver, for GPUs from Volta to Hopper. Its lock is locks/debian-12-amd64-proprietary.lock.json.
+# It is built on a machine without a GPU.
+
+source_image_owner = "136693071363" # Debian
+source_image_name  = "debian-12-amd64-*"
+volume_size        = 16
+
+gpu = {
+  family      = "ampere"
+  driver      = "proprietary"
+  secure_boot = false
+}
