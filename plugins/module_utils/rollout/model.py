@@ -145,7 +145,7 @@ class Group:
     @property
     def largest(self) -> int:
         """The units of its largest instance."""
-        return max(self.weight, max([instance.weight for instance in self.instances], default=1))
+        return max([self.weight, *[instance.weight for instance in self.instances]])
 
 
 @dataclass(frozen=True, slots=True)
