@@ -200,7 +200,7 @@ def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now
     since = dict(memory.healthy_since)
     verdicts: dict[str, str] = {}
     proven = set(memory.proven)
-    began = memory.began
+    began = dict(memory.began)
     spare, widows, pairs = list(memory.spare), list(memory.widows), list(memory.pairs)
     placed: set[str] | None = None
     progress = memory.progress_at
@@ -235,7 +235,7 @@ def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now
         if rank > best:
             progress = now
         if name not in began:
-            began = {**began, name: memory.triggered_at or now}
+            began[name] = memory.triggered_at or now
         coming[name] = max(rank, best)
         verdicts[name] = verdict
     for name, best in memory.coming.items():  # not listed among the new ones any more: see _left_early

@@ -513,9 +513,8 @@ class Roll:
                     self._wrote(desired, desired - victim.instance.weight)
                     desired -= victim.instance.weight
                     self._journal = replace(self.journal, surge=self.journal.surge - victim.instance.weight)
-                self._pair(victim)
         finally:
-            self._let_go(gone)
+            self._let_go(gone, step.victims)
         # Only now: launched before, new ones would go to zones that are about to have room.
         if step.grow_to is not None:
             self.cloud.update(
@@ -587,21 +586,6 @@ class Roll:
             if machine.address:
                 self._places[name] = Place(name, machine.address, zones[name])
 
-    def _pair(self, victim: Victim) -> None:
-        memory, now = self.journal.memory, self.clock()
-        old, successor = victim.instance, victim.successor
-        if victim.apart:
-            self.remember(pairs=(*memory.pairs, Pair(old.id, "", 0.0)))
-            return
-        if not successor:
-            self.remember(widows=(*memory.widows, old.id))
-            return
-        seconds = round(now - memory.began.get(successor, self._started), 1)
-        self.remember(
-            pairs=(*memory.pairs, Pair(old.id, successor, seconds)),
-            spare=tuple(filter(successor.__ne__, memory.spare)),
-        )
-
     def _drop(self, step: Drop) -> None:
         if step.resize is not None:
             self.note(step.resize)
@@ -650,12 +634,33 @@ class Roll:
             raise AwsError(f"AWS did not answer when it was asked five times to terminate {instance.id}")
         return done
 
-    def _let_go(self, gone: Mapping[str, float]) -> None:
-        """Remember who was told to terminate, and when: all of a batch at once, because each time copies everything."""
+    def _let_go(self, gone: Mapping[str, float], victims: Iterable[Victim] = ()) -> None:
+        """Remember who was told to terminate and when, and who takes the victims' places.
+
+        All of a batch at once, because each time copies everything.
+        """
         if not gone:
             return
         memory = self.journal.memory
-        self.remember(gone={**memory.gone, **gone}, leaving=memory.leaving | gone.keys())
+        pairs, widows, taken = list(memory.pairs), list(memory.widows), set[str]()
+        for victim in victims:
+            name, successor = victim.instance.id, victim.successor
+            if name not in gone:
+                continue  # told to stop before
+            if victim.apart:
+                pairs.append(Pair(name, "", 0.0))
+            elif successor:
+                pairs.append(Pair(name, successor, round(gone[name] - memory.began.get(successor, self._started), 1)))
+                taken.add(successor)
+            else:
+                widows.append(name)
+        self.remember(
+            gone={**memory.gone, **gone},
+            leaving=memory.leaving | gone.keys(),
+            pairs=tuple(pairs),
+            widows=tuple(widows),
+            spare=tuple(name for name in memory.spare if name not in taken),
+        )
 
     def _forget(self, seen: Observation) -> None:
         """Delete the journal. Who is due by age, or all, only the start tells: the record keeps it while some are left."""
