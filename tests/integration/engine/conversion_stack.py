@@ -28,10 +28,18 @@ PASSWORD = "integration-test-password"
 T = TypeVar("T")
 
 
+_GIVEN: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on and that was not given before: that of a server that is just starting again looks free."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _GIVEN:
+            _GIVEN.add(port)
+            return port
 
 
 def eventually(what: Callable[[], T], seconds: float = 60) -> T:
