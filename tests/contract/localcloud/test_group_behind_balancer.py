@@ -112,7 +112,11 @@ def test_hosts_come_and_go_without_a_failed_request(web: Web) -> None:
     assert sum(client.answers.values()) > 100
     # a host whose power fails takes what it was answering with it, no more: the group replaces it
     lost = min(staying)
-    subprocess.run(["podman", "kill", f"lc-{web.cloud.name}-{lost}"], check=True, capture_output=True, timeout=60)
+    name = f"lc-{web.cloud.name}-{lost}"
+    subprocess.run(["podman", "kill", name], check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        ["podman", "wait", name], check=True, capture_output=True, timeout=60
+    )  # its processes die one by one
     time.sleep(1)
     assert {get(web.address, web.port, "/hostname")[0] for _ in range(20)} == {200}
     assert lost not in web.until_healthy(2, without=lost)
