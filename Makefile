@@ -8,7 +8,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/build/collections
 export ANSIBLE_HOME := $(CURDIR)/build/ansible
 export PATH := $(BIN):$(CURDIR)/build/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH,ANSIBLE_HOME,PYTHON,QUICKSTART_BEGAN,ENGINE_VERSION,CI)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH,ANSIBLE_HOME,PYTHON,QUICKSTART_BEGAN,ENGINE_VERSION,PROVE_ACCELERATOR,CI)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart quickstart-down test lock test-gpu-image lint unit contract integration molecule sanity \
@@ -43,7 +43,7 @@ prove-rollout: setup ## Roll through 10,000 new random schedules of faults (some
 bench-images: setup ## Measure builds of a GPU image against plain Packer (some twenty minutes: NVIDIA's module is compiled twice)
 	@$(AS_ROOT) $(BIN)/python benchmarks/images.py
 
-prove-images: setup ## Build every profile and start each image as hosts and as virtual machines (PROFILES=gpu for one; half an hour for all)
+prove-images: setup ## Build every profile and start each image as hosts and as virtual machines (PROFILES=gpu for one)
 	@$(AS_ROOT) sh -c 'command -v qemu-system-x86_64 >/dev/null || apt-get install -qq -y --no-install-recommends qemu-system-x86'
 	@$(AS_ROOT) $(BIN)/python bin/prove-images $(PROFILES)
 
