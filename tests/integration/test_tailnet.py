@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tests.tailnet.boot import lay_out, run
 from tests.tailnet.control import PROGRAMS, Headscale, Node, wait_for
 from tests.unit.plugins.playbook_runs import run_playbook
 
@@ -341,15 +341,7 @@ class Boot:
     folder: Path
 
     def __call__(self, action: str, jobs: str = "") -> tuple[int, str]:
-        systemctl = self.folder / "systemctl"
-        systemctl.write_text(f"#!/bin/sh\necho '{jobs}'\n")
-        systemctl.chmod(0o755)
-        done = subprocess.run(
-            [sys.executable, self.folder / "tailnet-join", action],
-            capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
-            env={**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}"},
-        )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
+        return run(self.folder, action, jobs)
 
     @property
     def key(self) -> Path:
@@ -361,45 +353,14 @@ def boot(tmp_path: Path, headscale: Headscale) -> Callable[..., Boot]:
     def made(node: Node, key: str, name: str, **variables: Any) -> Boot:
         folder = tmp_path / f"boot-{name}"
         folder.mkdir()
+        cli = f'#!/bin/sh\nexec {PROGRAMS / "tailscale"} --socket={node.socket} "$@"\n'
         given = {
-            "tailscale_auth_key_file": write(folder / "given", key), "tailscale_login_server": headscale.url,
-            "tailscale_hostname": name, "tailscale_timeout": 5, **variables,
-        }  # fmt: skip
-        tasks = [
-            {
-                "ansible.builtin.include_role": {"name": "boring.fleet.tailscale", "tasks_from": "user_data"},
-                "vars": given,
-            },
-            {
-                "ansible.builtin.copy": {
-                    "dest": str(folder / "files.json"),
-                    "content": "{{ tailscale_user_data | to_json }}",
-                    "mode": "0600",
-                }
-            },
-        ]
-        code, output = run_playbook(tmp_path, [{"hosts": "h1", "tasks": tasks}])
-        assert code == 0, output
-        assert key not in output
-        files = {file["path"]: file for file in json.loads((folder / "files.json").read_text())}
-        assert files["/etc/tailnet/key"]["permissions"] == "0600"
-        (folder / "settings.json").write_text(files["/etc/tailnet/settings.json"]["content"])
-        (folder / "key").write_text(files["/etc/tailnet/key"]["content"])
-        cli = folder / "cli"
-        cli.write_text(f'#!/bin/sh\nexec {PROGRAMS / "tailscale"} --socket={node.socket} "$@"\n')
-        cli.chmod(0o755)
-        role = PROGRAMS.parents[1] / "roles" / "tailscale" / "files" / "tailnet-join"
-        text = role.read_text()
-        for place, ours in (
-            ("/usr/local/bin/tailnet-cli", cli),
-            ("/etc/tailnet/settings.json", folder / "settings.json"),
-            ("/etc/tailnet/key", folder / "key"),
-        ):
-            assert f'"{place}"' in text
-            text = text.replace(f'"{place}"', f'"{ours}"')
-        (folder / "tailnet-join").write_text(text)
-        reasons = PROGRAMS.parents[1] / "plugins" / "module_utils" / "tailscale" / "reasons.py"
-        (folder / "reasons.py").write_text(reasons.read_text())
+            "tailscale_login_server": headscale.url,
+            "tailscale_hostname": name,
+            "tailscale_timeout": 5,
+            **variables,
+        }
+        lay_out(folder, key, cli, **given)
         return Boot(folder)
 
     return made

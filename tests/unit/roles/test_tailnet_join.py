@@ -7,15 +7,14 @@ Settings and key are what the role's user_data renders. Against a real tailnet: 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.plugins.playbook_runs import ROOT, run_playbook
+from tests.tailnet.boot import lay_out, run
+from tests.unit.plugins.playbook_runs import run_playbook
 
 KEY = "hskey-auth-0123456789abcdef"
 CLI = """#!{python}
@@ -47,52 +46,14 @@ class Host:
 
     def __init__(self, folder: Path, **variables: Any) -> None:
         self.folder = folder
-        given = folder / "given"
-        given.write_text(KEY + "\n")
-        tasks = [
-            {
-                "ansible.builtin.include_role": {"name": "boring.fleet.tailscale", "tasks_from": "user_data"},
-                "vars": {"tailscale_auth_key_file": str(given), **variables},
-            },
-            {
-                "ansible.builtin.copy": {
-                    "dest": str(folder / "files.json"),
-                    "content": "{{ tailscale_user_data | to_json }}",
-                    "mode": "0600",
-                }
-            },
-        ]
-        code, output = run_playbook(folder, [{"hosts": "h1", "tasks": tasks}])
-        assert code == 0, output
-        assert KEY not in output, "in no output, at -vvv"
-        files = {file["path"]: file for file in json.loads((folder / "files.json").read_text())}
-        assert files["/etc/tailnet/key"]["permissions"] == "0600"
-        assert KEY not in files["/etc/tailnet/settings.json"]["content"]
+        lay_out(folder, KEY, CLI.format(python=sys.executable, folder=str(folder)), **variables)
         self.key = folder / "key"
-        self.key.write_text(files["/etc/tailnet/key"]["content"])
-        (folder / "settings.json").write_text(files["/etc/tailnet/settings.json"]["content"])
-        self.program("cli", CLI.format(python=sys.executable, folder=str(folder)))
         self.jobs("")
         self.state()
-        text = (ROOT / "roles" / "tailscale" / "files" / "tailnet-join").read_text()
-        for place, ours in (
-            ("/usr/local/bin/tailnet-cli", "cli"),
-            ("/etc/tailnet/settings.json", "settings.json"),
-            ("/etc/tailnet/key", "key"),
-        ):
-            assert f'"{place}"' in text
-            text = text.replace(f'"{place}"', f'"{folder / ours}"')
-        self.program("tailnet-join", text)
-        reasons = ROOT / "plugins" / "module_utils" / "tailscale" / "reasons.py"
-        (folder / "reasons.py").write_text(reasons.read_text())
-
-    def program(self, name: str, text: str) -> None:
-        (self.folder / name).write_text(text)
-        (self.folder / name).chmod(0o755)
 
     def jobs(self, listed: str) -> None:
         """What systemd has to do at the moment."""
-        self.program("systemctl", f"#!/bin/sh\necho '{listed}'\n")
+        self._jobs = listed
 
     def state(
         self, backend: str = "NeedsLogin", refusal: str = "", *health: str, keyed: bool = False, slips_in: bool = False
@@ -104,16 +65,11 @@ class Host:
     def __call__(self, action: str) -> tuple[int, str, list[list[str]]]:
         """Its code, what it said, and what it asked of `tailscale` besides the status."""
         (self.folder / "calls").write_text("")
-        done = subprocess.run(
-            [sys.executable, self.folder / "tailnet-join", action],
-            capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
-            env={**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}"},
-        )  # fmt: skip
-        said = done.stdout + done.stderr
+        code, said = run(self.folder, action, self._jobs)
         assert KEY not in said
         calls = [json.loads(line) for line in (self.folder / "calls").read_text().splitlines()]
         assert all(KEY not in part for call in calls for part in call), "on no command line"
-        return done.returncode, said, [call for call in calls if call[0] != "status"]
+        return code, said, [call for call in calls if call[0] != "status"]
 
 
 def test_a_boot_joins_once_and_forgets_the_key(tmp_path: Path) -> None:
