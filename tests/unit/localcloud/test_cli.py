@@ -76,9 +76,13 @@ def test_a_cloud_of_the_same_name_elsewhere_is_not_touched(
     monkeypatch.setattr(cli.Podman, "require", lambda _: None)
     theirs = tmp_path / "theirs" / "main"
     # Not a server, but a process that looks like one from outside: a shell that waits.
-    (tmp_path / DAEMON).write_text("read dummy\n")
-    with subprocess.Popen(["sh", "-m", DAEMON, str(theirs)], cwd=tmp_path, stdin=subprocess.PIPE) as other:
+    (tmp_path / DAEMON).write_text("echo waits\nread dummy\n")
+    command = ["sh", "-m", DAEMON, str(theirs)]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         try:
+            # Popen returns before the kernel shows the new command line; what prints has one.
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"waits\n"
             assert cli.main([verb, "--state-dir", str(tmp_path / "ours")]) == 1
             assert f"its files are in {theirs}" in capsys.readouterr().err
             assert cli.main(["status", "--name", "another", "--state-dir", str(tmp_path / "ours")]) == 0
