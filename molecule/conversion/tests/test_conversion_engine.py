@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine on real hosts, with a real NATS and a real Redis; an API from the same package hands it the work."""
+"""The engine on real hosts, with a real NATS and a real Redis; the API beside it hands it the work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from testinfra.host import Host
 ROOT = Path(__file__).resolve().parents[3]
 UNIT = "conversion-engine"
 ENV_FILE = f"/etc/{UNIT}/{UNIT}.env"
-API_PORT = 8088
 SECRETS = ("7f3a9c04", "redis-test-password-91c2")
 
 
@@ -38,17 +36,10 @@ def wait_active(host: Host, url: str, seconds: float = 90) -> None:
         time.sleep(0.5)
 
 
-@pytest.fixture(scope="session")
-def api(host: Host, address: str) -> Iterator[str]:
-    """An API beside the engine, out of the engine's own environment."""
-    host.run("systemctl reset-failed test-api; systemctl stop test-api")
-    host.check_output(
-        f"systemd-run --quiet --unit=test-api --property=EnvironmentFile={ENV_FILE} "
-        f"env CONVERSION_LISTEN_PORT={API_PORT} CONVERSION_LAME_DUCK=0 /opt/{UNIT}/bin/conversion-api"
-    )
-    wait_active(host, f"http://127.0.0.1:{API_PORT}/readyz")
-    yield f"http://{address}:{API_PORT}"
-    host.run("systemctl stop test-api")
+@pytest.fixture
+def api(host: Host, address: str) -> str:
+    wait_active(host, "http://127.0.0.1:8080/readyz")
+    return f"http://{address}:8080"
 
 
 @pytest.mark.parametrize(("part", "to"), [("bracket.step", "stl"), ("box.stl", "glb"), ("bracket.glb", "ply")])
@@ -140,7 +131,7 @@ def test_secrets_are_nowhere_to_be_seen(host: Host) -> None:
     for secret in SECRETS:
         assert not any(secret in text for text in seen)
         found = host.run(f"grep -rlsF {secret} /etc /run /opt /var/lib/{UNIT} /var/cache /tmp").stdout.split()
-        assert set(found) - {"/etc/nats-server.conf"} == {ENV_FILE}
+        assert set(found) - {"/etc/nats-server.conf"} == {ENV_FILE, "/etc/conversion-api/conversion-api.env"}
     file = host.file(ENV_FILE)
     assert (file.user, file.group, file.mode) == ("root", "root", 0o600)
 

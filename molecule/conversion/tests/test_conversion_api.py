@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The API on real hosts, asked from outside, with a real NATS, a real Redis and a real engine."""
+"""The API on real hosts, asked from outside, with a real NATS, a real Redis and the engine beside it."""
 
 from __future__ import annotations
 
