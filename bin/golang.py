@@ -129,8 +129,9 @@ def compile_into(
     """
     env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     folder.mkdir(parents=True, exist_ok=True)
+    options = ["-trimpath", "-gcflags", "all=-N -l", "-ldflags", flags, "-tags", tags]
     run(
-        [go, "build", "-trimpath", "-gcflags", "all=-N -l", "-ldflags", flags, "-tags", tags, "-o", f"{folder}/", *programs],
+        [go, "build", *options, "-o", f"{folder}/", *programs],
         seconds=seconds,
         env=env,
         cwd=module,
