@@ -186,12 +186,10 @@ class SimulatedCloud:
     def sleep(self, seconds: float) -> None:
         """Let time pass; everything that is due happens in order."""
         end = self.now() + seconds
-        while True:
-            due = min(self._events[0][0] if self._events else NEVER, self.autoscaling.next_due())
-            if due > end:
-                break
+        due = self._next_due()
+        while due <= end:
             self.clock.advance(max(0.0, due - self.now()))
-            self._settle()
+            due = self._settle()
         self.clock.advance(end - self.now())
 
     advance = sleep
@@ -204,20 +202,23 @@ class SimulatedCloud:
         """Let time pass until a condition holds. Raises TimeoutError when it does not within ``limit`` seconds."""
         end = self.now() + limit
         while not done():
-            due = min(self._events[0][0] if self._events else NEVER, self.autoscaling.next_due())
+            due = self._next_due()
             if due > end:
                 raise TimeoutError(f"nothing more happens that could make it so within {limit:.0f} s")
             self.sleep(max(0.0, due - self.now()))
 
-    def _settle(self) -> None:
-        """Everything that is due at this very moment."""
+    def _next_due(self) -> float:
+        return min(self._events[0][0] if self._events else NEVER, self.autoscaling.next_due())
+
+    def _settle(self) -> float:
+        """Everything that is due at this very moment; says when the next thing is."""
         for _ in range(1000):
             while self._is_due():
                 heapq.heappop(self._events)[2]()
             self.autoscaling.tick()
             self._observe()
-            if not self._is_due() and self.autoscaling.next_due() > self.now():
-                return
+            if (due := self._next_due()) > self.now():
+                return due
         raise RuntimeError("the simulation does not come to rest")
 
     def _is_due(self) -> bool:

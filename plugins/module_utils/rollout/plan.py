@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
     STANDBY,
@@ -214,16 +215,16 @@ class Choice:
         draining: Container[str] = (),
     ) -> None:
         self._ranks: dict[tuple[bool, bool], dict[str, list[Instance]]] = {}
-        self._others = Counter(instance.zone for instance in others)
+        self._others = Counter([instance.zone for instance in others])
         self._old: Counter[str] = Counter()
         sick = seen.sick
         for instance in old:
             rank = self._ranks.setdefault((instance.id not in draining, instance.id not in sick), {})
             rank.setdefault(instance.zone, []).append(instance)
-            self._old[instance.zone] += 1
         for rank in self._ranks.values():
-            for pool in rank.values():
-                pool.sort(key=lambda instance: instance.id, reverse=True)
+            for zone, pool in rank.items():
+                self._old[zone] += len(pool)
+                pool.sort(key=attrgetter("id"), reverse=True)
         self._zones = sorted({*seen.group.zones, *self._others, *self._old})
 
     def place(self, count: int) -> None:

@@ -214,7 +214,7 @@ def _turn(seen: Observation, journal: Journal, policy: Policy, view: View, now: 
     launch = 0 if closing else min(size, old - surge)
     leave = min(old, surge + min(slack, launch))
     # One that serves may go only as far as the others carry the load; one that does not serve anybody may go at once.
-    sick = units(instance for instance in parts.old if instance.id in seen.sick)
+    sick = units(seen.group.by_id[name] for name in seen.sick if parts.part.get(name) == "old")
     spare = serving_units(seen, view, memory) - (view.desired - slack)
     leave = max(0, min(leave, sick + max(0, spare)))
     launch = max(0, min(launch, size - (surge - leave)))
@@ -319,7 +319,7 @@ def name_successors(
     victims: Iterable[Instance], memory: Memory, fresh: Iterable[Instance]
 ) -> list[tuple[Instance, str]]:
     """Each victim with the proven instance that takes its place ("" none yet), of its own zone where there is one."""
-    zones = {instance.id: instance.zone for instance in fresh}
+    zones = {instance.id: instance.zone for instance in fresh} if memory.spare else {}
     spare = [name for name in memory.spare if name in zones]
     named = []
     for victim in victims:
