@@ -123,6 +123,19 @@ def test_secrets_come_to_files_that_only_their_services_read(host: Made, tmp_pat
     assert not list(env.parent.glob(".host-secrets-*")), "nothing half written stays"
 
 
+def test_a_systemd_that_does_not_answer_is_named(host: Made, tmp_path: Path) -> None:
+    env = tmp_path / "api.env"
+    booted = host({"path": str(env), "environment": {"A": "/main/nats"}, "restart": ["api.service"]})
+    (tmp_path / "systemctl").write_text("#!/bin/sh\nexec sleep 30\n")
+    program = tmp_path / "host-secrets"
+    program.write_text(program.read_text().replace("SECONDS = 10 ", "SECONDS = 1 "))
+    code, said, _ = booted()
+    assert (code, said.splitlines()[0]) == (
+        0, "systemd did not take the restart of api.service in 1 s: restart it, it has the old secret",
+    )  # fmt: skip
+    assert env.read_text() == f'A="{NATS}"\n'
+
+
 def test_why_secrets_do_not_come(host: Made, tmp_path: Path, store: parameter_store.Server) -> None:
     env = tmp_path / "api.env"
     env.write_text("what was there")
