@@ -134,8 +134,8 @@ def served(address: str, port: int, *, greets: bool = False) -> bytes:
     careless.verify_mode = ssl.CERT_NONE
     with socket.create_connection((address, port), timeout=10) as plain:
         if greets:
-            while plain.recv(1) != b"\n":
-                pass
+            while (read := plain.recv(1)) != b"\n":
+                assert read, f"{address}:{port} ended the connection instead of a greeting"
         with careless.wrap_socket(plain) as encrypted:
             found = encrypted.getpeercert(binary_form=True)
     assert found
