@@ -105,6 +105,11 @@ async def read(hosts: list[str], subject: str) -> set[int]:
 
 
 def test_three_servers_are_one_cluster(everywhere: dict[str, Host]) -> None:
+    wait_until_whole(everywhere)
+    deadline = time.monotonic() + 60
+    while not all(streams(host) for host in everywhere.values()):  # each gets its replica when it gets to it
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
     for host in everywhere.values():
         assert ask(host, "jsz")["meta_cluster"]["cluster_size"] == 3
         assert len(streams(host)[0]["cluster"]["replicas"]) == 2
