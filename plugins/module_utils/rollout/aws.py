@@ -30,6 +30,9 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.parse import 
 
 _IDS_A_CALL = 200  # as many values as EC2 takes in one filter, and answers without paging
 _NO_HEALTH: dict[str, str] = {}
+_CLOCKS = 30.0  # seconds by which our clock may be before AWS's
+# AWS's words for TerminateInstanceInAutoScalingGroup that takes the place away too
+_SHRUNK = re.compile(r"taken out of service in response to a user request, shrinking the capacity from (\d+) to (\d+)")
 _PAGES = 50  # of an answer that comes in pages
 # How AWS says that an instance is on its way out or gone
 _GONE_CODES = frozenset({"ValidationError", "InvalidInstanceID.NotFound", "InvalidInstanceID", "InvalidInstance"})
@@ -240,6 +243,25 @@ class Cloud:
             named = _INSTANCE_ID.search(description.partition("Status Reason")[0])
             found.append(Activity(item["ActivityId"], message, named.group() if named else "", launch))
         return tuple(sorted(found, key=lambda activity: not activity.launch))
+
+    def shrunk(self, name: str, since: float) -> int | None:
+        """By how many units terminations that callers asked for shrank the group, as far as its activities tell.
+
+        None where there were more activities than one answer has.
+        """
+        answer = self._caller.look(
+            "autoscaling",
+            "DescribeScalingActivities",
+            f"read the scaling activities of the group {name}",
+            AutoScalingGroupName=name,
+            MaxRecords=100,
+        )
+        listed = [item for item in answer.get("Activities") or () if item.get("StartTime")]
+        recent = [item for item in listed if item["StartTime"].timestamp() >= since - _CLOCKS]
+        if len(recent) == 100:
+            return None
+        found = [_SHRUNK.search(" ".join(str(item.get("Cause") or "").split())) for item in recent]
+        return sum(int(match[1]) - int(match[2]) for match in found if match)
 
     def refreshes(self, name: str, refresh_id: str = "") -> tuple[Refresh, ...]:
         """The group's instance refreshes, newest first, or one of them; none where the endpoint does not have any."""

@@ -88,6 +88,10 @@ class Opener:
         seen = Observation(group, health, born=born, idle=idle, warm=warm)
         if left is not None:
             old = units(roles(seen, journal, policy).old)
+            if left.held and left.pending > left.surge and old < left.old:
+                # Old instances left. AWS may have replaced some by itself, which shrank nothing.
+                shrunk = self._cloud.shrunk(group.name, left.beat)
+                old = old if shrunk is None else max(old, left.old - shrunk)
             settled = settle(replace(journal, old=left.old, held=left.held), group, old)
             journal = replace(settled, held=journal.held)
         plan = make_plan(seen, journal, policy)

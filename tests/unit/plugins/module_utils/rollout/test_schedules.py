@@ -464,6 +464,14 @@ def test_the_guarantees_hold_whatever_happens(world: Any, schedule: Schedule) ->
 # ---- what the schedules found, shrunk ------------------------------------------------------------------------------
 
 
+def test_an_old_instance_that_aws_replaced_itself_did_not_shrink_the_group_that_a_killed_run_left(world: Any) -> None:
+    simulate(
+        world,
+        Schedule(size=7, least=0, room=4, boots=(15.0,), target_groups=0, batch_size=3, bake_time=40.0,
+                 happenings=(Happening("impair", 41.0),), kills=((27, False),)),
+    )  # fmt: skip
+
+
 def test_a_run_that_resumes_is_not_put_off_by_a_late_view_of_its_predecessors_lock(world: Any) -> None:
     simulate(world, Schedule(boots=(15.0,), happenings=(Happening("lag", 0.0),), kills=((8, True),)))
 
