@@ -467,7 +467,7 @@ def test_the_guarantees_hold_whatever_happens(world: Any, schedule: Schedule) ->
 def test_an_old_instance_that_aws_replaced_itself_did_not_shrink_the_group_that_a_killed_run_left(world: Any) -> None:
     simulate(
         world,
-        Schedule(size=7, least=0, room=4, boots=(15.0,), target_groups=0, batch_size=3, bake_time=40.0,
+        Schedule(size=7, least=0, room=4, boots=(15.0,), target_groups=0, batch_size=3, canary=0, bake_time=40.0,
                  happenings=(Happening("impair", 41.0),), kills=((27, False),)),
     )  # fmt: skip
 
