@@ -66,6 +66,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.refresher imp
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.result import Request, Result
 
 _SHORTEST_NAP = 0.05
+_REFUSALS = 5  # so often in a row a look may be from before somebody scaled in to MinSize
 _GRACE = 60.0  # how long calls are tried again once the roll was told to stop
 
 
@@ -225,6 +226,7 @@ class Roll:
     def _loop(self, state: str) -> None:
         self.result.state = state
         seen = self._observe()
+        refused = 0
         while True:
             self.told_to_stop()
             step = core.next_step(seen, self.journal, self.policy, self.clock())
@@ -239,7 +241,14 @@ class Roll:
                 self._act(seen, step)
                 if isinstance(step, Drain | Recycle) or (isinstance(step, Halt) and not self.journal.memory.ending):
                     seen = self._observe()  # time has passed, or all is seen in another light
+                refused = 0
             except AwsError as exc:
+                if "min size" in exc.text.lower() and refused < _REFUSALS:
+                    # Somebody scaled in after what the look showed, and took what was to leave.
+                    refused += 1
+                    self.sleep(self.policy.poll_interval)
+                    seen = self._observe()
+                    continue
                 if self.journal.memory.ending:
                     raise RolloutError(
                         f"{self._why_ended()}the group could not be put back as it was: {exc}. "

@@ -464,6 +464,14 @@ def test_the_guarantees_hold_whatever_happens(world: Any, schedule: Schedule) ->
 # ---- what the schedules found, shrunk ------------------------------------------------------------------------------
 
 
+def test_somebody_scales_in_to_min_size_while_a_stopped_roll_gives_back_what_is_its_own(world: Any) -> None:
+    simulate(
+        world,
+        Schedule(size=2, least=2, boots=(66.0,), healthy_after=35.0, batch_size=2, max_unavailable=1, canary=0,
+                 happenings=(Happening("scale in", 126.0), Happening("lag", 0.0)), stop_at=101.0),
+    )  # fmt: skip
+
+
 def test_an_old_instance_that_aws_replaced_itself_did_not_shrink_the_group_that_a_killed_run_left(world: Any) -> None:
     simulate(
         world,
