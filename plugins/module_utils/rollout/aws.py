@@ -30,7 +30,8 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.parse import 
 
 _IDS_A_CALL = 200  # as many values as EC2 takes in one filter, and answers without paging
 _NO_HEALTH: dict[str, str] = {}
-_CLOCKS = 30.0  # seconds by which our clock may be before AWS's
+_ACTIVITIES = 100  # scaling activities in one answer, which is as many as AWS gives
+_CLOCKS = 30.0  # seconds by which our clock may be ahead of AWS's
 # AWS's words for TerminateInstanceInAutoScalingGroup that takes the place away too
 _SHRUNK = re.compile(r"taken out of service in response to a user request, shrinking the capacity from (\d+) to (\d+)")
 _PAGES = 50  # of an answer that comes in pages
@@ -225,15 +226,8 @@ class Cloud:
 
     def activities(self, name: str) -> tuple[Activity, ...]:
         """Recent scaling activities that tell why an instance was not launched or left."""
-        answer = self._caller.look(
-            "autoscaling",
-            "DescribeScalingActivities",
-            f"read the scaling activities of the group {name}",
-            AutoScalingGroupName=name,
-            MaxRecords=100,
-        )
         found = []
-        for item in answer.get("Activities") or ():
+        for item in self._latest_activities(name):
             description = item.get("Description") or ""
             launch = description.startswith("Launching")
             failed = item.get("StatusCode") in ("Failed", "Cancelled")
@@ -244,21 +238,25 @@ class Cloud:
             found.append(Activity(item["ActivityId"], message, named.group() if named else "", launch))
         return tuple(sorted(found, key=lambda activity: not activity.launch))
 
-    def shrunk(self, name: str, since: float) -> int | None:
-        """By how many units terminations that callers asked for shrank the group, as far as its activities tell.
-
-        None where there were more activities than one answer has.
-        """
+    def _latest_activities(self, name: str) -> list[Mapping[str, Any]]:
+        """The group's last scaling activities as AWS tells them, _ACTIVITIES at most."""
         answer = self._caller.look(
             "autoscaling",
             "DescribeScalingActivities",
             f"read the scaling activities of the group {name}",
             AutoScalingGroupName=name,
-            MaxRecords=100,
+            MaxRecords=_ACTIVITIES,
         )
-        listed = [item for item in answer.get("Activities") or () if item.get("StartTime")]
+        return list(answer.get("Activities") or ())
+
+    def shrunk(self, name: str, since: float) -> int | None:
+        """By how many units terminations that callers asked for shrank the group, as far as its activities tell.
+
+        None where there were more activities than one answer has.
+        """
+        listed = [item for item in self._latest_activities(name) if item.get("StartTime")]
         recent = [item for item in listed if item["StartTime"].timestamp() >= since - _CLOCKS]
-        if len(recent) == 100:
+        if len(recent) == _ACTIVITIES:
             return None
         found = [_SHRUNK.search(" ".join(str(item.get("Cause") or "").split())) for item in recent]
         return sum(int(match[1]) - int(match[2]) for match in found if match)

@@ -470,6 +470,7 @@ def test_zones_that_scaling_out_left_uneven_are_even_after_a_while(world: Any) -
         ("scale out", 0.0, 1),
         ("scale out", 23.0, 0),
         ("scale out", 218.0, 1),
+        ("scale out", 1033.0, 0),
         ("shortage", 23.0, 1),
         ("shortage", 336.0, 1),
     )
