@@ -430,7 +430,8 @@ class Cloud:
             raise
         # Descriptions lag: where it was on its way out for another reason, the answer is that one's activity.
         cause = str(((answer or {}).get("Activity") or {}).get("Cause") or "").lower()
-        return not any(words in cause for words in _OTHER_CAUSES)
+        by_hand = shrink and "user request" in cause and "shrinking" not in cause  # somebody's, with a replacement
+        return not (by_hand or any(words in cause for words in _OTHER_CAUSES))
 
     def start_refresh(self, name: str, preferences: Mapping[str, Any], desired: Mapping[str, Any] | None) -> str:
         """Start an instance refresh; its id. Raises UnansweredError when it is not known whether AWS did it."""

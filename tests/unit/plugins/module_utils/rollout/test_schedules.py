@@ -559,3 +559,13 @@ def test_an_old_one_that_aws_took_out_before_the_roll_could_see_it_shrinks_nothi
         kills=((23, False),),
     )
     simulate(world, schedule)
+
+
+def test_one_that_somebody_terminated_before_views_show_it_shrinks_nothing(world: Any) -> None:
+    moments = (("lag", 71.0), ("kill", 271.0), ("hanging boot", 186.0), ("hand terminates new", 1046.0))
+    simulate(
+        world,
+        Schedule(size=5, target_groups=2, boots=(29.0, 29.0, 146.0, 47.0), healthy_after=10.0, batch_size=4,
+                 batch_timeout=300.0, max_failures=0, happenings=tuple(Happening(*moment) for moment in moments),
+                 kills=((18, False), (53, False))),
+    )  # fmt: skip
