@@ -397,6 +397,8 @@ def _spare_the_healthy(seen: Observation, chosen: list[Instance], policy: Policy
 def _wind_down(seen: Observation, journal: Journal, policy: Policy, view: View, now: float) -> Step:
     """Leave the group as it was found."""
     memory = journal.memory
+    if journal.back and memory.cause and needs_pointing(seen.group, journal):
+        return Turn(point=True)  # stopped on the way back from a failed roll, whose template is no way to leave a group
     if journal.surge > 0:
         return _take_back(seen, journal, policy, view, now, by=journal.surge)
     raised = journal.headroom > 0

@@ -580,3 +580,10 @@ def test_a_scale_in_that_took_a_booting_successor_lets_its_old_one_go_without(wo
                  happenings=tuple(Happening(*moment) for moment in moments)),
     )  # fmt: skip
     assert w.versions == ["2"] * 6
+
+
+def test_stopped_on_the_way_back_from_what_cannot_be_launched_leaves_what_can(world: Any) -> None:
+    """Killed before it wrote the old version, resumed, and stopped at once."""
+    schedule = Schedule(size=1, boots=(15.0,), rollback=True, refused=True, stop_at=6.0, kills=((16, False),))
+    w = simulate(world, schedule)
+    assert w.group["LaunchTemplate"]["Version"] == "1"
