@@ -27,7 +27,6 @@ from .state import (
     PENDING_PROCEED,
     PENDING_STATES,
     PENDING_WAIT,
-    RESTING_STATES,
     STANDBY,
     TERMINATING,
     TERMINATING_PROCEED,
@@ -100,7 +99,7 @@ class Model:
     def tick(self, group: Group) -> None:
         """Do everything that is due now."""
         now = self.clock.now()
-        moving = [i for i in group.instances.values() if i.state not in RESTING_STATES]
+        moving = group.moving()
         if moving:
             statuses = self.hosts.statuses([i.id for i in moving])
             for instance in moving:
@@ -122,7 +121,7 @@ class Model:
         """When a tick will next have something to do, as far as time alone tells; NEVER when only others can tell."""
         now = self.clock.now()
         due = group.health_due
-        for instance in [i for i in group.instances.values() if i.state not in RESTING_STATES]:
+        for instance in group.moving():
             if instance.state in (PENDING_WAIT, TERMINATING_WAIT):
                 due = min([due, *(wait.deadline for wait in instance.waits if wait.result is None)])
             elif instance.state in (PENDING_PROCEED, TERMINATING_PROCEED) and not instance.halted:
@@ -610,7 +609,7 @@ class Model:
             return
         if group.extra or now < group.next_launch or refresh.running(group) is not None:
             return
-        if any(i.state not in RESTING_STATES for i in group.instances.values()):
+        if group.moving():
             return  # not while anything moves
         uneven = placement.uneven_zones(group, now)
         if uneven is None:

@@ -10,7 +10,7 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 PENDING = "Pending"
 PENDING_WAIT = "Pending:Wait"
@@ -137,6 +137,7 @@ class Instance:
     weight: int = 1
     image_id: str | None = None
     attached: bool = False  # not launched by the group
+    moves: ClassVar[int] = 0  # how often an instance of any group changed its state or weight
 
     def __post_init__(self) -> None:
         self.shown: dict[str, Any] | None = None  # its shape since the last change; no part of the state
@@ -145,6 +146,8 @@ class Instance:
         self.__dict__[name] = value
         if name != "shown":
             self.__dict__["shown"] = None
+        if name in ("state", "weight"):
+            Instance.moves += 1
 
     @property
     def counted(self) -> bool:
@@ -250,9 +253,25 @@ class Group:
     cooldown_until: float = 0.0
     health_due: float = 0.0  # when instances in service are looked at next
 
+    def __post_init__(self) -> None:
+        # Of a thousand instances few move, and every call asks which; no part of the state.
+        self._counted: tuple[tuple[int, int], int, list[Instance]] = ((-1, -1), 0, [])
+
     def capacity(self) -> int:
         """Capacity that counts towards desired, in units (weights)."""
-        return sum([i.weight for i in self.instances.values() if i.state in COUNTED_STATES])
+        return self._count()[1]
+
+    def moving(self) -> list[Instance]:
+        """Instances on their way from one state to another."""
+        return self._count()[2]
+
+    def _count(self) -> tuple[tuple[int, int], int, list[Instance]]:
+        key = (Instance.moves, len(self.instances))
+        if self._counted[0] != key:
+            members = self.instances.values()
+            capacity = sum([i.weight for i in members if i.state in COUNTED_STATES])
+            self._counted = (key, capacity, [i for i in members if i.state not in RESTING_STATES])
+        return self._counted
 
     def runs(self, process: str) -> bool:
         return process not in self.suspended

@@ -40,6 +40,7 @@ class Narrator:
         self._clock = clock
         self._group = group
         self._told: dict[str, Instance] = {}
+        self._instances: tuple[Instance, ...] = ()
         self._phases: dict[str, str] = {}
         self._roles: dict[str, str] = {}
         self._since: dict[str, float] = {}
@@ -79,7 +80,11 @@ class Narrator:
         # Most are as they were: the same value, and in none of the roll's hands.
         told, listed = self._told, seen.group.by_id
         restless = {*before.memory.coming, *memory.coming, *memory.leaving}
-        changed = [i for name, i in listed.items() if told.get(name) is not i or name in restless]
+        if seen.group.instances is self._instances:
+            changed = [listed[name] for name in sorted(listed.keys() & restless)]
+        else:
+            changed = [i for name, i in listed.items() if told.get(name) is not i or name in restless]
+        self._instances = seen.group.instances
         moved = []
         for instance in changed:
             told[instance.id] = instance
