@@ -228,7 +228,9 @@ class Roll:
         seen = self._observe()
         refused = 0
         while True:
-            self.told_to_stop()
+            stopping = self._stopping
+            if self.told_to_stop() and not stopping:
+                seen = self._observe()  # in another light: who serves decides who of ours may go
             step = core.next_step(seen, self.journal, self.policy, self.clock())
             if isinstance(step, Wait):
                 self._wait(step)

@@ -587,3 +587,9 @@ def test_stopped_on_the_way_back_from_what_cannot_be_launched_leaves_what_can(wo
     schedule = Schedule(size=1, boots=(15.0,), rollback=True, refused=True, stop_at=6.0, kills=((16, False),))
     w = simulate(world, schedule)
     assert w.group["LaunchTemplate"]["Version"] == "1"
+
+
+def test_who_is_told_to_stop_looks_who_serves_before_it_gives_back_what_is_its_own(world: Any) -> None:
+    schedule = Schedule(size=3, boots=(96.0,), healthy_after=35.0, batch_size=2, canary=0, stop_at=191.0,
+                        happenings=(Happening("interrupt", 0.0), Happening("flap", 81.0, 1)))  # fmt: skip
+    simulate(world, schedule)
