@@ -148,6 +148,8 @@ class Monitor:
             self._terminates(call.params["InstanceId"])
 
     def after(self, call: Call) -> None:
+        if call.operation == "TerminateInstanceInAutoScalingGroup":
+            self.told.append(call.params["InstanceId"])  # one that AWS refuses terminates nobody
         looks = "DescribeTargetHealth" if self.schedule.target_groups else "DescribeAutoScalingGroups"
         if call.operation == looks:
             now = self.world.cloud.now()
@@ -159,7 +161,6 @@ class Monitor:
         now = self.world.cloud.now()
         if name in self.told and not self.schedule.kills:
             self.broken.append(f"{name} was terminated twice")
-        self.told.append(name)
         if name not in self.looked or self.lagging:
             return  # it did not serve, as far as the roll could see
         if self.version(name) == "1":
@@ -593,3 +594,13 @@ def test_who_is_told_to_stop_looks_who_serves_before_it_gives_back_what_is_its_o
     schedule = Schedule(size=3, boots=(96.0,), healthy_after=35.0, batch_size=2, canary=0, stop_at=191.0,
                         happenings=(Happening("interrupt", 0.0), Happening("flap", 81.0, 1)))  # fmt: skip
     simulate(world, schedule)
+
+
+def test_a_termination_that_min_size_refuses_may_be_tried_again(world: Any) -> None:
+    moments = (("lag", 0.0, 1), ("hanging boot", 0.0, 0), ("scale in", 68.0, 0))
+    simulate(
+        world,
+        Schedule(
+            size=1, least=1, boots=(15.0,), stop_at=41.0, happenings=tuple(Happening(*moment) for moment in moments)
+        ),
+    )
