@@ -8,6 +8,7 @@ cluster is whole again afterwards. How long a pause was is printed only.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import sys
@@ -25,6 +26,8 @@ from testinfra.host import Host
 
 PASSWORD = "correct-horse-battery-staple-app"
 CONFIG = "/etc/nats/nats.conf"
+BINARY = Path(sys.executable).parent / "nats-server"
+NEWER = {"nats_binary": str(BINARY), "nats_binary_sha256": hashlib.sha256(BINARY.read_bytes()).hexdigest()}
 
 
 # a roll waits for every node to be whole again, each of them
@@ -32,7 +35,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def ask(host: Host, path: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(host.check_output(f"curl -sS --max-time 5 http://127.0.0.1:8222/{path}"))
+    found: dict[str, Any] = json.loads(host.check_output(f"curl -sS --max-time 5 'http://127.0.0.1:8222/{path}'"))
     return found
 
 
@@ -92,13 +95,14 @@ async def read(hosts: list[str], subject: str) -> set[int]:
     )
     try:
         stream = connection.jetstream(timeout=10)
+        last = (await stream.get_last_msg("KEPT", subject)).seq or 0
         subscription = await stream.subscribe(subject, ordered_consumer=True)
-        left = (await subscription.consumer_info()).num_pending
-        found = set()
-        while left > 0:
+        found: set[int] = set()
+        at = 0
+        while at < last:
             message = await subscription.next_msg(timeout=20)
             found.add(int(message.data))
-            left = message.metadata.num_pending
+            at = message.metadata.sequence.stream
         return found
     finally:
         await connection.close()
@@ -115,6 +119,28 @@ def test_three_servers_are_one_cluster(everywhere: dict[str, Host]) -> None:
         assert len(streams(host)[0]["cluster"]["replicas"]) == 2
         assert ask(host, "varz")["cluster"]["tls_verify"]
         host.check_output("systemd-analyze security --no-pager --threshold=20 nats-server.service")
+
+
+def test_a_server_that_the_meta_group_left_out_starts_again(
+    everywhere: dict[str, Host], change: Callable[..., Any]
+) -> None:
+    leader = ask(everywhere["nats-1"], "jsz")["meta_cluster"]["leader"]
+    left_out = next(name for name in sorted(everywhere) if name != leader)
+    monitor = base64.b64encode(Path(__file__).with_name("forgetful_monitor.py").read_bytes()).decode()
+    for host in everywhere.values():
+        host.check_output(f"echo {monitor} | base64 -d > /tmp/monitor.py")
+        host.check_output(f"systemd-run --collect --unit=forgetful python3 /tmp/monitor.py {left_out}")
+        host.check_output("curl -sS --retry 20 --retry-connrefused --retry-delay 1 http://127.0.0.1:8299/healthz")
+    running = pids(everywhere, "nats-server")
+    try:
+        result = change(entry="whole", __nats_monitor_url="http://127.0.0.1:8299", __nats_meta_patience=2)
+    finally:
+        for host in everywhere.values():
+            host.check_output("systemctl stop forgetful; rm /tmp/monitor.py")
+    assert result.ok, result.output
+    after = pids(everywhere, "nats-server")
+    assert {name for name in after if after[name] != running[name]} == {left_out}
+    wait_until_whole(everywhere)
 
 
 def test_nobody_joins_without_a_certificate_of_the_ca(everywhere: dict[str, Host], addresses: dict[str, str]) -> None:
@@ -153,15 +179,13 @@ def test_a_restart_is_left_to_the_roll(everywhere: dict[str, Host], change: Call
 
 def test_an_upgrade_rolls_through_the_cluster(everywhere: dict[str, Host], load: Callable[[str], Any]) -> None:
     """From Debian's 2.10 to the newest, with the stream's messages from before."""
-    binary = Path(sys.executable).parent / "nats-server"
-    newer = {"nats_binary": str(binary), "nats_binary_sha256": hashlib.sha256(binary.read_bytes()).hexdigest()}
     before = {name: ask(host, "varz")["version"] for name, host in everywhere.items()}
     assert all(version.startswith("2.10.") for version in before.values())
     with load("before"):
         pass
     leader = ask(everywhere["nats-1"], "jsz")["meta_cluster"]["leader"]
     with load("roll with an upgrade"):
-        said = play("roll_nats", **newer)
+        said = play("roll_nats", **NEWER)
     after = {name: ask(host, "varz") for name, host in everywhere.items()}
     assert all(found["version"].startswith("2.15.") for found in after.values())
     assert max(after, key=lambda name: after[name]["start"]) == leader, "the meta leader was not the last"
@@ -170,7 +194,7 @@ def test_an_upgrade_rolls_through_the_cluster(everywhere: dict[str, Host], load:
         assert after[name]["config_digest"] in tested.stdout + tested.stderr
     assert "boring.fleet.nats : Verify | Digest of what runs" in said
     running = pids(everywhere, "nats-server")
-    play("roll_nats", **newer)  # there is nothing left to do
+    play("roll_nats", **NEWER)  # there is nothing left to do
     assert pids(everywhere, "nats-server") == running
 
 
@@ -181,13 +205,26 @@ def test_a_leader_is_killed(everywhere: dict[str, Host], load: Callable[[str], A
         wait_until_whole(everywhere)
 
 
-def test_a_leader_is_cut_off(everywhere: dict[str, Host], load: Callable[[str], Any]) -> None:
+def test_a_leader_is_cut_off(
+    everywhere: dict[str, Host],
+    load: Callable[[str], Any],
+    change: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """NATS 2.15.1 does not always find back by itself; what a roll begins with finds it and starts it again."""
+    running = pids(everywhere, "nats-server")
     with load("leader cut from the network"):
         everywhere[stream_leader(everywhere)].check_output(
             "systemd-run --collect sh -c 'ip link set eth0 down; sleep 10; ip link set eth0 up'"
         )
         time.sleep(11)
-        wait_until_whole(everywhere)
+        result = change(entry="whole", **NEWER)
+        assert result.ok, result.output
+    wait_until_whole(everywhere)
+    with capsys.disabled():
+        print(
+            f"started again: {[name for name, pid in pids(everywhere, 'nats-server').items() if pid != running[name]]}"
+        )
 
 
 def test_a_disk_is_full(everywhere: dict[str, Host], load: Callable[[str], Any]) -> None:
@@ -212,10 +249,7 @@ def test_certificates_are_renewed_everywhere(
         for port, greets in ports
     }
     with load("certificates renewed"):
-        binary = Path(sys.executable).parent / "nats-server"
-        digest = hashlib.sha256(binary.read_bytes()).hexdigest()
-        play("renew_certificates", nats_binary=str(binary), nats_binary_sha256=digest,
-             certificates_days=400, certificates_renew_days=100)  # fmt: skip
+        play("renew_certificates", certificates_days=400, certificates_renew_days=100, **NEWER)
     assert pids(everywhere, "nats-server") == running
     after = {
         (name, port): served(address, port, greets=greets)
