@@ -60,10 +60,16 @@ def test_a_bad_configuration_never_replaces_a_good_one(
 def test_users_and_settings_change_without_a_restart(change: Callable[..., Any], everywhere: dict[str, Host]) -> None:
     running = pids(everywhere)
     late = {"name": "late", "password": "correct-horse-battery-staple-late", "rules": ["~late:*", "+get"]}
-    play = change(redis_users=[APP, late], redis_maxmemory="32MB")
+    kept = {name: Client(address(host), "app", APP["password"]) for name, host in everywhere.items()}  # type: ignore[arg-type]
+    changing = {**APP, "password": "correct-horse-battery-staple-new", "old_password": APP["password"]}
+    play = change(redis_users=[changing, late], redis_maxmemory="32MB")
     assert play.ok, play.output
     assert pids(everywhere) == running
-    for host in everywhere.values():
+    for name, host in everywhere.items():
+        assert kept[name]("PING") == "PONG", "nobody is cut off"
+        for password in (changing["password"], APP["password"]):
+            with Client(address(host), "app", password) as client:  # type: ignore[arg-type]
+                assert client("PING") == "PONG"
         with Client(address(host), "late", "correct-horse-battery-staple-late") as client:
             assert client("GET", "late:x") is None
         with pytest.raises(RefusedError, match="WRONGPASS"):  # no longer named
@@ -87,6 +93,8 @@ def test_a_setting_changed_by_hand_is_found_and_undone(change: Callable[..., Any
         with Client(address(host), "admin", ADMIN) as admin:
             assert admin("CONFIG", "GET", "maxmemory-policy") == ["maxmemory-policy", "noeviction"]
             assert "intruder" not in admin("ACL", "USERS")  # type: ignore[operator]
+        with pytest.raises(RefusedError, match="WRONGPASS"):  # was valid beside the old one before
+            Client(address(host), "app", "correct-horse-battery-staple-new")
             assert admin("CONFIG", "GET", "appendonly") == ["appendonly", "yes"]
 
 

@@ -93,13 +93,16 @@ def app(**more: Any) -> dict[str, Any]:
 
 
 def test_redis_hashes_passwords_and_turns_default_off(user_data: Callable[..., Files]) -> None:
-    files = user_data("redis", redis_users=[app()], redis_admin_password=ADMIN)
+    changing = app(name="changing", old_password="an-old-password-of-it")
+    files = user_data("redis", redis_users=[app(), changing], redis_admin_password=ADMIN)
     lines = files["/etc/redis/users.acl"].splitlines()
     assert lines[0] == "user default reset off"
     assert lines[1] == f"user admin reset on #{hashlib.sha256(ADMIN.encode()).hexdigest()} ~* &* +@all"
     assert lines[2] == f"user app reset on #{hashlib.sha256(b'the-password-of-app').hexdigest()} ~app:* +@read"
+    old = hashlib.sha256(b"an-old-password-of-it").hexdigest()
+    assert lines[3] == lines[2].replace("user app ", "user changing ").replace(" ~app", f" #{old} ~app")
     marked = hashlib.sha256("\n".join(lines[:-1]).encode()).hexdigest()[:16]
-    assert lines[3] == f"user managed-by-ansible-{marked} reset off"
+    assert lines[4] == f"user managed-by-ansible-{marked} reset off"
 
 
 @pytest.mark.parametrize(
@@ -167,6 +170,7 @@ def test_valkey_is_the_same_under_its_own_names(user_data: Callable[..., Files])
         ({"redis_users": [app(name="two words")]}, "Redis user two words"),
         ({"redis_users": [app(password="short")]}, "Redis user app"),
         ({"redis_users": [{"name": "app", "password_sha256": "abc", "rules": []}]}, "Redis user app"),
+        ({"redis_users": [app(old_password="short")]}, "Redis user app"),
         ({"redis_users": [{"name": "app", "rules": []}]}, "Redis user app"),
         ({"redis_users": [app(rules=["nopass"])]}, "Redis user app"),
         ({"redis_users": [app(rules=[">clear"])]}, "Redis user app"),
