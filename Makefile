@@ -12,7 +12,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart quickstart-down test lock test-gpu-image lint unit contract integration molecule sanity \
-        bench-rollout bench-data bench-images prove-rollout prove-images collection requirements clean
+        bench-rollout bench-data bench-images bench-zero-trust prove-rollout prove-images collection requirements clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -35,6 +35,10 @@ bench-rollout: setup ## Measure rolls against their peers (some minutes)
 
 bench-data: setup ## Measure redis and nats against a minimal configuration (some minutes)
 	@$(AS_ROOT) $(BIN)/python benchmarks/data.py
+
+bench-zero-trust: setup ## Measure what the tailnet costs, look for secrets on hosts and for open ports (some minutes)
+	@$(AS_ROOT) $(BIN)/python -m localcloud base debian-12 debian-13
+	@$(AS_ROOT) $(BIN)/python benchmarks/zero_trust.py
 
 prove-rollout: export ROLLOUT_SCHEDULES ?= 10000
 prove-rollout: setup ## Roll through 10,000 new random schedules of faults (some ten minutes)

@@ -121,15 +121,23 @@ def find_go(module: Path, way_out: str) -> Path:
 
 
 def compile_into(
-    folder: Path, go: Path, module: Path, programs: Sequence[str], *, flags: str = "-s -w", tags: str = "", seconds: int
+    folder: Path,
+    go: Path,
+    module: Path,
+    programs: Sequence[str],
+    *,
+    flags: str = "-s -w",
+    tags: str = "",
+    optimize: bool = False,
+    seconds: int,
 ) -> None:
     """Compile programs with the versions and checksums of the go.mod and go.sum in the folder ``module``, nothing else.
 
-    Not optimized: they are compiled in two thirds of the time, which somebody waits for, and then wait for hosts themselves.
+    Without ``optimize`` in two thirds of the time, which somebody waits for: most of these programs then wait for hosts.
     """
     env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     folder.mkdir(parents=True, exist_ok=True)
-    options = ["-trimpath", "-gcflags", "all=-N -l", "-ldflags", flags, "-tags", tags]
+    options = ["-trimpath", "-gcflags", "" if optimize else "all=-N -l", "-ldflags", flags, "-tags", tags]
     run(
         [go, "build", *options, "-o", f"{folder}/", *programs],
         seconds=seconds,
