@@ -108,6 +108,9 @@ class Instance:
         return self.state in ("Terminated", "Terminating:Retained")
 
 
+_latest: list[tuple[tuple[Instance, ...], Mapping[str, Instance], frozenset[str]]] = []
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """One Auto Scaling group as DescribeAutoScalingGroups shows it."""
@@ -133,9 +136,17 @@ class Group:
     warm_pool: bool = False
     reuses_warm: bool = False  # scaling in puts instances into the warm pool
     by_id: Mapping[str, Instance] = field(init=False, repr=False, compare=False)
+    unfit: frozenset[str] = field(init=False, repr=False, compare=False)  # not in service, or not Healthy
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "by_id", {instance.id: instance for instance in self.instances})
+        # At most looks the instances are the very tuple of the look before, and a thousand need not be gone through again.
+        if not _latest or _latest[0][0] is not self.instances:
+            by_id = {instance.id: instance for instance in self.instances}
+            unfit = frozenset([i.id for i in self.instances if i.state != IN_SERVICE or not i.healthy])
+            _latest[:] = [(self.instances, by_id, unfit)]
+        dummy, by_id, unfit = _latest[0]
+        object.__setattr__(self, "by_id", by_id)
+        object.__setattr__(self, "unfit", unfit)
 
     @property
     def balanced(self) -> bool:
@@ -220,7 +231,7 @@ class Observation:
         """
         if self._sick is None:
             members = self.group.by_id
-            suspects = {i.id for i in self.group.instances if i.state != IN_SERVICE or not i.healthy}
+            suspects = set(self.group.unfit)
             if self.health is not None:
                 suspects.update([name for name, why in self.health.items() if why])
                 suspects |= members.keys() - self.health.keys()

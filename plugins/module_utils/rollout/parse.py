@@ -21,6 +21,7 @@ class Parser:
     def __init__(self) -> None:
         self._raw: dict[str, Mapping[str, Any]] = {}
         self._known: dict[str, Instance] = {}
+        self._listed: Sequence[Mapping[str, Any]] = ()
         self._latest: tuple[Instance, ...] = ()
         self._templates: dict[Template | None, Template | None] = {}
 
@@ -72,6 +73,9 @@ class Parser:
 
     def _members(self, raw: Sequence[Mapping[str, Any]]) -> tuple[Instance, ...]:
         """A group's instances; where none changed the very tuple of before, so that nobody has to look again."""
+        if len(raw) == len(self._listed) and all(map(operator.is_, raw, self._listed)):
+            return self._latest
+        self._listed = raw
         names = [item["InstanceId"] for item in raw]
         before = map(self._raw.get, names)
         for item in itertools.compress(raw, map(operator.is_not, before, raw)):
