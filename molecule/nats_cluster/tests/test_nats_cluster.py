@@ -121,25 +121,27 @@ def test_three_servers_are_one_cluster(everywhere: dict[str, Host]) -> None:
         host.check_output("systemd-analyze security --no-pager --threshold=20 nats-server.service")
 
 
-def test_a_server_that_the_meta_group_left_out_starts_again(
-    everywhere: dict[str, Host], change: Callable[..., Any]
+@pytest.mark.parametrize("state", ["left-out", "lost"])
+def test_a_server_that_does_not_find_back_starts_again(
+    everywhere: dict[str, Host], change: Callable[..., Any], state: str
 ) -> None:
     leader = ask(everywhere["nats-1"], "jsz")["meta_cluster"]["leader"]
-    left_out = next(name for name in sorted(everywhere) if name != leader)
+    one = next(name for name in sorted(everywhere) if name != leader)
     monitor = base64.b64encode(Path(__file__).with_name("forgetful_monitor.py").read_bytes()).decode()
     for host in everywhere.values():
         host.check_output(f"echo {monitor} | base64 -d > /tmp/monitor.py")
-        host.check_output(f"systemd-run --collect --unit=forgetful python3 /tmp/monitor.py {left_out}")
-        host.check_output("curl -sS --retry 20 --retry-connrefused --retry-delay 1 http://127.0.0.1:8299/healthz")
+        host.check_output(f"systemd-run --collect --unit=forgetful python3 /tmp/monitor.py {one} {state}")
+        host.check_output("curl -sS --retry 20 --retry-connrefused --retry-delay 1 http://127.0.0.1:8299/jsz")
     running = pids(everywhere, "nats-server")
     try:
-        result = change(entry="whole", __nats_monitor_url="http://127.0.0.1:8299", __nats_meta_patience=2)
+        patience = {"__nats_meta_patience": 2, "__nats_lost_patience": 2}
+        result = change(entry="whole", __nats_monitor_url="http://127.0.0.1:8299", **patience)
     finally:
         for host in everywhere.values():
             host.check_output("systemctl stop forgetful; rm /tmp/monitor.py")
     assert result.ok, result.output
     after = pids(everywhere, "nats-server")
-    assert {name for name in after if after[name] != running[name]} == {left_out}
+    assert {name for name in after if after[name] != running[name]} == {one}
     wait_until_whole(everywhere)
 
 
