@@ -72,10 +72,10 @@ def count_losses() -> tuple[int, list[str]]:
     """Confirmed writes lost in the cluster scenarios, and a line for each thing that was done to them."""
     missing = [scenario for scenario in figures.SOURCES if figures.kept(scenario) is None]
     if missing:
-        print(f"bench: counting what clusters lose, {' and '.join(missing)} (some ten minutes) ...", flush=True)
+        print(f"bench: counting what clusters lose, {' and '.join(missing)} (some fifteen minutes) ...", flush=True)
         with ThreadPoolExecutor() as pool:
             # list(): an error of a thread is raised here
-            list(pool.map(lambda scenario: run(["molecule", "test", "-s", scenario], 1200), missing))
+            list(pool.map(lambda scenario: run(["molecule", "test", "-s", scenario], 2700), missing))
     lost, lines = 0, []
     for scenario in figures.SOURCES:
         kept = figures.kept(scenario)
