@@ -53,6 +53,10 @@ class TwingateError(Exception):
     """A sentence for the user: the connector or the API, the reason, the way out. Never a token or key."""
 
 
+class RefusedError(TwingateError):
+    """Certainly not done, and Twingate says why."""
+
+
 class UnansweredError(TwingateError):
     """Whether a change was made is not known: look again before anything is repeated."""
 
@@ -187,7 +191,7 @@ class Api:
             (payload,) = data.values()
             if not payload or not payload.get("ok"):
                 reason = (payload or {}).get("error") or "it says no reason"
-                raise TwingateError(f"cannot {doing}: Twingate refuses it: {_line(reason)}")
+                raise RefusedError(f"cannot {doing}: Twingate refuses it: {_line(reason)}")
             return dict(payload)
         raise AssertionError
 

@@ -14,6 +14,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.twingate import plan 
 from ansible_collections.boring.fleet.plugins.module_utils.twingate.api import (
     Api,
     Connector,
+    RefusedError,
     Tokens,
     TwingateError,
     UnansweredError,
@@ -55,7 +56,10 @@ def converge(
         except UnansweredError as exc:
             if number == _TRIES:
                 raise TwingateError(f"{exc}; tried {_TRIES} times") from None
-            continue
+        except RefusedError:
+            # Hosts are set up side by side: another one's run may have made the network a moment ago.
+            if seen.network is not None or wish.network not in [network.name for network in api.networks()]:
+                raise
     return done
 
 

@@ -102,6 +102,21 @@ def test_every_call_may_fail_in_every_way_and_nothing_is_made_twice(
     assert run(api, tokens_there=True).steps == []
 
 
+def test_two_hosts_at_once_make_one_network(api: Api, fake: FakeTwingate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one's is made after this one's look."""
+    create = api.create_network
+
+    def late(name: str, location: str) -> Any:
+        fake.remoteNetworkCreate(None, name)
+        return create(name, location)
+
+    monkeypatch.setattr(api, "create_network", late)
+    done = run(api)
+    assert done.tokens
+    assert [network["name"] for network in fake.networks.values()] == ["production"]
+    assert [one["remoteNetwork"]["name"] for one in fake.all.values()] == ["production"]
+
+
 def test_many_pages(api: Api, fake: FakeTwingate) -> None:
     fake.page = 2
     for name in "abcde":
