@@ -141,9 +141,9 @@ class Group:
     def __post_init__(self) -> None:
         # At most looks the instances are the very tuple of the look before, and a thousand need not be gone through again.
         if not _latest or _latest[0][0] is not self.instances:
-            by_id = {instance.id: instance for instance in self.instances}
-            unfit = frozenset([i.id for i in self.instances if i.state != IN_SERVICE or not i.healthy])
-            _latest[:] = [(self.instances, by_id, unfit)]
+            found = {instance.id: instance for instance in self.instances}
+            idle = frozenset([i.id for i in self.instances if i.state != IN_SERVICE or not i.healthy])
+            _latest[:] = [(self.instances, found, idle)]
         dummy, by_id, unfit = _latest[0]
         object.__setattr__(self, "by_id", by_id)
         object.__setattr__(self, "unfit", unfit)
