@@ -25,6 +25,7 @@ MOLECULE = Path(sys.executable).parent / "molecule"
 PASSWORD = "correct-horse-battery-staple-app"  # noqa: S105 - molecule/tailscale/vars/scenario.yml
 ROUNDS = 3
 PORTS = range(1, 65536)
+CANARY = "/root/a-secret-that-must-be-found"
 # Runs on the client: two addresses, one after the other in turns. Plain sockets, so that the network is what is measured.
 CLIENT = r"""
 import json, socket, sys, time
@@ -126,11 +127,17 @@ def speed(hosts: dict[str, dict[str, str]]) -> dict[str, float]:
 def leaks(hosts: dict[str, dict[str, str]], tailnet: Path) -> int:
     """Files on hosts that hold a key or a password in clear, and a state of the tailnet's in what an image is made of."""
     secrets = [PASSWORD, *(file.read_text().strip() for file in tailnet.glob("*.key") if file.name != "noise.key")]
-    # The patterns come by standard input into memory, or they would be what is found.
-    look = "umask 077; cat > /dev/shm/patterns; grep -rlIFf /dev/shm/patterns --devices=skip / --exclude-dir={proc,sys,dev}; rm /dev/shm/patterns"
+    # The patterns come by standard input into memory, or they would be what is found. The journal is binary: all is looked at.
+    look = (
+        f"umask 077; cat > /dev/shm/patterns; echo {PASSWORD} > {CANARY}; "
+        f"grep -rlFf /dev/shm/patterns --devices=skip / --exclude-dir={{proc,sys,dev}}; rm /dev/shm/patterns {CANARY}"
+    )
     count = 0
     for name, host in hosts.items():
         found = inside(host["container"], "bash", "-c", look, given="\n".join(secrets), seconds=300).split()
+        if CANARY not in found:
+            raise SystemExit(f"bench-zero-trust: the search on {name} did not find {CANARY}, so it sees nothing")
+        found.remove(CANARY)
         if name == "image":
             state = "find /var/lib/tailscale -name '*.state' 2>/dev/null || true"
             found += inside(host["container"], "bash", "-c", state).split()
@@ -157,8 +164,8 @@ async def open_ports(address: str) -> list[int]:
 def main() -> int:
     # Optimized, or the compiler would be what is measured
     subprocess.run([sys.executable, ROOT / "bin" / "build-tailnet", "--optimize"], check=True, timeout=1900)
-    subprocess.run([MOLECULE, "converge", "-s", "tailscale"], cwd=ROOT, check=True, timeout=1800)
     try:
+        subprocess.run([MOLECULE, "converge", "-s", "tailscale"], cwd=ROOT, check=True, timeout=1800)
         folder = max(HOME.glob("tmp/molecule.*.tailscale"), key=lambda path: path.stat().st_mtime)
         known = yaml.safe_load((folder / "instance_config.yml").read_text())
         hosts = {one["instance"]: one for one in known}

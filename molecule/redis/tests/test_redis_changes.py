@@ -93,9 +93,9 @@ def test_a_setting_changed_by_hand_is_found_and_undone(change: Callable[..., Any
         with Client(address(host), "admin", ADMIN) as admin:
             assert admin("CONFIG", "GET", "maxmemory-policy") == ["maxmemory-policy", "noeviction"]
             assert "intruder" not in admin("ACL", "USERS")  # type: ignore[operator]
+            assert admin("CONFIG", "GET", "appendonly") == ["appendonly", "yes"]
         with pytest.raises(RefusedError, match="WRONGPASS"):  # was valid beside the old one before
             Client(address(host), "app", "correct-horse-battery-staple-new")
-            assert admin("CONFIG", "GET", "appendonly") == ["appendonly", "yes"]
 
 
 def test_certificates_are_renewed_without_a_restart_or_a_lost_connection(

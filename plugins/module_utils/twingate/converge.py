@@ -58,7 +58,8 @@ def converge(
                 raise TwingateError(f"{exc}; tried {_TRIES} times") from None
         except RefusedError:
             # Hosts are set up side by side: another one's run may have made the network a moment ago.
-            if seen.network is not None or wish.network not in [network.name for network in api.networks()]:
+            made = seen.network is None and wish.network in [network.name for network in api.networks()]
+            if not made or number == _TRIES:
                 raise
     return done
 
