@@ -87,21 +87,25 @@ EXAMPLES = r"""
         api: {}
         engine: {owners: [developers]}
         data: {}
+        router: {routes: [10.9.4.0/24]}
       services:
         redis: {runs_on: data, ports: 6379}
         nats: {runs_on: data, ports: 4222}
         conversion: {runs_on: engine, ports: 8081}
         grafana: {runs_on: data, ports: 3000, address: grafana.internal}
+        # On hosts that are in no tailnet, which two routers lead to
+        database: {behind: router, at: 10.9.4.7, ports: 5432}
       allow:
         - {from: api, to: [redis, nats]}
         - {from: engine, to: [redis, nats]}
+        - {from: api, to: database}
         - {from: developers, to: grafana}
       ssh:
         - {from: developers, to: [api, engine], as: admin, check: 12h}
       tests:
         - {from: api, to: [redis, nats], not_to: [conversion, grafana]}
         - {from: ana@example.org, to: ["ssh:admin@api", grafana], not_to: [redis, nats, "ssh:admin@data"]}
-        - {from: mallory@example.org, not_to: [redis, nats, conversion, grafana, "ssh:admin@api"]}
+        - {from: mallory@example.org, not_to: [redis, nats, conversion, grafana, database, "ssh:admin@api"]}
     tailnet: /etc/headscale/policy.json
     dialect: headscale
     validate: headscale policy check -f %s

@@ -49,7 +49,10 @@ options:
     type: list
     elements: str
   advertise_routes:
-    description: Networks that the node routes for others. An empty list takes them back.
+    description:
+      - Networks that the node routes for others. An empty list takes them back.
+      - Nodes with the same ones stand in for each other. The control plane must approve them; the access file of
+        M(boring.fleet.access_policy) says in advance whose it approves.
     type: list
     elements: str
   advertise_exit_node:
@@ -66,6 +69,14 @@ options:
     type: bool
   shields_up:
     description: Whether the node refuses all connections from others.
+    type: bool
+  snat_subnet_routes:
+    description:
+      - Whether hosts behind a subnet router see the router as the sender. Without that they need a way back to the
+        tailnet's addresses, through the one router that routes at the moment.
+    type: bool
+  stateful_filtering:
+    description: Whether a subnet router forwards only what belongs to a connection that somebody in the tailnet opened.
     type: bool
   timeout:
     description: Seconds that joining and each change may take.
@@ -152,6 +163,8 @@ def main() -> None:
             "accept_dns": {"type": "bool"},
             "ssh": {"type": "bool"},
             "shields_up": {"type": "bool"},
+            "snat_subnet_routes": {"type": "bool"},
+            "stateful_filtering": {"type": "bool"},
             "timeout": {"type": "float", "default": 30},
             "socket": {"type": "path"},
             "executable": {"type": "str", "default": "tailscale"},

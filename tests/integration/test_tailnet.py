@@ -41,7 +41,8 @@ def programs() -> None:
 
 @pytest.fixture(scope="module")
 def headscale(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headscale]:
-    made = Headscale.new(tmp_path_factory.mktemp("headscale"))
+    routers = {"tagOwners": {"tag:router": []}, "autoApprovers": {"routes": {"10.8.0.0/16": ["tag:router"]}}}
+    made = Headscale.new(tmp_path_factory.mktemp("headscale"), policy={"acls": [], **routers})
     yield made
     made.stop()
 
@@ -110,8 +111,17 @@ def test_a_node_joins_is_changed_and_leaves(
                 "advertise_routes": ["10.9.0.0/16"],
                 "accept_routes": True,
                 "advertise_exit_node": True,
+                "snat_subnet_routes": False,
+                "stateful_filtering": True,
             },
-            {"node": node, "register": "routed_again", "advertise_routes": ["10.9.0.0/16"], "accept_routes": True},
+            {
+                "node": node,
+                "register": "routed_again",
+                "advertise_routes": ["10.9.0.0/16"],
+                "accept_routes": True,
+                "snat_subnet_routes": False,
+                "stateful_filtering": True,
+            },
             {"node": node, "register": "unrouted", "advertise_routes": [], "advertise_exit_node": False},
             {"node": node, "register": "not_elsewhere", "login_server": "http://127.0.0.1:9"},
             {"node": node, "register": "not_tagged", "tags": ["tag:api"]},
@@ -128,6 +138,7 @@ def test_a_node_joins_is_changed_and_leaves(
             "again is not changed",
             "routed is changed and routed.node.routes == ['10.9.0.0/16']",
             "'advertise-exit-node: True' in routed.diff.after",
+            "'snat-subnet-routes: False' in routed.diff.after and 'stateful-filtering: True' in routed.diff.after",
             "routed_again is not changed",
             "unrouted is changed and unrouted.node.routes == []",
             "'the node belongs to " + headscale.url + ", not to http://127.0.0.1:9' in not_elsewhere.msg",
@@ -204,6 +215,30 @@ def test_an_ephemeral_node_is_gone_when_it_leaves(
     assert len(before) == 2
     play([{"node": one, "register": "gone", "state": "absent"}], ["gone is changed"])
     wait_for("the end of the node", lambda: len([n for n in headscale.nodes() if n.startswith("clone")]) == 1, 60)
+
+
+def test_a_router_that_leaves_is_stood_in_for(
+    headscale: Headscale, nodes: Callable[[str], Node], play: Callable[..., str], tmp_path: Path
+) -> None:
+    """headscale would go on sending everybody to a router that had only logged out."""
+    key = headscale.key("--reusable", "--ephemeral", "--expiration", "1h", "--tags", "tag:router")
+    join = {"auth_key_file": write(tmp_path / "key", key), "advertise_routes": ["10.8.0.0/16"]}
+
+    def serving() -> list[str]:
+        return [node["given_name"] for node in headscale.json("nodes", "list-routes") if node.get("subnet_routes")]
+
+    one, two = nodes("router-1"), nodes("router-2")
+    play([{"node": one, "register": "one", "hostname": "router-1", **join}], ["one is changed"])
+    wait_for("its approval", lambda: serving() == ["router-1"])
+    play(
+        [
+            {"node": two, "register": "two", "hostname": "router-2", **join},
+            {"node": one, "register": "gone", "state": "absent"},
+        ],
+        ["gone.steps == ['take back its routes', 'log out']"],
+    )
+    wait_for("the other one", lambda: serving() == ["router-2"])
+    assert "router-1" not in headscale.nodes()
 
 
 def test_a_control_plane_that_is_down_at_boot(

@@ -142,6 +142,9 @@ class Headscale:
     def nodes(self) -> list[str]:
         return sorted(node["given_name"] for node in self.json("nodes", "list"))
 
+    def online(self, name: str) -> bool:
+        return any(node["given_name"] == name and node.get("online") for node in self.json("nodes", "list"))
+
 
 class Node:
     """A tailscaled in user space, which takes no interface and no root."""

@@ -22,15 +22,16 @@ sys.path.insert(0, str(ROOT))
 from tests.tailnet.control import PROGRAMS, Headscale  # noqa: E402
 
 ACCESS = {
-    "machines": {"api": {}, "data": {}, "web": {}},
+    "machines": {"api": {}, "data": {}, "web": {}, "router": {"routes": ["10.9.4.0/24"]}},
     "services": {
         "redis": {"runs_on": "data", "ports": 6379},
         "nats": {"runs_on": "data", "ports": 4222},
+        "database": {"behind": "router", "at": "10.9.4.7", "ports": 5432},
     },
-    "allow": [{"from": "api", "to": ["redis", "nats"]}],
+    "allow": [{"from": "api", "to": ["redis", "nats", "database"]}],
     "tests": [
-        {"from": "api", "to": ["redis", "nats"]},
-        {"from": "web", "not_to": ["redis", "nats"]},
+        {"from": "api", "to": ["redis", "nats", "database"]},
+        {"from": "web", "not_to": ["redis", "nats", "database"]},
     ],
 }
 
@@ -48,9 +49,9 @@ def control_plane(address: str, folder: Path) -> None:
     run("ansible", "localhost", "-m", "boring.fleet.access_policy", "-a", json.dumps(options), seconds=60)
     control.stop()
     control.start()
-    for name, tag in (("data", "data"), ("api", "api"), ("clone", "api")):
+    for name, tag in (("data", "data"), ("api", "api"), ("clone", "api"), ("router", "router")):
         options_of_key = ["--ephemeral", "--expiration", "1h", "--tags", f"tag:{tag}"]
-        key = control.key(*options_of_key, *(["--reusable"] if name == "clone" else []))
+        key = control.key(*options_of_key, *(["--reusable"] if name in ("clone", "router") else []))
         (folder / f"{name}.key").write_text(key + "\n")
         (folder / f"{name}.key").chmod(0o600)
 

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,19 @@ from tests.tailnet.control import PROGRAMS, Headscale, Node, wait_for
 FOLDER = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 TAILNET = FOLDER / "tailnet"
 PORTS = (6379, 4222)
+
+
+# A host that is in no tailnet, as the access file has it: two ports, of which one is allowed. It says who it thinks is asking.
+DATABASE, ALLOWED, NOT_ALLOWED = "10.9.4.7", 5432, 5433
+ROUTERS = {"10.9.4.11": "router-1", "10.9.4.12": "router-2"}
+ANSWERS = f"""
+import socketserver, threading
+class Who(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.sendall(self.client_address[0].encode())
+for port in ({ALLOWED}, {NOT_ALLOWED}):
+    threading.Thread(target=socketserver.ThreadingTCPServer(("{DATABASE}", port), Who).serve_forever).start()
+"""
 
 
 class Device(HostSpec):
@@ -145,8 +159,10 @@ def test_a_preference_is_changed_in_place(change: Callable[..., Any], everywhere
         prefs = json.loads(everywhere["api"].check_output("tailnet-cli debug prefs"))
         assert prefs["AdvertiseRoutes"] == ["10.77.0.0/16"]
         assert tailnet_address(everywhere["api"]) == before, "the same node"
+        assert everywhere["api"].file("/etc/sysctl.d/60-tailscale.conf").contains("net.ipv4.ip_forward = 1")
     finally:
         assert change(tailscale_routes=[]).ok
+    assert not everywhere["api"].file("/etc/sysctl.d/60-tailscale.conf").exists
 
 
 # -- hosts that boot from an image ------------------------------------------------------------------------------------
@@ -172,14 +188,14 @@ def image(podman: Podman, everywhere: dict[str, Host]) -> Iterator[tuple[str, di
 
 @pytest.fixture(scope="session")
 def boot(image: tuple[str, dict[str, str]], podman: Podman) -> Callable[..., Any]:
-    """Boot a host from the image, with a key in its user data (none: with no user data)."""
+    """Boot a host from the image, with a key in its user data (none: with no user data); `kind` is clone or router."""
 
     @contextmanager
-    def booted(name: str, key: str = "") -> Iterator[Host]:
+    def booted(name: str, key: str = "", kind: str = "clone") -> Iterator[Host]:
         with tempfile.TemporaryDirectory() as scratch:
             seed = Path(scratch)
-            text = (FOLDER / "seed" / "user-data").read_text()
-            (seed / "user-data").write_text(text.replace((TAILNET / "clone.key").read_text().strip(), key))
+            text = (FOLDER / "seed" / kind).read_text()
+            (seed / "user-data").write_text(text.replace((TAILNET / f"{kind}.key").read_text().strip(), key))
             (seed / "meta-data").write_text(f"instance-id: {name}\nlocal-hostname: {name}\n")
             full = f"{containers()['image']}-{name}"
             spec = Device(full, image[0], hostname=name, seed=seed if key else None, labels=image[1])
@@ -216,6 +232,84 @@ def test_two_clones_are_two_nodes_and_one_that_ends_is_gone(
         wait_for("the end of the node", lambda: "clone-1" not in control.nodes(), 60)
         print(f"the node of a host that was powered off is gone after {time.monotonic() - began:.1f} s")
         assert "clone-2" in control.nodes()
+
+
+def asked(host: Host, port: int = ALLOWED) -> str:
+    """Who the database thinks is asking; "" without an answer."""
+    script = f"import socket; s = socket.create_connection(('{DATABASE}', {port}), 1); s.settimeout(1); print(s.recv(99).decode())"
+    return str(host.run(f'python3 -c "{script}"').stdout).strip()
+
+
+def goes_over(host: Host, before: str, seconds: float = 60) -> tuple[str, float]:
+    """Through which router the database is reached instead of `before`, and the seconds between the last answer and that one."""
+    began = last = time.monotonic()
+    while True:
+        answer, now = asked(host), time.monotonic()
+        if answer and answer != before:
+            return answer, now - last
+        if answer:
+            last = now
+        assert now < began + seconds, f"nobody stands in for {ROUTERS[before]} after {seconds:g} s"
+        time.sleep(0.1)
+
+
+def test_two_routers_stand_in_for_each_other(
+    boot: Callable[..., Any],
+    everywhere: dict[str, Host],
+    control: Headscale,
+    podman: Podman,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A database that is in no tailnet, in a network that only two routers are in. Their routes are approved by the access file."""
+    api, outsider = everywhere["api"], everywhere["image"]
+    key = (TAILNET / "router.key").read_text().strip()
+    with (
+        boot("database") as database,
+        boot("router-1", key, "router") as one,
+        boot("router-2", key, "router") as two,
+    ):
+        hosts = dict(zip(ROUTERS, (one, two), strict=True))
+        for address, host in {DATABASE: database, **hosts}.items():
+            host.check_output(f"ip address add {address}/24 dev eth0")
+        database.check_output(f"systemd-run --quiet --unit=database python3 -c '{ANSWERS}'")
+        wait_for("both routers", lambda: set(ROUTERS.values()) <= set(approved(control)))
+        for host in hosts.values():
+            assert host.check_output("cat /proc/sys/net/ipv4/ip_forward") == "1"
+            assert host.file("/etc/sysctl.d/60-tailscale.conf").contains("net.ipv4.ip_forward = 1")
+            wait_for("the database beside it", lambda host=host: asked(host, NOT_ALLOWED))  # type: ignore[misc]
+        first = wait_for("the database through a router", lambda: asked(api))
+        assert first in ROUTERS, "the router is who asks: the database needs no way back to the tailnet"
+        assert not asked(api, NOT_ALLOWED), "the access file says which port"
+        assert not asked(outsider), "who is in no tailnet has no way there"
+
+        # A crash: killed, and not started again
+        hosts[first].check_output(
+            "mkdir /run/systemd/system/tailscaled.service.d && cd /run/systemd/system/tailscaled.service.d && "
+            "printf '[Service]\\nRestart=no\\n' > crash.conf && systemctl daemon-reload && systemctl kill --signal=KILL tailscaled"
+        )
+        second, seconds = goes_over(api, first)
+        assert second in ROUTERS
+        with capsys.disabled():
+            print(f"\na router whose tailscaled was killed was stood in for after {seconds:.1f} s")
+
+        hosts[first].check_output("systemctl reset-failed tailscaled && systemctl start tailscaled")
+        wait_for("its return", lambda: control.online(ROUTERS[first]))
+        assert asked(api) == second, "who comes back waits"
+
+        # An end: its host is powered off, as an instance that is replaced
+        with ThreadPoolExecutor(1) as pool:
+            end = pool.submit(podman.stop, f"{containers()['image']}-{ROUTERS[second]}", seconds=40)
+            third, seconds = goes_over(api, second)
+            end.result()
+        assert third == first
+        with capsys.disabled():
+            print(f"\na router that was powered off was stood in for after {seconds:.1f} s")
+        wait_for("the end of its node", lambda: ROUTERS[second] not in control.nodes())
+        assert asked(api) == first
+
+
+def approved(control: Headscale) -> list[str]:
+    return [node["given_name"] for node in control.json("nodes", "list-routes") if node.get("approved_routes")]
 
 
 def test_a_control_plane_that_is_down_at_boot(boot: Callable[..., Any], control: Headscale) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.boring.fleet.plugins.module_utils.access.model import Access, Case, Service
+from ansible_collections.boring.fleet.plugins.module_utils.access.model import Access, Case, Service, within
 
 
 def failures(access: Access, policy: Mapping[str, Any]) -> list[str]:
@@ -47,12 +47,14 @@ def _reaches(access: Access, policy: Mapping[str, Any], principal: str, target: 
             for rule in policy["ssh"]
         )
     service = access.services[target]
-    pairs = [_pair(policy, principal, service, machine, port) for machine in service.machines for port in service.ports]
+    # What is behind routers is reached by a rule for its addresses; one for the routers themselves leads no further.
+    places = service.networks or tuple(f"tag:{machine}" for machine in service.machines)
+    pairs = [_pair(policy, principal, service, place, port) for place in places for port in service.ports]
     # To reach a service is to reach all of it; to be refused is to reach nothing of it.
     return all(pairs) if wanted else any(pairs)
 
 
-def _pair(policy: Mapping[str, Any], principal: str, service: Service, machine: str, port: int) -> bool:
+def _pair(policy: Mapping[str, Any], principal: str, service: Service, place: str, port: int) -> bool:
     for rule in policy["acls"]:
         if (
             rule["action"] == "accept"
@@ -61,9 +63,17 @@ def _pair(policy: Mapping[str, Any], principal: str, service: Service, machine: 
         ):
             for target in rule["dst"]:
                 host, dummy, ports = target.rpartition(":")
-                if host in (f"tag:{machine}", "*") and (ports == "*" or str(port) in ports.split(",")):
+                if _is_in(policy, place, host) and (ports == "*" or str(port) in ports.split(",")):
                     return True
     return False
+
+
+def _is_in(policy: Mapping[str, Any], place: str, host: str) -> bool:
+    """Whether a tag, or a network, belongs to what a rule names."""
+    if host in (place, "*"):
+        return True
+    network = policy.get("hosts", {}).get(host, "")
+    return bool(network) and not place.startswith("tag:") and within(place, network)
 
 
 def _matches(policy: Mapping[str, Any], sources: list[str], principal: str) -> bool:

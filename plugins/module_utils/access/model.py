@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]*")
 _PERSON: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _PERIOD: Final = re.compile(r"[1-9][0-9]*[mhd]")
+# Addresses of nodes: https://tailscale.com/kb/1033/ip-and-dns-addresses
+_TAILNET: Final = ("100.64.0.0/10", "fd7a:115c:a1e0::/48")
 _TOP: Final = ("people", "machines", "services", "allow", "ssh", "tests")
 
 
@@ -22,13 +25,17 @@ class AccessError(Exception):
 
 @dataclass(frozen=True)
 class Service:
-    """Ports of machines. `address` is what Twingate resolves inside the remote network; "" keeps it from there."""
+    """Ports of machines. `address` is what Twingate resolves inside the remote network; "" keeps it from there.
+
+    A service with `networks` is on hosts that are in no tailnet: `machines` are then the routers on the way to them.
+    """
 
     name: str
     machines: tuple[str, ...]
     ports: tuple[int, ...]
     protocol: str = "tcp"
     address: str = ""
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Access:
-    """The whole file. `machines` maps each class of machines to the people who may bring one in."""
+    """The whole file. `machines` maps each class of machines to the people who may bring one in, `routes` to the networks that
+    such a machine may route for others."""
 
     people: Mapping[str, tuple[str, ...]]
     machines: Mapping[str, tuple[str, ...]]
@@ -68,6 +76,7 @@ class Access:
     allow: tuple[Allow, ...]
     ssh: tuple[Ssh, ...]
     cases: tuple[Case, ...]
+    routes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_access(document: Any) -> Access:
@@ -78,17 +87,19 @@ def read_access(document: Any) -> Access:
         for name, given in _mapping(top.get("people") or {}, "people").items()
     }
     machines: dict[str, tuple[str, ...]] = {}
+    routes: dict[str, tuple[str, ...]] = {}
     for name, given in _mapping(top.get("machines") or {}, "machines").items():
-        owners = _words(
-            _mapping(given or {}, f"machines.{name}", ("owners",)).get("owners") or [], f"machines.{name}.owners"
-        )
-        _known(owners, people, f"machines.{name}.owners", "people")
+        where = f"machines.{name}"
+        found = _mapping(given or {}, where, ("owners", "routes"))
+        owners = _words(found.get("owners") or [], f"{where}.owners")
+        _known(owners, people, f"{where}.owners", "people")
         machines[_name(name, "machines")] = owners
+        routes[name] = _networks(found.get("routes") or [], f"{where}.routes")
     twice = sorted(set(people) & set(machines))
     if twice:
         raise AccessError(f"{twice[0]} names both people and machines: rename one")
     services = {
-        _name(name, "services"): _service(name, given, machines)
+        _name(name, "services"): _service(name, given, machines, routes)
         for name, given in _mapping(top.get("services") or {}, "services").items()
     }
     allow = tuple(
@@ -102,14 +113,29 @@ def read_access(document: Any) -> Access:
         _case(given, f"tests[{number}]", people, machines, services)
         for number, given in enumerate(_list(top.get("tests"), "tests"))
     )
-    return Access(people, machines, services, allow, ssh, cases)
+    return Access(people, machines, services, allow, ssh, cases, {name: to for name, to in routes.items() if to})
 
 
-def _service(name: str, given: Any, machines: Mapping[str, Any]) -> Service:
+def _service(name: str, given: Any, machines: Mapping[str, Any], routes: Mapping[str, tuple[str, ...]]) -> Service:
     where = f"services.{name}"
-    found = _mapping(given, where, ("runs_on", "ports", "protocol", "address"))
-    on = _words(found.get("runs_on"), f"{where}.runs_on")
-    _known(on, machines, f"{where}.runs_on", "machines")
+    found = _mapping(given, where, ("runs_on", "behind", "at", "ports", "protocol", "address"))
+    key = "behind" if "behind" in found else "runs_on"
+    if ("behind" in found) != ("at" in found) or ("behind" in found and "runs_on" in found):
+        raise AccessError(
+            f"{where} must say either runs_on, machines of the tailnet, or behind and at: which routers lead to which addresses"
+        )
+    on = _words(found.get(key), f"{where}.{key}")
+    _known(on, machines, f"{where}.{key}", "machines")
+    networks = _networks(found.get("at") or [], f"{where}.at")
+    if "behind" in found and not networks:
+        raise AccessError(f"{where}.at must have an address or a network, such as 10.0.4.7")
+    for machine in on:
+        for network in networks:
+            if not any(within(network, route) for route in routes[machine]):
+                leads = ", ".join(routes[machine]) or "nowhere"
+                raise AccessError(
+                    f"{where}.at has {network}, and {machine} leads to {leads}: see machines.{machine}.routes"
+                )
     ports = found.get("ports")
     ports = ports if isinstance(ports, list) else [ports]
     if (
@@ -117,11 +143,11 @@ def _service(name: str, given: Any, machines: Mapping[str, Any]) -> Service:
         or not ports
         or any(isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536 for port in ports)
     ):
-        raise AccessError(f"{where} must say on which machines it runs (runs_on) and its ports, each from 1 to 65535")
+        raise AccessError(f"{where} must say on which machines it runs ({key}) and its ports, each from 1 to 65535")
     protocol = found.get("protocol", "tcp")
     if protocol not in ("tcp", "udp"):
         raise AccessError(f"{where}.protocol must be tcp or udp, not {protocol}")
-    return Service(name, on, tuple(sorted(set(ports))), protocol, str(found.get("address") or ""))
+    return Service(name, on, tuple(sorted(set(ports))), protocol, str(found.get("address") or ""), networks)
 
 
 def _allow(given: Any, where: str, people: Mapping[str, Any], machines: Mapping[str, Any], services: Mapping[str, Any]) -> Allow:  # fmt: skip
@@ -195,6 +221,30 @@ def _people(given: Any, where: str) -> tuple[str, ...]:
         if not _PERSON.fullmatch(member):
             raise AccessError(f"{where} has {member}, which is no address such as ana@example.org")
     return members
+
+
+def within(network: str, other: str) -> bool:
+    """Whether a network lies wholly in another one, both as `_networks` gives them."""
+    inner, outer = ipaddress.ip_network(network), ipaddress.ip_network(other)
+    if isinstance(inner, ipaddress.IPv4Network):
+        return isinstance(outer, ipaddress.IPv4Network) and inner.subnet_of(outer)
+    return isinstance(outer, ipaddress.IPv6Network) and inner.subnet_of(outer)
+
+
+def _networks(given: Any, where: str) -> tuple[str, ...]:
+    """Networks as 10.0.0.0/16; an address is one of its own. The internet is none, nor what tailnets have for themselves."""
+    found = []
+    for word in _words(given, where):
+        try:
+            network = ipaddress.ip_network(word)
+        except ValueError:
+            network = None
+        if network is None:
+            raise AccessError(f"{where} has {word}, which is no network such as 10.0.0.0/16")
+        if network.prefixlen == 0 or any(within(str(network), tailnet) for tailnet in _TAILNET):
+            raise AccessError(f"{where} has {word}: name networks of your own, and not the internet or a tailnet's")
+        found.append(str(network))
+    return tuple(found)
 
 
 def _known(words: Iterable[str], declared: Iterable[str], where: str, what: str) -> None:

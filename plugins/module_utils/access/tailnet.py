@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.boring.fleet.plugins.module_utils.access.model import Access, Case
+from ansible_collections.boring.fleet.plugins.module_utils.access.model import Access, Case, Service
 
 
 def policy(access: Access, dialect: str) -> dict[str, Any]:
@@ -22,6 +22,13 @@ def policy(access: Access, dialect: str) -> dict[str, Any]:
         "acls": [],
         "ssh": [],
     }  # fmt: skip
+    hosts = {
+        name: network for service in access.services.values() for name, network in _targets(service).items() if network
+    }
+    if hosts:
+        made["hosts"] = dict(sorted(hosts.items()))
+    if access.routes:
+        made["autoApprovers"] = {"routes": _approvers(access)}
     for allow in access.allow:
         for name in allow.services:
             service = access.services[name]
@@ -31,7 +38,7 @@ def policy(access: Access, dialect: str) -> dict[str, Any]:
                     "action": "accept",
                     "proto": service.protocol,
                     "src": [_source(access, word) for word in allow.sources],
-                    "dst": [f"tag:{machine}:{ports}" for machine in service.machines],
+                    "dst": [f"{name}:{ports}" for name in _targets(service)],
                 }
             )
     for ssh in access.ssh:
@@ -45,6 +52,26 @@ def policy(access: Access, dialect: str) -> dict[str, Any]:
     if dialect == "tailscale":
         made["tests"] = [found for case in access.cases if (found := _test(access, case))]
     return made
+
+
+def _approvers(access: Access) -> dict[str, list[str]]:
+    """Route -> tags of the nodes that get it without a person who approves it; several stand in for each other."""
+    found: dict[str, list[str]] = {}
+    for machine, routes in sorted(access.routes.items()):
+        for route in routes:
+            found.setdefault(route, []).append(f"tag:{machine}")
+    return dict(sorted(found.items()))
+
+
+def _targets(service: Service) -> dict[str, str]:
+    """What a rule names -> the network that the name stands for; "" where it is a tag. No service has _ in its name."""
+    if not service.networks:
+        return {f"tag:{machine}": "" for machine in service.machines}
+    several = len(service.networks) > 1
+    return {
+        f"{service.name}_{number}" if several else service.name: network
+        for number, network in enumerate(service.networks, 1)
+    }
 
 
 def _source(access: Access, word: str) -> str:
@@ -63,9 +90,7 @@ def _test(access: Access, case: Case) -> dict[str, Any] | None:
     found: dict[str, Any] = {"src": source}
     for key, targets in (("accept", case.reaches), ("deny", case.refused)):
         services = [access.services[target] for target in targets if target in access.services]
-        where = [
-            f"tag:{machine}:{port}" for service in services for machine in service.machines for port in service.ports
-        ]
+        where = [f"{name}:{port}" for service in services for name in _targets(service) for port in service.ports]
         if where:
             found[key] = where
     return found if len(found) > 1 else None

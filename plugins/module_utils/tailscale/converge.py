@@ -24,6 +24,9 @@ from ansible_collections.boring.fleet.plugins.module_utils.tailscale.reasons imp
 
 _PAUSE: Final = 0.5  # seconds between two looks at a node that starts
 _GRACE: Final = 10.0  # what a command gets beyond the time that it gives itself
+# Seconds in which others go over to another router while this one still routes. A headscale that forgets a node without having
+# seen its routes taken back goes on sending everybody to it: https://github.com/juanfont/headscale/issues/3327
+_HANDOVER: Final = 3.0
 
 # argv without the program, seconds -> code, output, error text; code 124 when it was ended for taking too long
 Run = Callable[[Sequence[str], float], tuple[int, str, str]]
@@ -65,6 +68,9 @@ def converge(tools: Tools, wish: Wish, key_file: str, *, seconds: float, dry: bo
     done = Done(node)
     if wish.state == "absent":
         if node.backend not in ("NeedsLogin", "NoState"):
+            if node.routes and node.backend == "Running":
+                _do(tools, done, "take back its routes", ["set", "--advertise-routes="], dry=dry, seconds=seconds)
+                tools.sleep(0.0 if dry else _HANDOVER)
             _do(tools, done, "log out", ["logout"], dry=dry, seconds=seconds)
     elif wish.state == "down":
         if node.backend in ("Running", "Starting"):

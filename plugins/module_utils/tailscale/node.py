@@ -21,7 +21,11 @@ SWITCHES: Final = {
     "accept_routes": ("RouteAll", "accept-routes"),
     "ssh": ("RunSSH", "ssh"),
     "shields_up": ("ShieldsUp", "shields-up"),
+    "snat_subnet_routes": ("NoSNAT", "snat-subnet-routes"),
+    "stateful_filtering": ("NoStatefulFiltering", "stateful-filtering"),
 }
+# Preferences that say what is not done -> what a node does where it says nothing
+NEGATED: Final = {"NoSNAT": True, "NoStatefulFiltering": False}
 
 
 class TailscaleError(Exception):
@@ -76,7 +80,7 @@ def read_node(status: Mapping[str, Any], prefs: Mapping[str, Any]) -> Node:
         tags=tuple(sorted(own.get("Tags") or prefs.get("AdvertiseTags") or ())),
         routes=tuple(sorted(route for route in routes if route not in EVERYWHERE)),
         exit_node=all(route in routes for route in EVERYWHERE),
-        switches={option: bool(prefs.get(name)) for option, (name, dummy) in SWITCHES.items()},
+        switches={option: _is_on(prefs, name) for option, (name, dummy) in SWITCHES.items()},
         online=bool(own.get("Online")),
         expired=bool(own.get("Expired")),
         has_key=bool(status.get("HaveNodeKey")),
@@ -150,6 +154,13 @@ def join_flags(wish: Wish, key_file: str, seconds: float, *, again: bool) -> lis
 def flag(name: str, wanted: Any) -> str:
     """A flag as `tailscale` takes it."""
     return f"--{name}={str(wanted).lower() if isinstance(wanted, bool) else wanted}"
+
+
+def _is_on(prefs: Mapping[str, Any], name: str) -> bool:
+    said = prefs.get(name)
+    if name in NEGATED:
+        return NEGATED[name] if said is None else not said
+    return bool(said)
 
 
 def _route(text: str) -> str:

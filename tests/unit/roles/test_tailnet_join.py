@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,19 @@ def test_a_host_leaves_when_it_is_powered_off_only(tmp_path: Path) -> None:
     assert host("leave")[2] == [["logout"]]
 
 
+def test_a_router_takes_its_routes_back_before_it_leaves(tmp_path: Path) -> None:
+    host = Host(tmp_path, tailscale_routes=["10.9.0.0/16"], tailscale_snat_routes=False)
+    forwarding = json.loads((tmp_path / "files.json").read_text())[1]
+    assert forwarding["path"] == "/etc/sysctl.d/60-tailscale.conf"
+    assert "net.ipv4.ip_forward = 1" in forwarding["content"]
+    flags = host("join")[2][1]
+    assert {"--advertise-routes=10.9.0.0/16", "--snat-subnet-routes=false", "--stateful-filtering=false"} <= set(flags)
+    host.jobs("12 poweroff.target start waiting")
+    began = time.monotonic()
+    assert host("leave")[2] == [["set", "--advertise-routes="], ["logout"]]
+    assert time.monotonic() - began > 3, "others need a moment to go over"
+
+
 def test_a_host_that_is_to_stay_stays(tmp_path: Path) -> None:
     host = Host(tmp_path, tailscale_leave=False)
     host.jobs("12 poweroff.target start waiting")
@@ -156,6 +170,14 @@ def test_a_host_that_is_to_stay_stays(tmp_path: Path) -> None:
 def test_what_user_data_refuses(tmp_path: Path) -> None:
     for given, sentence in (
         ({"tailscale_tags": ["api"]}, "api is no tag: it must look like tag:api"),
+        (
+            {"tailscale_routes": ["10.0.0.0"]},
+            "10.0.0.0 in tailscale_routes is no network: it must look like 10.0.0.0/16",
+        ),
+        (
+            {"tailscale_routes": ["10.0.0.0/16"], "tailscale_shields_up": True},
+            "tailscale_shields_up refuses what would be routed to 10.0.0.0/16 too",
+        ),
         ({"tailscale_repository": "https://example.org"}, "needs tailscale_repository_key"),
         ({"tailscale_archive": "x.tgz"}, "tailscale_archive needs tailscale_archive_sha256"),
     ):

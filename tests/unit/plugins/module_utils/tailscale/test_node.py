@@ -52,7 +52,8 @@ class FakeNode:
 
     def converge(self, key: str = "/run/key", dry: bool = False, **options: Any) -> Done:
         given: dict[str, Any] = dict.fromkeys(
-            ("login_server", "hostname", "tags", "advertise_routes", "advertise_exit_node", "accept_routes", "accept_dns", "ssh", "shields_up")
+            ("login_server", "hostname", "tags", "advertise_routes", "advertise_exit_node", "accept_routes", "accept_dns", "ssh", "shields_up",
+             "snat_subnet_routes", "stateful_filtering")
         )  # fmt: skip
         tools = Tools(
             self.run, clock=lambda: self.now, sleep=self.sleep, censor=lambda text: text.replace("hunter2", "***")
@@ -91,6 +92,34 @@ def test_a_node_that_has_joined_is_only_changed_where_it_differs() -> None:
     assert (done.before, done.after) == ({"hostname": "a", "ssh": False}, {"hostname": "b", "ssh": True})
     assert node.converge(key="", shields_up=True, dry=True).steps == ["set shields-up"]
     assert len(node.calls) == 1, "a dry run changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("prefs", "wish", "step"),
+    [
+        ({}, {"snat_subnet_routes": True, "stateful_filtering": False}, []),
+        ({"NoSNAT": False, "NoStatefulFiltering": True}, {"snat_subnet_routes": True, "stateful_filtering": False}, []),
+        ({"NoSNAT": True}, {"snat_subnet_routes": True}, ["set", "--snat-subnet-routes=true"]),
+        ({}, {"snat_subnet_routes": False}, ["set", "--snat-subnet-routes=false"]),
+        ({"NoStatefulFiltering": None}, {"stateful_filtering": True}, ["set", "--stateful-filtering=true"]),
+        ({"NoStatefulFiltering": False}, {"stateful_filtering": False}, ["set", "--stateful-filtering=false"]),
+    ],
+)
+def test_preferences_that_a_node_keeps_as_their_opposite(
+    prefs: dict[str, Any], wish: dict[str, Any], step: list[str]
+) -> None:
+    node = FakeNode("Running", **prefs)
+    node.converge(**wish)
+    assert node.calls == ([step] if step else [])
+
+
+def test_a_router_takes_its_routes_back_and_gives_others_time_before_it_leaves() -> None:
+    node = FakeNode("Running", AdvertiseRoutes=["10.1.0.0/16"])
+    assert node.converge(state="absent", dry=True).steps == ["take back its routes", "log out"]
+    assert (node.calls, node.now) == ([], 0)
+    node.converge(state="absent")
+    assert node.calls == [["set", "--advertise-routes="], ["logout"]]
+    assert node.now == 3
 
 
 def test_a_node_whose_key_expired_joins_again() -> None:
