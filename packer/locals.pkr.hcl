@@ -24,5 +24,6 @@ locals {
     image_lock       = var.lock
     image_pair_below = var.pair_below
     image_packages   = var.packages
+    image_megabytes  = var.megabytes
   })
 }

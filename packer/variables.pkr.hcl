@@ -53,8 +53,8 @@ variable "gpu" {
     error_message = "The GPU's family is none, maxwell, pascal, volta, turing, ampere, ada, hopper or blackwell."
   }
   validation {
-    condition     = contains(["none", "open", "proprietary"], var.gpu.driver)
-    error_message = "The driver's flavour is none, open or proprietary."
+    condition     = contains(["none", "open", "proprietary", "tesla"], var.gpu.driver)
+    error_message = "The driver's flavour is none, open, proprietary or tesla."
   }
   validation {
     condition     = (var.gpu.family == "none") == (var.gpu.driver == "none")
@@ -65,7 +65,7 @@ variable "gpu" {
     error_message = "NVIDIA's open driver begins with Turing: choose the proprietary one for older GPUs."
   }
   validation {
-    condition     = !(var.gpu.driver == "proprietary" && var.gpu.family == "blackwell")
+    condition     = !(contains(["proprietary", "tesla"], var.gpu.driver) && var.gpu.family == "blackwell")
     error_message = "Blackwell has no proprietary driver: choose the open one."
   }
 }
@@ -74,6 +74,17 @@ variable "lock" {
   type        = string
   description = "Lock file of packages, given by image_build. Empty: the newest that the archive has."
   default     = ""
+}
+
+variable "megabytes" {
+  type        = number
+  description = "What the finished image may take on its disk, in MB: a build that grows beyond it fails, with what takes most. 0: any size."
+  default     = 0
+
+  validation {
+    condition     = var.megabytes >= 0
+    error_message = "The budget is a number of megabytes, or 0 for none."
+  }
 }
 
 variable "pair_below" {

@@ -3,3 +3,4 @@
 
 source_image_owner = "136693071363" # Debian
 source_image_name  = "debian-13-amd64-*"
+megabytes          = 2500

@@ -5,6 +5,7 @@
 source_image_owner = "136693071363" # Debian
 source_image_name  = "debian-12-amd64-*"
 volume_size        = 16
+megabytes          = 5000
 
 gpu = {
   family      = "ampere"

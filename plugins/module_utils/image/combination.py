@@ -9,6 +9,7 @@ What concerns one variable alone is in the template's own validations, which Pac
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,24 @@ from ansible_collections.boring.fleet.plugins.module_utils.image.template import
 # RegisterImage, which amazon-ebssurrogate calls itself.
 _NO_SECURE_BOOT = ("amazon-ebs.",)
 
+# The first and the last branch of NVIDIA's driver for a generation of GPUs (NVIDIA's data center driver release notes).
+_FIRST = {"turing": 410, "ampere": 450, "ada": 525, "hopper": 525, "blackwell": 570}
+_LAST = {"maxwell": 580, "pascal": 580, "volta": 580}
 
-def check(seen: Template, lock: Path | None) -> None:
+# The last day of Debian's security updates, LTS included (wiki.debian.org/LTS).
+_END = {"debian-12": date(2028, 6, 30), "debian-13": date(2030, 6, 30)}
+
+
+def check(seen: Template, lock: Path | None, *, today: date) -> None:
     """Raises ImageError with the reason. A template without a variable `gpu` promises nothing, so nothing is refused."""
     gpu = seen.values.get("gpu")
     if not isinstance(gpu, Mapping):
         return
+    release = release_of(seen.values)
+    if release and today > _END[release]:
+        raise ImageError(
+            f"the source image is {release}, which gets no security updates since {_END[release]}: choose a profile of a newer release"
+        )
     driver = str(gpu.get("driver", "none"))
     if gpu.get("secure_boot") is True:
         for source in seen.sources:
@@ -60,10 +73,27 @@ def check(seen: Template, lock: Path | None) -> None:
             f"{lock} holds the real-time kernel {locked.kernel.release}, for which NVIDIA's driver does not compile: lock the cloud or the "
             "plain kernel of that version"
         )
-    release = release_of(seen.values)
+    if locked.driver:
+        _branch(lock, locked, str(gpu.get("family", "none")))
     if release and release != locked.release:
         raise ImageError(
             f"{lock} is for {locked.release}, and the source image is {release}: give the lock of that release"
+        )
+
+
+def _branch(lock: Path, locked: pair.Lock, family: str) -> None:
+    version = locked.module_version
+    branch = version.partition(".")[0]
+    if not branch.isdecimal():
+        return  # a driver of somebody's own
+    if int(branch) < _FIRST.get(family, 0):
+        raise ImageError(
+            f"{lock} holds the driver {version}, and {family} GPUs begin with {_FIRST[family]}: lock a newer driver (make lock with "
+            "--backports, or NVIDIA's repository), or another gpu.family"
+        )
+    if int(branch) > _LAST.get(family, int(branch)):
+        raise ImageError(
+            f"{lock} holds the driver {version}, and {family} GPUs end with {_LAST[family]}: lock an older driver, or another gpu.family"
         )
 
 
@@ -74,4 +104,4 @@ def _what(flavour: str) -> str:
 def release_of(values: Mapping[str, Any]) -> str:
     """Debian's release out of the name of the source image; empty when it does not say."""
     name = str(values.get("source_image_name", ""))
-    return next((release for release in ("debian-12", "debian-13") if name.startswith(release)), "")
+    return next((release for release in _END if name.startswith(release)), "")

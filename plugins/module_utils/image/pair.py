@@ -19,7 +19,7 @@ from typing import Any
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 
 SCHEMA = 1
-FLAVOURS = ("none", "open", "proprietary")
+FLAVOURS = ("none", "open", "proprietary", "tesla")
 
 
 # --- Versions as dpkg compares them --------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ class Lock:
 
     release: str  # debian-13
     architecture: str
-    flavour: str  # none, open, proprietary
+    flavour: str  # none, open, proprietary, tesla (Debian's name for a branch with long support)
     kernel: Kernel
     packages: tuple[Package, ...]
     driver: Driver | None = None

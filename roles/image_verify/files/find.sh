@@ -1,7 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Prints what is wrong with an image, one thing a line; nothing when all is well. Packages that may be held come on stdin.
+# find.sh [MEGABYTES]: prints what is wrong with an image, one thing a line; nothing when all is well. Packages that may be held come on
+# stdin; MEGABYTES is what the image may take on its disk, 0 or nothing for any size.
 set -eu
 held=$(cat)
+budget=${1:-0}
+
+# Size
+if [ "$budget" -gt 0 ]; then
+  used=$(du -xsm / 2>/dev/null | cut -f1)
+  [ "$used" -le "$budget" ] || echo "it takes $used MB and may take $budget; most of it is in" \
+    "$(du -xm --max-depth 3 /usr /var /opt 2>/dev/null | sort -rn | awk '$2 ~ "/.*/.*/" && n++ < 4 {printf "%s%s (%s MB)", (n > 1 ? ", " : ""), $2, $1}')"
+fi
 
 # Packages
 dpkg --audit 2>&1 | sed -n 's/^ \([a-z0-9][^ ]*\) .*/the package \1 is half installed/p'

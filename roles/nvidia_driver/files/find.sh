@@ -11,13 +11,13 @@ while read -r name wanted; do
   case "$(apt-mark showhold "$name")" in "$name"*) ;; *) echo "$name is not held" ;; esac
 done
 
-# Debian calls the module nvidia-current, and modprobe loads it when it is asked for nvidia.
+# Debian calls the module nvidia-current, nvidia-current-open or nvidia-tesla-535, and modprobe loads it when it is asked for nvidia.
 field() { modinfo -k "$kernel" -F "$1" "$module" 2>/dev/null | head -n 1; }
 [ "$(field version)" = "$version" ] || echo "the module $module for $kernel is version '$(field version)' and not $version"
 case "$(field vermagic)" in "$kernel "*) ;; *) echo "the module $module is made for '$(field vermagic)'" ;; esac
 [ -n "$(field signer)" ] || echo "the module $module is not signed"
 case "$flavour $(field license)" in
-  "open Dual MIT/GPL" | "proprietary NVIDIA") ;;
+  "open Dual MIT/GPL" | "proprietary NVIDIA" | "tesla NVIDIA") ;;
   *) echo "the module's licence '$(field license)' is not that of the $flavour driver" ;;
 esac
 case "$(modprobe --set-version "$kernel" --show-depends --ignore-install "$module" 2>&1)" in
