@@ -146,8 +146,8 @@ def _do(tools: Tools, done: Done, step: str, argv: list[str], *, dry: bool, seco
         said = [line.strip() for line in (err or out).splitlines() if line.strip()]
         # The command's last line is often only that time is up; the node's own health has the reason.
         reason = _health(node) or (said[-1] if said else f"it ended with {code}")
-        # Looked for in all that was said: of several complaints only one has a way out.
-        sentence, dummy = explain(" ".join([_health(node), *said]))
+        # The node's health first: a command may begin with what the attempt before left behind, which was about another key.
+        sentence = explain(_health(node))[0] or explain(" ".join(said))[0]
         told = f"{sentence} ({tools.censor(reason)})" if sentence else tools.censor(reason)
         raise TailscaleError(f"the node did not {step} within {seconds:g} s: {told}")
 

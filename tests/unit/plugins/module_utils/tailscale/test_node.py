@@ -177,6 +177,11 @@ def test_why_a_node_does_not_come_up() -> None:
     node.status["Health"] = ["You are logged out. The last login error was: authkey expired"]
     with pytest.raises(TailscaleError, match="last login error was: authkey expired"):
         node.converge()
+    # What the attempt before left behind, about another key, stands in the command's text still.
+    node.fails = {"up": (1, "backend error: authkey expired\n")}
+    node.status["Health"] = ["You are logged out. The last login error was: AuthKey not found"]
+    with pytest.raises(TailscaleError, match="within 30 s: the control plane does not know the auth key"):
+        node.converge()
     node.fails = {"status": (1, "failed to connect to local tailscaled; it doesn't appear to be running")}
     with pytest.raises(TailscaleError, match="tailscaled does not run on this host: 'systemctl start tailscaled'"):
         node.converge()
