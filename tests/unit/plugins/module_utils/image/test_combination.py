@@ -33,7 +33,6 @@ def check(profile: str, lock: str = "", **gpu: Any) -> None:
         ("gpu", "debian-13-amd64-proprietary.lock.json"),
         ("gpu-debian-12", "debian-12-amd64-proprietary.lock.json"),
         ("gpu-open", "debian-13-amd64-open.lock.json"),
-        ("gpu-open-debian-12", "debian-12-amd64-open.lock.json"),
         ("gpu-tesla", "debian-13-amd64-tesla.lock.json"),
         ("gpu-tesla-debian-12", "debian-12-amd64-tesla.lock.json"),
     ],
