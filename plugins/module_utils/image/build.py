@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ class ImageBuild:
         """Digest every input, and look for an image that has the same fingerprint."""
         request = self._request
         seen = self._read({})
-        combination.check(seen, request.lock, today=datetime.fromtimestamp(self._wall(), timezone.utc).date())
+        combination.check(seen, request.lock, today=datetime.fromtimestamp(self._wall(), UTC).date())
         with ThreadPoolExecutor(2) as pool:  # Packer is slow to say its version; EC2 can be asked meanwhile
             tools = pool.submit(self._tools, seen)
             sources = self._source_images(seen)
