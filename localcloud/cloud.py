@@ -172,6 +172,7 @@ class Cloud:
                 "ready": self.ready,
                 "pid": os.getpid(),
                 "endpoint": self.settings.endpoint,
+                "inside": self.settings.inside,
                 "region": region,
                 "subnet": self.settings.subnet,
                 "instances": [

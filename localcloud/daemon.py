@@ -6,11 +6,13 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from localcloud.balancer.haproxy import BalancerError
 from localcloud.cloud import Cloud
 from localcloud.hosts.podman import HostError, Podman
+from localcloud.inside import Inside
 from localcloud.server import Application, PortTakenError, Server
 from localcloud.settings import Directory, Refusal, Settings
 from localcloud.state import StateError
@@ -38,11 +40,18 @@ def _serve(directory: Directory) -> None:
     if settings is None:
         raise Refusal(f"There is no cloud {directory.name} in {directory.path.parent}: start one with up.")
     server = Server(settings.port)
+    inside = Server(settings.port, settings.gateway)
     cloud = Cloud(settings, directory.path, Podman())
+    application = Application(cloud)
+    for_hosts = threading.Thread(target=inside.serve, args=(Inside(cloud, application),), name="inside", daemon=True)
+    for_hosts.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     cloud.start_in_background(server.stop)
-    server.serve(Application(cloud))
+    server.serve(application)
+    inside.stop()
+    for_hosts.join(timeout=10)
+    inside.close()
     server.close()
     if cloud.failure is not None:
         raise cloud.failure

@@ -12,7 +12,7 @@ import re
 import socket
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from botocore.utils import parse_timestamp
@@ -49,6 +49,10 @@ _OWN = {"autoscaling": "autoscaling", "elasticloadbalancing": "elbv2"}  # by bot
 _ELBV2 = "2015-12-01"
 _UNLOCKED = {"CreateImage"}  # takes seconds, and takes the lock itself where it needs it
 _ENOUGH = 16 * 1024 * 1024
+_FREEBIND = 15  # Linux's IP_FREEBIND, which Python has no name for
+
+Admit = Callable[[Request, str, str, str], None]
+"""Told a request, its service, its operation and its region."""
 
 
 class PortTakenError(Exception):
@@ -64,7 +68,7 @@ class Application:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = Request(environ)
         request.max_content_length = _ENOUGH
-        answer = self._about(request) if request.path.startswith("/_localcloud/") else self._aws(request)
+        answer = self._about(request) if request.path.startswith("/_localcloud/") else self.aws(request)
         return answer(environ, start_response)
 
     # -- our own paths ---------------------------------------------------------------------------------------------
@@ -91,18 +95,26 @@ class Application:
 
     # -- AWS's -----------------------------------------------------------------------------------------------------
 
-    def _aws(self, request: Request) -> Response:
+    def aws(self, request: Request, admit: Admit | None = None) -> Response:
+        """Answer a request to AWS.
+
+        :param admit: raises ApiError for what is not to be answered; everything is without it.
+        """
         scope = SCOPE.search(request.headers.get("Authorization", ""))
+        target = request.headers.get("X-Amz-Target", "")
+        if scope is None and target:
+            return _refused("ssm", "", ApiError("MissingAuthenticationTokenException", "Missing Authentication Token"))
         if scope is None:
             return _refused("ec2", "", ApiError("MissingAuthenticationToken", "Request is missing a signature.", 403))
         region, service = scope.groups()
-        target = request.headers.get("X-Amz-Target", "")
         operation = target.rpartition(".")[2] or str(request.values.get("Action", ""))
         try:
             if not self._cloud.ready:
                 raise ApiError("ServiceUnavailable", "The local cloud is starting.", 503)
             if (refusal := self._cloud.faults.api_refusal(operation)) is not None:
                 raise refusal
+            if admit is not None:
+                admit(request, service, operation, region)
             answer = self._answer(request, service, operation, region)
             if not operation.startswith(_READS) and answer.status_code < 300:
                 self._cloud.save()
@@ -150,27 +162,32 @@ class Application:
 
 
 class Server:
-    """The application on a port of loopback, on threads."""
+    """An application on a port, on threads.
 
-    def __init__(self, port: int) -> None:
+    :param host: the address: loopback, or that of the hosts' network, which this machine has once the first host is up.
+    """
+
+    def __init__(self, port: int, host: str = HOST) -> None:
         """Take the port. Raises PortTakenError."""
+        self._host = host
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.setsockopt(socket.IPPROTO_IP, _FREEBIND, 1)
         try:
-            self._socket.bind((HOST, port))
+            self._socket.bind((host, port))
         except OSError as error:
             self._socket.close()
             raise PortTakenError(
-                f"Port {port} cannot be used ({error.strerror}): choose another with --port."
+                f"Port {port} of {host} cannot be used ({error.strerror}): choose another with --port."
             ) from None
         self._socket.listen(128)
         self.port = int(self._socket.getsockname()[1])
         self._stopping = threading.Event()
 
-    def serve(self, application: Application) -> None:
+    def serve(self, application: Callable[[dict[str, Any], Any], Iterable[bytes]]) -> None:
         """Answer requests until ``stop``."""
         server = make_server(
-            HOST, self.port, application, threaded=True, request_handler=_Handler, fd=self._socket.fileno()
+            self._host, self.port, application, threaded=True, request_handler=_Handler, fd=self._socket.fileno()
         )
 
         def wait() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import json
 import os
 from collections.abc import Iterator
@@ -115,6 +116,16 @@ class Settings:
             "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    @property
+    def gateway(self) -> str:
+        """This machine's address on the hosts' network, podman's choice."""
+        return str(next(ipaddress.IPv4Network(self.subnet).hosts()))
+
+    @property
+    def inside(self) -> str:
+        """Where hosts reach their metadata and SSM."""
+        return f"http://{self.gateway}:{self.port}"
 
     def write(self, directory: Path) -> None:
         (directory / "settings.json").write_text(json.dumps(asdict(self), indent=2) + "\n")

@@ -32,6 +32,7 @@ from moto.ec2.models.amis import Ami
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
 from moto.ec2.models.vpcs import VPC
+from moto.iam.models import iam_backends
 
 from localcloud.clock import Clock
 from localcloud.faults import Faults
@@ -133,6 +134,7 @@ class HostBackend(EC2Backend):
             zone = kwargs.get("placement") or (template.get("Placement") or {}).get("AvailabilityZone")
             kwargs["subnet_id"] = self.zone_subnet(zone or f"{self.region_name}{ZONES[0]}")
         self._require_network(kwargs)
+        profile = self._require_profile(kwargs, template)
         before = set(self.reservations)
         try:
             reservation = super().run_instances(image, count, user_data, security_group_names, **kwargs)
@@ -147,8 +149,24 @@ class HostBackend(EC2Backend):
         setattr(self.amis[image], "last_launched_time", f"{utcnow():%Y-%m-%dT%H:%M:%S}.000Z")  # noqa: B010 - not moto's
         for instance in reservation.instances:
             _set_state(instance, "pending")
+            if profile:
+                self.associate_iam_instance_profile(instance.id, iam_instance_profile_arn=profile)
             self._launch(instance, podman_image)
         return reservation
+
+    def _require_profile(self, wanted: dict[str, Any], template: dict[str, Any]) -> str:
+        """The ARN of the instance profile that the launch template names; moto's answer sees to the request's own."""
+        if wanted.get("iam_instance_profile_name") or wanted.get("iam_instance_profile_arn"):
+            return ""
+        for key, value in (template.get("IamInstanceProfile") or {}).items():
+            for profile in iam_backends[ACCOUNT]["aws"].instance_profiles.values():
+                if value == {"Arn": profile.arn, "Name": profile.name}.get(key):
+                    return str(profile.arn)
+            raise EC2ClientError(
+                "InvalidParameterValue",
+                f"Value ({value}) for parameter iamInstanceProfile.{key.lower()} is invalid. Invalid IAM Instance Profile {key.lower()}",
+            )
+        return ""
 
     def _require_network(self, wanted: dict[str, Any]) -> None:
         """Hosts can have addresses of the cloud's own network only, whatever VPCs there are."""
