@@ -44,6 +44,9 @@ class Cloud:
         self.settings = settings
         self.lock = threading.RLock()
         self.faults = Faults()
+        self.loaded = (
+            False  # what there was last time is known again; hosts that come back ask for their secrets from then on
+        )
         self.ready = False
         self.failure: Exception | None = None
         self._clock = clock or SystemClock()
@@ -83,6 +86,7 @@ class Cloud:
                 self.balancer.load(state["balancer"])
             else:
                 self.fleet.load([])
+        self.loaded = True
         self._resume()
         self.balancer.start()
         self.save()
@@ -114,7 +118,7 @@ class Cloud:
 
     def close(self) -> None:
         """Save and stop everything but the hosts."""
-        self.ready = False
+        self.ready = self.loaded = False
         self._stop.set()
         if self._ticker.is_alive():
             self._ticker.join(timeout=30)

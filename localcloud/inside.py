@@ -63,7 +63,7 @@ class Inside:
     # -- metadata --------------------------------------------------------------------------------------------------
 
     def _metadata(self, request: Request) -> Response:
-        if not self._cloud.ready:
+        if not self._cloud.loaded:
             return _text(503)
         with self._cloud.lock:
             instance = self._instance(str(request.remote_addr))

@@ -98,7 +98,8 @@ class Application:
     def aws(self, request: Request, admit: Admit | None = None) -> Response:
         """Answer a request to AWS.
 
-        :param admit: raises ApiError for what is not to be answered; everything is without it.
+        :param admit: for requests of hosts, which come while the cloud is still bringing them back; raises ApiError for
+            what is not to be answered to them.
         """
         scope = SCOPE.search(request.headers.get("Authorization", ""))
         target = request.headers.get("X-Amz-Target", "")
@@ -109,7 +110,7 @@ class Application:
         region, service = scope.groups()
         operation = target.rpartition(".")[2] or str(request.values.get("Action", ""))
         try:
-            if not self._cloud.ready:
+            if not (self._cloud.ready if admit is None else self._cloud.loaded):
                 raise ApiError("ServiceUnavailable", "The local cloud is starting.", 503)
             if (refusal := self._cloud.faults.api_refusal(operation)) is not None:
                 raise refusal
@@ -178,7 +179,7 @@ class Server:
         except OSError as error:
             self._socket.close()
             raise PortTakenError(
-                f"Port {port} of {host} cannot be used ({error.strerror}): choose another with --port."
+                f"Port {port} cannot be used on {host} ({error.strerror}): choose another with --port."
             ) from None
         self._socket.listen(128)
         self.port = int(self._socket.getsockname()[1])

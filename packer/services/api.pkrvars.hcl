@@ -2,7 +2,7 @@
 # The conversion API: takes requests, hands the work to NATS.
 
 family = "api"
-roles  = ["boring.fleet.base", "boring.fleet.conversion_api"]
+roles  = ["boring.fleet.base", "boring.fleet.host_secrets", "boring.fleet.conversion_api"]
 
 role_files = {
   conversion_api_wheelhouse = "build/wheelhouse/api"

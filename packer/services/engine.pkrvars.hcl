@@ -2,7 +2,7 @@
 # The conversion engine: takes work from NATS, converts, caches in Redis.
 
 family = "engine"
-roles  = ["boring.fleet.base", "boring.fleet.conversion_engine"]
+roles  = ["boring.fleet.base", "boring.fleet.host_secrets", "boring.fleet.conversion_engine"]
 
 role_files = {
   conversion_engine_wheelhouse = "build/wheelhouse/engine"

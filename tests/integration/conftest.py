@@ -20,6 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME, PORT, SUBNET = "integration", 4599, "172.29.0.0/16"
+INSIDE = f"http://172.29.0.1:{PORT}"  # where hosts reach their metadata and SSM
 
 
 def kill_all(process: subprocess.Popen[bytes]) -> None:
@@ -53,6 +54,8 @@ class Fleet:
             "fleet_reach_hosts": True,
             "fleet_image_variables": {"ssh_interface": "private_ip"},
             "fleet_deregistration_delay": 5,
+            "host_secrets_metadata": INSIDE,
+            "host_secrets_endpoint": INSIDE,
         }
 
     @property

@@ -73,21 +73,69 @@ def test_converts_through_the_load_balancer(fleet: Fleet, tmp_path: Path) -> Non
 
 
 def test_secrets_stay_where_they_belong(fleet: Fleet) -> None:
-    for name in ("nats", "redis"):
-        path = fleet.state / "secrets" / name
-        assert path.stat().st_mode & 0o777 == 0o600
-        secret = path.read_text().strip()
-        out = fleet.play("deploy", "-vvv").stdout
+    secrets = {name: (fleet.state / "secrets" / name).read_text().strip() for name in ("nats", "redis")}
+    out = fleet.play("deploy", "-vvv").stdout
+    told = user_data(fleet)
+    assert len(told) == 4, "of two launch templates and two data hosts"
+    hosts = subprocess.run(
+        ["podman", "ps", "-q", "--filter", f"name=lc-{NAME}-"], capture_output=True, text=True, timeout=60
+    )
+    for name, secret in secrets.items():
+        assert (fleet.state / "secrets" / name).stat().st_mode & 0o777 == 0o600
         assert secret not in out
-        hosts = subprocess.run(
-            ["podman", "ps", "-q", "--filter", f"name=lc-{NAME}-"], capture_output=True, text=True, timeout=60
-        )
+        assert not [whom for whom, text in told.items() if secret in text], f"{name}'s password is in user data"
         for host in hosts.stdout.split():
             probe = f"ps -ewwo args | grep -v grep | grep -F -- {secret} || journalctl -q --no-pager | grep -F -- {secret} || systemctl cat '*' 2>/dev/null | grep -F -- {secret}"
             seen = subprocess.run(
                 ["podman", "exec", "-i", host, "sh", "-c", probe], capture_output=True, text=True, timeout=60
             )
             assert secret not in seen.stdout.replace(probe, ""), f"{name}'s password is visible on {host}"
+
+
+def user_data(fleet: Fleet) -> dict[str, str]:
+    """What hosts are told when they boot, by launch template or data host."""
+    ec2 = fleet.client("ec2")
+    told = {}
+    for template in ec2.describe_launch_templates()["LaunchTemplates"]:
+        name = template["LaunchTemplateName"]
+        found = ec2.describe_launch_template_versions(LaunchTemplateName=name)["LaunchTemplateVersions"]
+        told[name] = "".join(base64.b64decode(each["LaunchTemplateData"]["UserData"]).decode() for each in found)
+    for data_host in fleet.deployed["data_hosts"].values():
+        found = ec2.describe_instance_attribute(InstanceId=data_host["id"], Attribute="userData")
+        told[data_host["id"]] = base64.b64decode(found["UserData"]["Value"]).decode()
+    return told
+
+
+def test_a_host_waits_for_its_passwords_and_takes_new_ones(fleet: Fleet) -> None:
+    """Redis' is changed, which is but a cache: the engine works on without it."""
+    host = f"lc-{NAME}-{sorted(instances(fleet, 'engine'))[0]}"
+    path, ssm = "/etc/conversion-engine/secrets.env", fleet.client("ssm")
+
+    def on_host(command: str) -> str:
+        done = subprocess.run(["podman", "exec", host, "sh", "-c", command], capture_output=True, text=True, timeout=90)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def state() -> str:
+        return on_host("systemctl show --value -p ActiveState conversion-engine")
+
+    was = on_host(f"cat {path}")
+    secret = (fleet.state / "secrets" / "redis").read_text().strip()
+    assert f'CONVERSION_REDIS_PASSWORD="{secret}"' in was.splitlines()
+    assert on_host(f"stat -c '%a %U' {path}") == "600 root"
+    try:
+        ssm.put_parameter(Name=f"/{NAME}/redis", Value="another", Type="SecureString", Overwrite=True)
+        on_host(f"systemctl stop conversion-engine && rm {path} && systemctl start conversion-engine")
+        assert state() == "inactive", "it was started without its passwords, or failed for want of them"
+        on_host("systemctl restart host-secrets")
+        assert on_host(f"cat {path}") == was.replace(secret, "another")
+        wait_for("the engine", lambda: state() == "active")
+    finally:
+        ssm.put_parameter(Name=f"/{NAME}/redis", Value=secret, Type="SecureString", Overwrite=True)
+        on_host("systemctl restart host-secrets")
+    assert on_host(f"cat {path}") == was
+    wait_for("the engine", lambda: state() == "active")
+    assert on_host("systemctl is-failed conversion-engine || true") != "failed"
 
 
 def test_a_bad_version_stops_the_roll_with_the_old_one_serving(fleet: Fleet, tmp_path: Path) -> None:

@@ -203,11 +203,18 @@ class TestMetadata:
             assert host.get(path)[0] == 404
         assert host.ask("/elsewhere", **{AHEAD: host.token()})[0] == 404
 
-    def test_nothing_is_told_before_the_cloud_is_ready(self, cloud: WithInside) -> None:
-        host = cloud.host()
+    def test_hosts_are_answered_while_the_cloud_brings_them_back_and_not_before(self, cloud: WithInside) -> None:
+        cloud.profile()
+        cloud.client("ssm").put_parameter(Name="/main/nats", Value=SECRET, Type="SecureString")
+        host = cloud.host(IamInstanceProfile={"Name": "hosts"})
         cloud.cloud.ready = False
+        ssm = host.ssm()
+        assert ssm.get_parameters(Names=["/main/nats"])["Parameters"]
+        cloud.cloud.loaded = False
         assert host.ask("/latest/api/token", "PUT", **{f"{AHEAD}-ttl-seconds": "60"})[0] == 503
-        cloud.cloud.ready = True
+        with pytest.raises(ClientError, match="ServiceUnavailable"):
+            ssm.get_parameters(Names=["/main/nats"])
+        cloud.cloud.ready = cloud.cloud.loaded = True
 
 
 class TestProfile:
