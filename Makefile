@@ -36,7 +36,7 @@ bench-rollout: setup ## Measure rolls against their peers (some minutes)
 bench-data: setup ## Measure redis and nats against a minimal configuration (some minutes)
 	@$(AS_ROOT) $(BIN)/python benchmarks/data.py
 
-bench-zero-trust: setup ## Measure what the tailnet costs, look for secrets on hosts and for open ports (some minutes)
+bench-zero-trust: setup ## Measure what the tailnet costs, look for secrets on hosts and in an image, and for open ports (ten minutes)
 	@$(AS_ROOT) $(BIN)/python -m localcloud base debian-12 debian-13
 	@$(AS_ROOT) $(BIN)/python benchmarks/zero_trust.py
 

@@ -3,7 +3,8 @@
 """What zero trust costs and what it keeps closed, on the hosts of the Molecule scenario `tailscale`.
 
 Redis and NATS over the tailnet against the same two over the plain network, in turns, in the same run; then a search of every host
-for keys and passwords in clear, and a connection to each of the 65,535 TCP ports of every host from outside the tailnet.
+for keys and passwords in clear, a connection to each of the 65,535 TCP ports of every host from outside the tailnet, and a search of a
+finished image that is built in a local cloud meanwhile.
 For the plain half the ports are opened for the moment and closed again; the ports are looked at afterwards.
 """
 
@@ -20,6 +21,10 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import finished_image  # noqa: E402
+
 HOME = Path(os.environ.get("ANSIBLE_HOME", ROOT / "build" / "ansible"))  # molecule keeps a scenario's files below it
 MOLECULE = Path(sys.executable).parent / "molecule"
 PASSWORD = "correct-horse-battery-staple-app"  # noqa: S105 - molecule/tailscale/vars/scenario.yml
@@ -124,9 +129,12 @@ def speed(hosts: dict[str, dict[str, str]]) -> dict[str, float]:
     return share
 
 
-def leaks(hosts: dict[str, dict[str, str]], tailnet: Path) -> int:
+def known_secrets(tailnet: Path) -> list[str]:
+    return [PASSWORD, *(file.read_text().strip() for file in tailnet.glob("*.key") if file.name != "noise.key")]
+
+
+def leaks(hosts: dict[str, dict[str, str]], secrets: list[str]) -> int:
     """Files on hosts that hold a key or a password in clear, and a state of the tailnet's in what an image is made of."""
-    secrets = [PASSWORD, *(file.read_text().strip() for file in tailnet.glob("*.key") if file.name != "noise.key")]
     # The patterns come by standard input into memory, or they would be what is found. The journal is binary: all is looked at.
     look = (
         f"umask 077; cat > /dev/shm/patterns; echo {PASSWORD} > {CANARY}; "
@@ -170,7 +178,8 @@ def main() -> int:
         known = yaml.safe_load((folder / "instance_config.yml").read_text())
         hosts = {one["instance"]: one for one in known}
         share = speed(hosts)
-        leaked = leaks(hosts, folder / "tailnet")
+        secrets = known_secrets(folder / "tailnet")
+        leaked = leaks(hosts, secrets)
         total = 0
         for name, host in hosts.items():
             found = asyncio.run(open_ports(host["address"]))
@@ -178,6 +187,9 @@ def main() -> int:
             print(
                 f"{name}: of 65,535 ports open from outside the tailnet (22 is how Molecule comes in): {found or 'none'}"
             )
+        leaked += finished_image.leaks(folder / "tailnet" / "tailscale.tgz", secrets)
+    except finished_image.SearchError as exc:
+        raise SystemExit(f"bench-zero-trust: {exc}") from exc
     finally:
         subprocess.run([MOLECULE, "destroy", "-s", "tailscale"], cwd=ROOT, check=False, timeout=300)
     print(f"bench-zero-trust: redis {share['redis']:.2f} of plain, leaked secrets {leaked}, open ports {total}")

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A finished image, built the way users build one, and a search of it for secrets and for what only one machine may have.
+
+The image is `boring.fleet.build_images`' family `data` with Tailscale, from a base image of a local cloud of its own. Looked at is
+what podman stored of it, not the machine that it was made on. In a copy of it one thing of each kind is planted: what the
+search then does not find it could not have found before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from localcloud.hosts.podman import Podman  # noqa: E402
+
+BIN = Path(sys.executable).parent
+NAME, PORT, SUBNET, REGION = "bench-zero-trust", 4615, "172.25.0.0/16", "eu-central-1"
+ROLES = ("base", "redis", "nats", "tailscale")
+CLEANUP = ROOT / "roles" / "image_cleanup"
+# What one machine has for itself, or somebody left: path -> content, all of it made up
+PLANTED = {
+    "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+    "etc/ssh/ssh_host_ed25519_key": "-\n",
+    "root/.ssh/authorized_keys": "-\n",
+    "home/admin/.ssh/authorized_keys": "-\n",
+    "root/.bash_history": "-\n",
+    "var/lib/tailscale/tailscaled.state": "{}\n",
+    "var/lib/redis/dump.rdb": "-\n",
+    "var/lib/nats/jetstream/meta.inf": "-\n",
+    "var/lib/dkms/mok.key": "-\n",
+    "var/lib/systemd/random-seed": "-\n",
+    "var/lib/cloud/instances/i-0123/user-data.txt": "-\n",
+    "srv/signing.pem": "-----BEGIN PRIVATE KEY-----\n",
+}
+HIDDEN_IN = "opt/somewhere/settings"  # here goes one of the secrets
+BUILD_SECONDS = 900
+
+
+class SearchError(Exception):
+    """Why nothing can be said about an image; one sentence."""
+
+
+def run(what: str, argv: list[str | Path], seconds: int, *, given: str | None = None, env: dict[str, str] | None = None) -> str:  # fmt: skip
+    try:
+        done = subprocess.run(
+            argv, cwd=ROOT, env=env, timeout=seconds, input=given or "", capture_output=True, text=True, errors="replace"
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise SearchError(f"{what} could not be run: {exc}") from exc
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
+        raise SearchError(f"{what} failed with {done.returncode}; it ended with:\n{tail}")
+    return done.stdout
+
+
+def build(archive: Path, secret: str, scratch: Path) -> str:
+    """podman's name of an image made in the local cloud that runs; `archive` is Tailscale's, `secret` the cloud's key."""
+    env = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ANSIBLE_", "PKR_"))},
+        "PATH": f"{BIN}:{ROOT / 'build/bin'}:{os.environ['PATH']}",
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
+        "ANSIBLE_HOME": str(scratch / "ansible"),
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+        "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+        "XDG_CACHE_HOME": str(scratch / "cache"),
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{PORT}",
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    used = (*ROLES, "host_checks", "image_cleanup", "image_verify")
+    given = {
+        "fleet_name": NAME,
+        "fleet_state_dir": str(scratch / "state"),
+        "fleet_region": REGION,
+        "fleet_image_variables": {"ssh_interface": "private_ip"},
+        "fleet_image_families": {
+            "data": {
+                "inputs": [str(ROOT / "roles" / role) for role in used],
+                "variables": {
+                    "roles": [f"boring.fleet.{role}" for role in ROLES],
+                    "role_variables": {
+                        "tailscale_archive": str(archive),
+                        "tailscale_archive_sha256": archive.with_name(archive.name + ".sha256").read_text(),
+                    },
+                },
+            }
+        },
+    }
+    argv = [BIN / "ansible-playbook", "boring.fleet.build_images", "-e", json.dumps(given)]
+    run("boring.fleet.build_images", argv, BUILD_SECONDS, env=env)
+    image = json.loads((scratch / "state" / "images.json").read_text())["data"]["id"]
+    found = [name for name in Podman().images(f"localhost/lc-{NAME}/") if image in name]
+    if len(found) != 1:
+        raise SearchError(f"podman has {len(found)} images for {image}, and should have one")
+    return found[0]
+
+
+def unpack(image: str, folder: Path) -> None:
+    """The image's files below a folder."""
+    podman, draft = Podman(), f"{NAME}-draft"
+    folder.mkdir()
+    podman("create", "--name", draft, image, "true")
+    try:
+        podman("export", "--output", f"{folder}.tar", draft, seconds=300)
+    finally:
+        podman.remove(draft)
+    argv: list[str | Path] = ["tar", "--extract", "--numeric-owner", "--file", f"{folder}.tar", "--directory", folder]
+    run("unpacking the image", argv, 300)
+    Path(f"{folder}.tar").unlink()
+
+
+def search(root: Path, secret: Iterable[str]) -> list[str]:
+    """What is found in the files of an image: with the list that image_cleanup has, and each secret wherever it is."""
+    state = yaml.safe_load((CLEANUP / "defaults" / "main.yml").read_text())["image_cleanup_state"]
+    look = (CLEANUP / "files" / "find.sh").read_text()
+    found = run("the search", ["chroot", root, "sh", "-c", look], 300, given="\n".join(state) + "\n").splitlines()
+    # One that finds nothing ends with 1.
+    grep = 'grep -rlFf - --devices=skip "$1" || test $? -eq 1'
+    holders = run("the search for secrets", ["sh", "-c", grep, "sh", root], 300, given="\n".join(secret)).splitlines()
+    return [*found, *(f"secret {holder.removeprefix(str(root))}" for holder in holders)]
+
+
+def plant(root: Path, secret: str) -> None:
+    for path, content in {**PLANTED, HIDDEN_IN: f"key = {secret}\n"}.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).unlink(missing_ok=True)
+        (root / path).write_text(content)
+
+
+def missed(found: Iterable[str]) -> list[str]:
+    """What was planted and is not among what was found."""
+    places = {line.rpartition(" ")[2] for line in found}
+    return [path for path in (*PLANTED, HIDDEN_IN) if f"/{path}" not in places]
+
+
+def leaks(archive: Path, known: list[str]) -> int:
+    """Build an image, search it, and print what is in it that must not be. Raises SearchError."""
+    cloud: list[str | Path] = [sys.executable, "-m", "localcloud"]
+    state: list[str | Path] = ["--name", NAME, "--state-dir", ROOT / "build" / "localcloud"]
+    secret = secrets.token_hex(20)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix=f"{NAME}-") as name:
+        scratch = Path(name)
+        up: list[str | Path] = ["up", "--port", str(PORT), "--subnet", SUBNET, "--base", "debian-13"]
+        try:
+            run("the local cloud", [*cloud, *up, *state], 600)
+            image = build(archive, secret, scratch)
+            built = time.monotonic()
+            unpack(image, scratch / "root")
+        finally:
+            run("the end of the local cloud", [*cloud, "down", *state], 300)
+        found = search(scratch / "root", [secret, *known])
+        plant(scratch / "root", known[0])
+        overlooked = missed(search(scratch / "root", [secret, *known]))
+    if overlooked:
+        raise SearchError(f"the search did not find {', '.join(overlooked)}, which was planted, so it sees nothing")
+    print(
+        f"finished image: {', '.join(found) or 'no key, no password, no identity'} "
+        f"(built in {built - began:.0f} s; of {len(PLANTED) + 1} things planted in a copy all were found)"
+    )
+    return len(found)
