@@ -103,10 +103,10 @@ def build(archive: Path, secret: str, scratch: Path) -> str:
     }
     argv = [BIN / "ansible-playbook", "boring.fleet.build_images", "-e", json.dumps(given)]
     run("boring.fleet.build_images", argv, BUILD_SECONDS, env=env)
-    image = json.loads((scratch / "state" / "images.json").read_text())["data"]["id"]
-    found = [name for name in Podman().images(f"localhost/lc-{NAME}/") if image in name]
+    # By its name in podman, which is not its id: Packer encrypts an image by a copy, and the copy has the same disk.
+    found = [name for name in Podman().images(f"localhost/lc-{NAME}/") if "/draft:" not in name]
     if len(found) != 1:
-        raise SearchError(f"podman has {len(found)} images for {image}, and should have one")
+        raise SearchError(f"one image was built, and podman has {len(found)} of the local cloud: {', '.join(found)}")
     return found[0]
 
 
