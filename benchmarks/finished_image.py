@@ -101,7 +101,7 @@ def build(archive: Path, secret: str, scratch: Path) -> str:
             }
         },
     }
-    argv = [BIN / "ansible-playbook", "boring.fleet.build_images", "-e", json.dumps(given)]
+    argv: list[str | Path] = [BIN / "ansible-playbook", "boring.fleet.build_images", "-e", json.dumps(given)]
     run("boring.fleet.build_images", argv, BUILD_SECONDS, env=env)
     # By its name in podman, which is not its id: Packer encrypts an image by a copy, and the copy has the same disk.
     found = [name for name in Podman().images(f"localhost/lc-{NAME}/") if "/draft:" not in name]
