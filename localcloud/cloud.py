@@ -44,9 +44,8 @@ class Cloud:
         self.settings = settings
         self.lock = threading.RLock()
         self.faults = Faults()
-        self.loaded = (
-            False  # what there was last time is known again; hosts that come back ask for their secrets from then on
-        )
+        # What there was last time is known again: hosts that come back ask for their secrets before all is ready.
+        self.loaded = False
         self.ready = False
         self.failure: Exception | None = None
         self._clock = clock or SystemClock()
