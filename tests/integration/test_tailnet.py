@@ -415,6 +415,7 @@ def test_a_boot_joins_once_and_forgets_the_key_and_a_power_off_leaves(
         assert code == 75, "systemd tries again"
         assert "did not join the tailnet: the control plane does not answer" in said
         assert host.key.exists()
+        assert json.loads(node("debug", "prefs").stdout)["WantRunning"] is False, "or it uses the key up by itself"
     finally:
         headscale.start()
     code, said = host("join")

@@ -104,8 +104,9 @@ def test_why_a_host_did_not_join_and_whether_it_tries_again(
 ) -> None:
     host = Host(tmp_path)
     host.state("NeedsLogin", refusal, *filter(None, [health]))
-    ended, said, _ = host("join")
+    ended, said, calls = host("join")
     assert (ended, sentence in said) == (code, True), said
+    assert (calls[-1] == ["down"]) == (code == 75), "until the next try tailscaled must not use the key up by itself"
     assert host.key.exists(), "for the next try"
 
 
