@@ -106,11 +106,12 @@ def files(user_data: str) -> dict[str, Any]:
 def test_no_secret_is_in_what_hosts_are_told(fleet: Fleet) -> None:
     said, told = fleet.deploy(), fleet.told()
     found = fleet.cloud.client("ssm").get_parameters(Names=["/unit/nats", "/unit/redis"], WithDecryption=True)
-    assert [(each["Name"], each["Type"]) for each in found["Parameters"]] == [
-        ("/unit/nats", "SecureString"), ("/unit/redis", "SecureString"),
-    ]  # fmt: skip
-    secrets = [each["Value"] for each in found["Parameters"]]
-    assert (fleet.state / "secrets" / "redis").read_text().strip() == secrets[1]
+    assert {each["Name"]: each["Type"] for each in found["Parameters"]} == {
+        "/unit/nats": "SecureString", "/unit/redis": "SecureString",
+    }  # fmt: skip
+    values = {each["Name"]: each["Value"] for each in found["Parameters"]}
+    assert (fleet.state / "secrets" / "redis").read_text().strip() == values["/unit/redis"]
+    secrets = list(values.values())
     for secret in secrets:
         assert len(secret) == 32
         assert secret not in said, "the output has a password"
