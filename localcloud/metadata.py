@@ -146,7 +146,7 @@ def tree(about: About, now: float) -> Tree:
             )
         }
         if about.keys is not None:
-            iam["security-credentials"] = {about.keys.role: _credentials(about.keys, now)}
+            iam["security-credentials"] = {about.keys.role: _credentials(about.keys)}
         told["iam"] = iam
     document = _json(
         accountId=about.account,
@@ -177,10 +177,10 @@ def find(latest: Tree, path: str) -> str | None:
     return "\n".join(name if isinstance(inside, str) else f"{name}/" for name, inside in sorted(at.items()))
 
 
-def _credentials(keys: Keys, now: float) -> str:
+def _credentials(keys: Keys) -> str:
     return _json(
         Code="Success",
-        LastUpdated=_at(now),
+        LastUpdated=_at(keys.expires - _KEYS_HOURS * _HOUR),
         Type="AWS-HMAC",
         AccessKeyId=keys.access_key,
         SecretAccessKey=keys.secret_key,

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 
 from localcloud import cloud as cloud_module
 from localcloud import metadata
+from localcloud.clock import SystemClock
 from localcloud.cloud import Cloud
 from localcloud.inside import Inside
 from localcloud.server import Application, Server
@@ -215,6 +216,16 @@ class TestMetadata:
         with pytest.raises(ClientError, match="ServiceUnavailable"):
             ssm.get_parameters(Names=["/main/nats"])
         cloud.cloud.ready = cloud.cloud.loaded = True
+
+
+def test_credentials_are_the_same_from_one_second_to_the_next() -> None:
+    keys = metadata.Issuer(b"k" * 32, SystemClock()).keys("i-1", "hosts")
+    about = metadata.About(
+        "i-1", "ami-1", "t3.small", "x86_64", "10.0.0.1", "ip-10-0-0-1", "eu-central-1a", REGION, "1", "arn", "id", keys
+    )
+    path = "meta-data/iam/security-credentials/hosts"
+    now, later = (metadata.find(metadata.tree(about, at), path) for at in (0.0, 30.0))
+    assert now == later
 
 
 class TestProfile:
