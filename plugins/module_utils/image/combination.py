@@ -21,7 +21,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.image.template import
 # RegisterImage, which amazon-ebssurrogate calls itself.
 _NO_SECURE_BOOT = ("amazon-ebs.",)
 
-# The first and the last branch of NVIDIA's driver for a generation of GPUs (NVIDIA's data center driver release notes).
+# The first and the last branch of NVIDIA's driver for a generation of GPUs, where there is one.
 _FIRST = {"turing": 410, "ampere": 450, "ada": 525, "hopper": 525, "blackwell": 570}
 _LAST = {"maxwell": 580, "pascal": 580, "volta": 580}
 
