@@ -128,6 +128,20 @@ def test_a_host_whose_own_key_expired_joins_anew(tmp_path: Path) -> None:
     host.state("NeedsLogin", "backend error: authkey already used", keyed=True)
     code, said, calls = host("join")
     assert (code, len(calls)) == (78, 1), "its own key is the old one, and proves nothing: " + said
+    host.state("NeedsLogin", "connection refused", keyed=True)
+    code, said, calls = host("join")
+    assert (code, [call[0] for call in calls]) == (75, ["up"]), "told to rest it would look joined at the next boot"
+
+
+def test_a_host_that_got_in_just_before_it_was_told_to_rest(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.state("Stopped", keyed=True)
+    code, said, calls = host("join")
+    assert (code, [call[0] for call in calls]) == (0, ["up", "set"]), said
+    assert not [flag for flag in calls[0] if "auth-key" in flag], "the single-use key is used up"
+    assert not host.key.exists()
+    host.state("Stopped", keyed=True)
+    assert [call[0] for call in host("join")[2]] == ["set"], "somebody's own `tailscale down` outlives a reboot"
 
 
 def test_a_host_without_a_key_says_so_once(tmp_path: Path) -> None:
