@@ -278,7 +278,12 @@ class ImageBuild:
             ended = self._supervise(
                 packer.arguments(plan.packer.path, request.only, [*request.var_files, self._variables(scratch)]),
                 cwd=request.template,
-                env={**self._env, **{f"PKR_VAR_{name}": _as_packer_reads(value) for name, value in given.items()}},
+                # Packer's Ansible plugin leaves the private key of the build's machine in the directory for temporary files.
+                env={
+                    **self._env,
+                    **{f"PKR_VAR_{name}": _as_packer_reads(value) for name, value in given.items()},
+                    "TMPDIR": str(scratch),
+                },
                 log=log,
                 seconds=max(1.0, end - self._clock()),
                 grace=grace,
