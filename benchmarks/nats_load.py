@@ -35,6 +35,7 @@ class Connection:
     def __init__(self, server: Server) -> None:
         self._socket = socket.create_connection((server.host, server.port), timeout=WAIT)
         self._beyond, self._rest = 0, b""
+        self._asked = 8  # the last question's subscription; a load's is 1
         greeting = b""
         while not greeting.endswith(b"\n"):
             greeting += self._socket.recv(1)  # what follows the line belongs to TLS
@@ -74,9 +75,12 @@ class Connection:
     def ask(self, subject: str, payload: dict[str, object]) -> None:
         """Ask JetStream's API, and believe no error but that there is nothing to delete."""
         text = json.dumps(payload).encode()
-        self.say(b"SUB answer 8\r\nUNSUB 8 1\r\nPUB %s answer %d\r\n%s\r\n" % (subject.encode(), len(text), text))
+        # A number of its own: the server may answer before it has forgotten the last subscription.
+        self._asked += 1
+        subscribe = b"SUB answer %d\r\nUNSUB %d 1\r\n" % (self._asked, self._asked)
+        self.say(subscribe + b"PUB %s answer %d\r\n%s\r\n" % (subject.encode(), len(text), text))
         answer = b""
-        while not re.search(rb"H?MSG answer 8[^\r]*\r\n.*\r\n", answer, re.DOTALL):
+        while not re.search(rb"H?MSG answer \d+ [^\r]*\r\n.*\r\n", answer, re.DOTALL):
             answer += self._socket.recv(1 << 16)
         if b'"error"' in answer and b"stream not found" not in answer:
             raise RuntimeError(answer[:300].decode(errors="replace"))

@@ -35,6 +35,7 @@ class Client:
         if not plain:
             self._socket = (tls or context()).wrap_socket(self._socket, server_hostname=address)
         self._lines = self._socket.makefile("rb")
+        self._asked = 8  # the last question's subscription; the one that `subscribe` makes is 1
         options: dict[str, Any] = {
             "verbose": False,
             "pedantic": False,
@@ -104,7 +105,9 @@ class Client:
 
     def request(self, subject: str, payload: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask JetStream's API."""
-        self._say("SUB _INBOX.test 9\r\nUNSUB 9 1\r\n")
+        # A number of its own: the server may answer before it has forgotten the last subscription.
+        self._asked += 1
+        self._say(f"SUB _INBOX.test {self._asked}\r\nUNSUB {self._asked} 1\r\n")
         text = json.dumps(payload) if payload is not None else ""
         self._say(f"PUB {subject} _INBOX.test {len(text)}\r\n{text}\r\n")
         words = self.expect(b"MSG _INBOX.test", b"HMSG _INBOX.test").split()

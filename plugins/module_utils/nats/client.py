@@ -43,6 +43,7 @@ class Client:
         self._timeout = timeout
         self._clock = clock
         self._buffer = b""
+        self._asked = 0
         reasons = []
         for host, port in servers:
             self._deadline = clock() + timeout
@@ -64,8 +65,12 @@ class Client:
         inbox = f"_INBOX.{secrets.token_hex(12)}"
         text = b"" if payload is None else json.dumps(payload).encode()
         self._deadline = self._clock() + self._timeout
+        # A number of its own: the server may answer before it has forgotten the last subscription, and ignores a second of that number.
+        self._asked += 1
+        number = self._asked
+        request = f"SUB {inbox} {number}\r\nUNSUB {number} 1\r\nPUB {subject} {inbox} {len(text)}\r\n"
         try:
-            self._say(f"SUB {inbox} 1\r\nUNSUB 1 1\r\nPUB {subject} {inbox} {len(text)}\r\n".encode() + text + b"\r\n")
+            self._say(request.encode() + text + b"\r\n")
             return self._answer()
         except (OSError, ValueError) as exc:
             reason = "no answer in time" if isinstance(exc, TimeoutError) else str(exc)

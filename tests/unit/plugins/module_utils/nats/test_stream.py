@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,39 @@ def test_a_server_that_says_nothing_does_not_hang() -> None:
         mute.listen()
         with pytest.raises(NatsError, match="no answer in time"):
             Client([("127.0.0.1", mute.getsockname()[1])], Login("app", "x", tls=False), timeout=0.3)
+
+
+def test_a_question_is_not_lost_where_the_server_still_has_the_last_one_s_subscription() -> None:
+    """A server answers, and forgets the subscription a moment later; another one of its number it ignores until then."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as pool:
+        serving = pool.submit(serve_without_forgetting, listening, questions=3)
+        client = Client([listening.getsockname()[:2]], Login("app", "x", tls=False), timeout=2)
+        assert [client.ask("what")["number"] for dummy in range(3)] == [0, 1, 2]
+        client.close()
+        serving.result(timeout=5)
+
+
+def serve_without_forgetting(listening: socket.socket, questions: int) -> None:
+    known: dict[bytes, bytes] = {}
+    answered = 0
+    accepted, dummy = listening.accept()
+    accepted.settimeout(5)
+    with accepted, accepted.makefile("rwb", buffering=0) as lines:
+        lines.write(b"INFO {}\r\n")
+        while answered < questions:
+            line = lines.readline()
+            assert line, "the client gave up"
+            words = line.split()
+            if line.startswith(b"PING"):
+                lines.write(b"PONG\r\n")
+            elif line.startswith(b"SUB"):
+                known.setdefault(words[2], words[1])
+            elif line.startswith(b"PUB"):
+                number, inbox = next(reversed(known.items()))
+                if inbox == words[2]:
+                    body = b'{"number": %d}' % answered
+                    answered += 1
+                    lines.write(b"MSG %s %s %d\r\n%s\r\n" % (inbox, number, len(body), body))
 
 
 def test_the_password_is_not_shown() -> None:
