@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.programs import redis_server
+
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = ROOT / "engine" / "samples"
 TORUS = Path(__file__).parent / "torus.step"
@@ -164,16 +166,12 @@ class Stack:
         self.nats = self._server("nats", [program, "-c", str(config)], port)
 
         port = free_port()
-        program = shutil.which("redis-server") or shutil.which("redis-check-rdb")
-        assert program, "redis-server is missing: apt-get install redis-tools"
-        link = self.directory / "redis-server"  # the program looks at its name: redis-tools has it under another
-        link.symlink_to(program)
         acl = self.directory / "redis.conf"
         acl.write_text(
             f'bind 127.0.0.1\nport {port}\nsave ""\ndir {self.directory}\nuser default off\n'
             f"user conversion on >{PASSWORD} ~conversion:* +@read +@write +@connection -@dangerous\n"
         )
-        self.redis = self._server("redis", [str(link), str(acl)], port)
+        self.redis = self._server("redis", [str(redis_server(self.directory)), str(acl)], port)
 
     def _server(self, name: str, argv: list[str], port: int, **env: str) -> Server:
         server = Server(name, argv, port, self.directory / f"{name}-{len(self.servers)}.log", env)

@@ -28,6 +28,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.replication imp
     wait_until_whole,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
+from tests.programs import redis_server
 
 A = Node("a", "master", 5_000_000, True, False, "", "a", "OK 3 usable Sentinels", 2)
 B = Node("b", "slave", 5_000_000, True, False, "a", "a", "OK 3 usable Sentinels", 2)
@@ -189,7 +190,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         found: int = free.getsockname()[1]
     with subprocess.Popen(
-        ["redis-server", "--bind", "127.0.0.1", "--port", str(found), "--aclfile", "users.acl", "--save", ""],
+        [redis_server(home), "--bind", "127.0.0.1", "--port", str(found), "--aclfile", "users.acl", "--save", ""],
         cwd=home, stdout=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         try:
