@@ -9,9 +9,7 @@ search then does not find it could not have found before.
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,9 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from localcloud.hosts.podman import Podman  # noqa: E402
+from localcloud.scratch import ScratchCloud, run  # noqa: E402
 
-BIN = Path(sys.executable).parent
-NAME, PORT, SUBNET, REGION = "bench-zero-trust", 4615, "172.25.0.0/16", "eu-central-1"
+NAME, PORT, SUBNET = "bench-zero-trust", 4615, "172.25.0.0/16"
 ROLES = ("base", "redis", "nats", "tailscale")
 CLEANUP = ROOT / "roles" / "image_cleanup"
 # What one machine has for itself, or somebody left: path -> content, all of it made up
@@ -52,41 +50,13 @@ class SearchError(Exception):
     """Why nothing can be said about an image; one sentence."""
 
 
-def run(what: str, argv: list[str | Path], seconds: int, *, given: str | None = None, env: dict[str, str] | None = None) -> str:  # fmt: skip
-    try:
-        done = subprocess.run(
-            argv, cwd=ROOT, env=env, timeout=seconds, input=given or "", capture_output=True, text=True, errors="replace"
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        raise SearchError(f"{what} could not be run: {exc}") from exc
-    if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
-        raise SearchError(f"{what} failed with {done.returncode}; it ended with:\n{tail}")
-    return done.stdout
-
-
-def build(archive: Path, secret: str, scratch: Path) -> str:
-    """podman's name of an image made in the local cloud that runs; `archive` is Tailscale's, `secret` the cloud's key."""
-    env = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ANSIBLE_", "PKR_"))},
-        "PATH": f"{BIN}:{ROOT / 'build/bin'}:{os.environ['PATH']}",
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
-        "ANSIBLE_HOME": str(scratch / "ansible"),
-        "ANSIBLE_LOCALHOST_WARNING": "false",
-        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
-        "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
-        "XDG_CACHE_HOME": str(scratch / "cache"),
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{PORT}",
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": secret,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
+def build(archive: Path, cloud: ScratchCloud, scratch: Path) -> str:
+    """podman's name of an image made in the local cloud; `archive` is Tailscale's."""
     used = (*ROLES, "host_checks", "image_cleanup", "image_verify")
     given = {
         "fleet_name": NAME,
         "fleet_state_dir": str(scratch / "state"),
-        "fleet_region": REGION,
+        "fleet_region": cloud.region,
         "fleet_image_variables": {"ssh_interface": "private_ip"},
         "fleet_image_families": {
             "data": {
@@ -101,27 +71,13 @@ def build(archive: Path, secret: str, scratch: Path) -> str:
             }
         },
     }
-    argv: list[str | Path] = [BIN / "ansible-playbook", "boring.fleet.build_images", "-e", json.dumps(given)]
-    run("boring.fleet.build_images", argv, BUILD_SECONDS, env=env)
+    argv = ["ansible-playbook", "boring.fleet.build_images", "-e", json.dumps(given)]
+    cloud.run("boring.fleet.build_images", argv, BUILD_SECONDS)
     # By its name in podman, which is not its id: Packer encrypts an image by a copy, and the copy has the same disk.
     found = [name for name in Podman().images(f"localhost/lc-{NAME}/") if "/draft:" not in name]
     if len(found) != 1:
         raise SearchError(f"one image was built, and podman has {len(found)} of the local cloud: {', '.join(found)}")
     return found[0]
-
-
-def unpack(image: str, folder: Path) -> None:
-    """The image's files below a folder."""
-    podman, draft = Podman(), f"{NAME}-draft"
-    folder.mkdir()
-    podman("create", "--name", draft, image, "true")
-    try:
-        podman("export", "--output", f"{folder}.tar", draft, seconds=300)
-    finally:
-        podman.remove(draft)
-    argv: list[str | Path] = ["tar", "--extract", "--numeric-owner", "--file", f"{folder}.tar", "--directory", folder]
-    run("unpacking the image", argv, 300)
-    Path(f"{folder}.tar").unlink()
 
 
 def search(root: Path, secret: Iterable[str]) -> list[str]:
@@ -149,21 +105,15 @@ def missed(found: Iterable[str]) -> list[str]:
 
 
 def leaks(archive: Path, known: list[str]) -> int:
-    """Build an image, search it, and print what is in it that must not be. Raises SearchError."""
-    cloud: list[str | Path] = [sys.executable, "-m", "localcloud"]
-    state: list[str | Path] = ["--name", NAME, "--state-dir", ROOT / "build" / "localcloud"]
+    """Build an image, search it, and print what is in it that must not be. Raises SearchError, ProgramError and HostError."""
     secret = secrets.token_hex(20)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"{NAME}-") as name:
         scratch = Path(name)
-        up: list[str | Path] = ["up", "--port", str(PORT), "--subnet", SUBNET, "--base", "debian-13"]
-        try:
-            run("the local cloud", [*cloud, *up, *state], 600)
-            image = build(archive, secret, scratch)
+        with ScratchCloud(NAME, port=PORT, subnet=SUBNET, folder=scratch, secret=secret) as cloud:
+            image = build(archive, cloud, scratch)
             built = time.monotonic()
-            unpack(image, scratch / "root")
-        finally:
-            run("the end of the local cloud", [*cloud, "down", *state], 300)
+            Podman().unpack(image, scratch / "root")
         found = search(scratch / "root", [secret, *known])
         plant(scratch / "root", known[0])
         overlooked = missed(search(scratch / "root", [secret, *known]))

@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,8 +26,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-BIN = Path(sys.executable).parent
-NAME, PORT, SUBNET, REGION = "bench-images", 4611, "172.27.0.0/16", "eu-central-1"
+sys.path.insert(0, str(ROOT))
+
+from localcloud.scratch import ProgramError, ScratchCloud  # noqa: E402
+
+NAME, PORT, SUBNET = "bench-images", 4611, "172.27.0.0/16"
 PROFILE, LOCK = ROOT / "packer/images/gpu.pkrvars.hcl", ROOT / "packer/locks/debian-13-amd64-proprietary.lock.json"
 SECONDS = 2400  # that one build may take
 LOOKS = 5  # at an unchanged image; the middle one counts
@@ -69,58 +71,38 @@ PLAY = """
 
 
 class Bench:
-    """A local cloud, and the builds in it. `scratch` is emptied by whoever made it."""
+    """The builds in a local cloud. `scratch` is emptied by whoever made it."""
 
-    def __init__(self, service: str, scratch: Path) -> None:
+    def __init__(self, service: str, cloud: ScratchCloud, scratch: Path) -> None:
         self.service = service
+        self.cloud = cloud
         self.scratch = scratch
         (scratch / "play.yml").write_text(PLAY)
-        self.env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ANSIBLE_", "PKR_"))},
-            "PATH": f"{BIN}:{ROOT / 'build/bin'}:{os.environ['PATH']}",
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
-            "ANSIBLE_HOME": str(scratch / "ansible"),
-            "ANSIBLE_LOCALHOST_WARNING": "false",
-            "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
-            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
-            "XDG_CACHE_HOME": str(scratch / "cache"),
-            "PACKER_PLUGIN_PATH": str(ROOT / "build" / "packer-plugins"),
-            "CHECKPOINT_DISABLE": "1",
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{PORT}",
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-
-    def cloud(self, *arguments: str) -> None:
-        state = ["--name", NAME, "--state-dir", str(ROOT / "build" / "localcloud")]
-        self._run("the local cloud", [sys.executable, "-m", "localcloud", *arguments, *state], 900)
 
     def wheels(self) -> None:
         argv = ["--python", "3.13", "--profile", self.service, "--dest", f"build/wheelhouse/{self.service}"]
-        self._run("the wheelhouse", [sys.executable, str(ROOT / "engine/wheelhouse.py"), *argv], 1800)
+        self.cloud.run("the wheelhouse", [sys.executable, str(ROOT / "engine/wheelhouse.py"), *argv], 1800)
 
     def ours(self, version: str, *, below_anew: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
         """Both layers, each built if it has to be; what image_build says of the lower and the upper one."""
         given = {
-            "root": str(ROOT), "region": REGION, "seconds": SECONDS, "profile": str(PROFILE), "service": self.service,
+            "root": str(ROOT), "region": self.cloud.region, "seconds": SECONDS, "profile": str(PROFILE), "service": self.service,
             "fleet_collection_dir": str(ROOT), "fleet_image_lock": str(LOCK), "cache": str(self.scratch / "modules"),
             "role_variables": self._role_variables(version), "below_anew": below_anew, "answer": str(self.scratch / "answer.json"),
         }  # fmt: skip
-        argv = [str(BIN / "ansible-playbook"), str(self.scratch / "play.yml"), "-e", json.dumps(given)]
-        self._run("image_build", argv, 2 * SECONDS)
+        argv = ["ansible-playbook", str(self.scratch / "play.yml"), "-e", json.dumps(given)]
+        self.cloud.run("image_build", argv, 2 * SECONDS)
         below, above = json.loads((self.scratch / "answer.json").read_text())
         return below, above
 
     def plain(self, version: str) -> float:
         """Seconds of `packer build` alone, of the same content in one layer."""
         began = time.monotonic()
-        self._run(
+        self.cloud.run(
             "packer build",
             [
                 "packer", "build", "-color=false", "-only=amazon-ebs.gpu", f"-var-file={PROFILE}",
-                f"-var-file=packer/services/{self.service}.pkrvars.hcl", f"-var=lock={LOCK}", f"-var=region={REGION}",
+                f"-var-file=packer/services/{self.service}.pkrvars.hcl", f"-var=lock={LOCK}", f"-var=region={self.cloud.region}",
                 "-var=ssh_interface=private_ip", f"-var=role_variables={json.dumps({'nvidia_driver_cache': '', **self._role_variables(version)})}",
                 f"-var=manifest={self.scratch / 'plain.json'}", "packer",
             ],
@@ -131,18 +113,34 @@ class Bench:
     def _role_variables(self, version: str) -> dict[str, str]:
         return {f"conversion_{self.service}_version": version}
 
-    def _run(self, what: str, argv: list[str], seconds: int) -> None:
-        done = subprocess.run(
-            argv, cwd=ROOT, env=self.env, timeout=seconds, stdin=subprocess.DEVNULL, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        if done.returncode:
-            tail = "\n".join(done.stdout.splitlines()[-25:])
-            raise SystemExit(f"bench-images: {what} failed with {done.returncode}; it ended with:\n{tail}")
-
 
 def show(what: str, seconds: float, note: str = "") -> None:
     print(f"bench-images: {what:<44} {seconds:8.1f} s  {note}".rstrip(), flush=True)
+
+
+def measure(bench: Bench, *, cache: bool) -> tuple[float, float, float, float]:
+    """Seconds of an unchanged image, of a change of the service, of a cold build and of plain Packer's; each printed as it comes."""
+    below, above = bench.ours("1.0.0")
+    cold = below["seconds"] + above["seconds"]
+    show("cold, kernel and driver", below["seconds"], "nothing there, nothing in the cache of modules")
+    show(f"cold, {bench.service} on it", above["seconds"])
+    looks = [bench.ours("1.0.0") for dummy in range(LOOKS)]
+    if not all(layer["skipped"] for look in looks for layer in look):
+        raise SystemExit("bench-images: an unchanged image was built again: see its reasons in image_build")
+    unchanged = statistics.median(below["seconds"] + above["seconds"] for below, above in looks)
+    slowest = max(layer["seconds"] for look in looks for layer in look)
+    show("unchanged, both layers", unchanged, f"each of {LOOKS}: at most {slowest:.2f} s a layer")
+    below, above = bench.ours("1.1.0")
+    if not below["skipped"] or above["skipped"]:
+        raise SystemExit("bench-images: a change of the service did not rebuild exactly its own layer")
+    changed = below["seconds"] + above["seconds"]
+    show("warm, only the service changed", changed)
+    if cache:
+        below, dummy = bench.ours("1.1.0", below_anew=True)
+        show("layer below anew, module from the cache", below["seconds"])
+    plain = bench.plain("1.0.0")
+    show("plain Packer, one layer", plain)
+    return unchanged, changed, cold, plain
 
 
 def main() -> int:
@@ -152,47 +150,27 @@ def main() -> int:
         "--cache", action="store_true", help="build the layer below once more, with its module from the cache"
     )
     options = parser.parse_args()
-    service = options.service
-    with tempfile.TemporaryDirectory(prefix="bench-images-") as scratch:
-        bench = Bench(service, Path(scratch))
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{NAME}-") as name,
+        ScratchCloud(NAME, port=PORT, subnet=SUBNET, folder=Path(name)) as cloud,
+    ):
+        bench = Bench(options.service, cloud, Path(name))
         bench.wheels()
-        bench.cloud("up", "--port", str(PORT), "--subnet", SUBNET, "--base", "debian-13")
-        try:
-            print(
-                f"bench-images: {service} on {LOCK.name}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores",
-                flush=True,
-            )
-            below, above = bench.ours("1.0.0")
-            cold = below["seconds"] + above["seconds"]
-            show("cold, kernel and driver", below["seconds"], "nothing there, nothing in the cache of modules")
-            show(f"cold, {service} on it", above["seconds"])
-            looks = [bench.ours("1.0.0") for dummy in range(LOOKS)]
-            if not all(layer["skipped"] for look in looks for layer in look):
-                raise SystemExit("bench-images: an unchanged image was built again: see its reasons in image_build")
-            unchanged = statistics.median(below["seconds"] + above["seconds"] for below, above in looks)
-            show(
-                "unchanged, both layers",
-                unchanged,
-                f"each of {LOOKS}: at most {max(b['seconds'] for a in looks for b in a):.2f} s a layer",
-            )
-            below, above = bench.ours("1.1.0")
-            if not below["skipped"] or above["skipped"]:
-                raise SystemExit("bench-images: a change of the service did not rebuild exactly its own layer")
-            changed = below["seconds"] + above["seconds"]
-            show("warm, only the service changed", changed)
-            if options.cache:
-                below, dummy = bench.ours("1.1.0", below_anew=True)
-                show("layer below anew, module from the cache", below["seconds"])
-            plain = bench.plain("1.0.0")
-            show("plain Packer, one layer", plain)
-        finally:
-            bench.cloud("down")
-    print(f"bench-images: load {os.getloadavg()[0]:.1f} at the end")
+        print(f"{NAME}: {options.service} on {LOCK.name}, {load()} on {os.cpu_count()} cores", flush=True)
+        unchanged, changed, cold, plain = measure(bench, cache=options.cache)
+        print(f"{NAME}: {load()} at the end")
     print(
-        f"bench-images: unchanged {unchanged:.2f} s, service change {changed / plain:.2f} of plain, cold {cold / plain:.2f} of plain"
+        f"{NAME}: unchanged {unchanged:.2f} s, service change {changed / plain:.2f} of plain, cold {cold / plain:.2f} of plain"
     )
     return 0
 
 
+def load() -> str:
+    return f"load {os.getloadavg()[0]:.1f}"
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ProgramError as exc:
+        sys.exit(f"{NAME}: {exc}")

@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import finished_image  # noqa: E402
+from localcloud.hosts.podman import HostError  # noqa: E402
+from localcloud.scratch import ProgramError  # noqa: E402
 
 HOME = Path(os.environ.get("ANSIBLE_HOME", ROOT / "build" / "ansible"))  # molecule keeps a scenario's files below it
 MOLECULE = Path(sys.executable).parent / "molecule"
@@ -188,7 +190,7 @@ def main() -> int:
                 f"{name}: of 65,535 ports open from outside the tailnet (22 is how Molecule comes in): {found or 'none'}"
             )
         leaked += finished_image.leaks(folder / "tailnet" / "tailscale.tgz", secrets)
-    except finished_image.SearchError as exc:
+    except (finished_image.SearchError, ProgramError, HostError) as exc:
         raise SystemExit(f"bench-zero-trust: {exc}") from exc
     finally:
         subprocess.run([MOLECULE, "destroy", "-s", "tailscale"], cwd=ROOT, check=False, timeout=300)

@@ -215,6 +215,32 @@ class Podman:
         """Make an image of a host's disk."""
         self("commit", "--quiet", name, tag, seconds=900)
 
+    def unpack(self, image: str, folder: Path) -> None:
+        """The files of an image below ``folder``, which is made, with their owners and extended attributes."""
+        draft, archive = f"lc-unpack-{os.getpid()}", folder.with_name(f"{folder.name}.tar")
+        folder.mkdir()
+        try:
+            self("create", "--name", draft, image, "true")
+            self("export", "--output", str(archive), draft, seconds=300)
+            extract: list[str | Path] = [
+                "tar",
+                "--extract",
+                "--numeric-owner",
+                "--xattrs",
+                "--file",
+                archive,
+                "--directory",
+                folder,
+            ]
+            done = subprocess.run(extract, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+        except subprocess.TimeoutExpired as exc:
+            raise HostError(f"Unpacking the image {image} took more than {exc.timeout:.0f} s.") from exc
+        finally:
+            self.remove(draft)
+            archive.unlink(missing_ok=True)
+        if done.returncode:
+            raise HostError(f"The image {image} cannot be unpacked: {done.stderr.strip()[-300:]}")
+
     def images(self, prefix: str) -> list[str]:
         """The tags of the images whose tag begins so."""
         lines = self.listed("images", "--format={{.Repository}}:{{.Tag}}").split()

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A cloud for the life of one program, and this checkout's own tools run against it.
+
+Nothing of the user's reaches them: no AWS, Ansible or Packer setting of the environment, no cache, no home of Ansible.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from localcloud.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+_UP_SECONDS, _DOWN_SECONDS = 900, 300
+
+
+class ProgramError(Exception):
+    """A program could not be run or failed: one sentence, and its last lines."""
+
+
+def run(
+    what: str, argv: Sequence[str | Path], seconds: float, *, given: str = "", environment: Mapping[str, str] | None = None
+) -> str:  # fmt: skip
+    """What a program printed. Raises ProgramError, in which ``what`` names it."""
+    try:
+        done = subprocess.run(
+            argv, cwd=ROOT, env=environment, timeout=seconds, input=given, capture_output=True, text=True, errors="replace"
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise ProgramError(f"{what} could not be run: {exc}") from exc
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
+        raise ProgramError(f"{what} failed with {done.returncode}; it ended with:\n{tail}")
+    return done.stdout
+
+
+class ScratchCloud:
+    """Up at the beginning of a ``with`` block, and away with all it had at its end.
+
+    ``folder`` is for what the tools keep; ``secret`` is the access key's, when somebody wants to look for it afterwards.
+    """
+
+    def __init__(
+        self, name: str, *, port: int, subnet: str, folder: Path, bases: Iterable[str] = ("debian-13",), secret: str = ""
+    ) -> None:  # fmt: skip
+        settings = Settings(name=name, port=port, subnet=subnet, region="eu-central-1")
+        self.name, self.region = name, settings.region
+        self._command = [sys.executable, "-m", "localcloud"]
+        self._where = ["--name", name, "--state-dir", str(ROOT / "build" / "localcloud")]
+        self._up = ["--port", str(port), "--subnet", subnet, "--region", settings.region, "--base", *sorted(set(bases))]
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ANSIBLE_", "PKR_"))},
+            **settings.environment,
+            **({"AWS_SECRET_ACCESS_KEY": secret} if secret else {}),
+            "PATH": f"{BIN}:{ROOT / 'build' / 'bin'}:{os.environ['PATH']}",
+            "TMPDIR": str(folder),  # Packer leaves the key of each build's machine there
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
+            "ANSIBLE_HOME": str(folder / "ansible"),
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+            "PACKER_PLUGIN_PATH": str(ROOT / "build" / "packer-plugins"),
+            "CHECKPOINT_DISABLE": "1",
+        }
+
+    def __enter__(self) -> ScratchCloud:
+        try:
+            run("the local cloud", [*self._command, "up", *self._where, *self._up], _UP_SECONDS)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        run("the end of the local cloud", [*self._command, "down", *self._where], _DOWN_SECONDS)
+
+    def run(self, what: str, argv: Sequence[str | Path], seconds: float) -> str:
+        """As ``run``, against this cloud."""
+        return run(what, argv, seconds, environment=self.environment)
