@@ -54,7 +54,7 @@ class BenchError(Exception):
 
 
 def run(argv: list[str], seconds: int, environment: dict[str, str] = ENVIRONMENT) -> str:
-    """Run quietly; what failed is shown at its end."""
+    """Run quietly; the end of what failed is shown, and all of it kept: a failed test is far above the end."""
     try:
         done = subprocess.run(
             argv, cwd=ROOT, env=environment, timeout=seconds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -64,7 +64,12 @@ def run(argv: list[str], seconds: int, environment: dict[str, str] = ENVIRONMENT
         raise BenchError(f"'{' '.join(argv[:4])}' took more than {seconds} s; run it alone to see why") from exc
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-25:])
-        raise BenchError(f"'{' '.join(argv[:4])}' failed with {done.returncode}:\n{tail}")
+        log = PLACE.with_name(f"failed-{argv[-1].rpartition('/')[2]}.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(done.stdout)
+        raise BenchError(
+            f"'{' '.join(argv[:4])}' failed with {done.returncode}; {log} has all of it, and it ended with:\n{tail}"
+        )
     return done.stdout
 
 
