@@ -5,7 +5,7 @@
 Redis and NATS over the tailnet against the same two over the plain network, in turns, in the same run; then a search of every host
 for keys and passwords in clear, a connection to each of the 65,535 TCP ports of every host from outside the tailnet, and a search of a
 finished image that is built in a local cloud meanwhile.
-For the plain half the ports are opened for the moment and closed again; the ports are looked at afterwards.
+For the plain half the ports are opened for the moment and closed again; the ports are looked at afterwards, when SSH is closed too.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ MOLECULE = Path(sys.executable).parent / "molecule"
 PASSWORD = "correct-horse-battery-staple-app"  # noqa: S105 - molecule/tailscale/vars/scenario.yml
 ROUNDS = 3
 PORTS = range(1, 65536)
+CLOSED = [22, 4222, 6379]  # but to the tailnet
 CANARY = "/root/a-secret-that-must-be-found"
 # Runs on the client: two addresses, one after the other in turns. Plain sockets, so that the network is what is measured.
 CLIENT = r"""
@@ -171,32 +172,39 @@ async def open_ports(address: str) -> list[int]:
     return sorted(port for port in await asyncio.gather(*(look(port) for port in PORTS)) if port)
 
 
+def molecule(verb: str, *words: str, seconds: int, check: bool = True) -> None:
+    subprocess.run([MOLECULE, verb, "-s", "tailscale", *words], cwd=ROOT, check=check, timeout=seconds)
+
+
 def main() -> int:
     # Optimized, or the compiler would be what is measured
     subprocess.run([sys.executable, ROOT / "bin" / "build-tailnet", "--optimize"], check=True, timeout=1900)
     try:
-        subprocess.run([MOLECULE, "converge", "-s", "tailscale"], cwd=ROOT, check=True, timeout=1800)
+        molecule("converge", seconds=1800)
         folder = max(HOME.glob("tmp/molecule.*.tailscale"), key=lambda path: path.stat().st_mtime)
         known = yaml.safe_load((folder / "instance_config.yml").read_text())
         hosts = {one["instance"]: one for one in known}
         share = speed(hosts)
         secrets = known_secrets(folder / "tailnet")
         leaked = leaks(hosts, secrets)
+        # Molecule comes in over SSH from outside. Who runs hosts need not, so that closes last: this run of the role is the last to come in.
+        molecule("converge", "--", "--extra-vars", json.dumps({"tailscale_only_ports": CLOSED}), seconds=900)
         total = 0
         for name, host in hosts.items():
             found = asyncio.run(open_ports(host["address"]))
             total += len(found)
-            print(
-                f"{name}: of 65,535 ports open from outside the tailnet (22 is how Molecule comes in): {found or 'none'}"
-            )
+            print(f"{name}: of 65,535 ports open from outside the tailnet: {found or 'none'}")
         leaked += finished_image.leaks(folder / "tailnet" / "tailscale.tgz", secrets)
     except (finished_image.SearchError, ProgramError, HostError) as exc:
         raise SystemExit(f"bench-zero-trust: {exc}") from exc
     finally:
-        subprocess.run([MOLECULE, "destroy", "-s", "tailscale"], cwd=ROOT, check=False, timeout=300)
+        molecule("destroy", seconds=300, check=False)
     print(f"bench-zero-trust: redis {share['redis']:.2f} of plain, leaked secrets {leaked}, open ports {total}")
-    return 0 if not leaked else 1
+    return 1 if leaked or total else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -165,6 +165,20 @@ def test_a_preference_is_changed_in_place(change: Callable[..., Any], everywhere
     assert not everywhere["api"].file("/etc/sysctl.d/60-tailscale.conf").exists
 
 
+def test_ssh_is_closed_over_ssh(change: Callable[..., Any], everywhere: dict[str, Host], podman: Podman) -> None:
+    api, outsider, address = everywhere["api"], everywhere["image"], addresses()["api"]
+    assert reaches(outsider, address, 22)
+    try:
+        done = change(tailscale_only_ports=[22])
+        assert done.ok, "the run comes in by the port that it closes, and stays in"
+        assert not reaches(outsider, address, 22)
+        assert reaches(api, "127.0.0.1", 22)
+    finally:
+        podman("exec", containers()["api"], "nft", "flush", "table", "inet", "tailnet_only")
+        assert change(tailscale_only_ports=[]).ok
+    assert reaches(outsider, address, 22)
+
+
 # -- hosts that boot from an image ------------------------------------------------------------------------------------
 
 
