@@ -16,7 +16,6 @@ import io
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 import yaml  # noqa: E402
 
 from benchmarks import figures, nats_load  # noqa: E402
+from localcloud.scratch import ProgramError, run  # noqa: E402
 
 SCENARIO = ROOT / "molecule" / "bench_data"
 PLACE = ROOT / "build" / "bench" / "data"  # the scenario's own files, its CA too
@@ -53,24 +53,8 @@ class BenchError(Exception):
     """One sentence for the person at the terminal."""
 
 
-def run(argv: list[str], seconds: int, environment: dict[str, str] = ENVIRONMENT) -> str:
-    """Run quietly; the end of what failed is shown, and all of it kept: a failed test is far above the end."""
-    try:
-        done = subprocess.run(
-            argv, cwd=ROOT, env=environment, timeout=seconds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as exc:
-        raise BenchError(f"'{' '.join(argv[:4])}' took more than {seconds} s; run it alone to see why") from exc
-    if done.returncode:
-        tail = "\n".join(done.stdout.splitlines()[-25:])
-        log = PLACE.with_name(f"failed-{argv[-1].rpartition('/')[2]}.log")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(done.stdout)
-        raise BenchError(
-            f"'{' '.join(argv[:4])}' failed with {done.returncode}; {log} has all of it, and it ended with:\n{tail}"
-        )
-    return done.stdout
+def count_losses_of(scenario: str) -> None:
+    run(scenario, ["molecule", "test", "-s", scenario], 2700, environment=ENVIRONMENT)
 
 
 def count_losses() -> tuple[int, list[str]]:
@@ -79,8 +63,7 @@ def count_losses() -> tuple[int, list[str]]:
     if missing:
         print(f"bench: counting what clusters lose, {' and '.join(missing)} (some fifteen minutes) ...", flush=True)
         with ThreadPoolExecutor() as pool:
-            # list(): an error of a thread is raised here
-            list(pool.map(lambda scenario: run(["molecule", "test", "-s", scenario], 2700), missing))
+            list(pool.map(count_losses_of, missing))  # list(): an error of a thread is raised here
     lost, lines = 0, []
     for scenario in figures.SOURCES:
         kept = figures.kept(scenario)
@@ -105,8 +88,9 @@ def converge(tag: str) -> float:
     """Apply the role again; seconds. It must change nothing."""
     began = time.monotonic()
     said = run(
+        f"a second run of the role {tag}",
         ["ansible-playbook", "--inventory", str(PLACE / "inventory"), "--tags", tag, str(SCENARIO / "converge.yml")],
-        300, {**OURS, "ANSIBLE_CONFIG": str(PLACE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        300, environment={**OURS, "ANSIBLE_CONFIG": str(PLACE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
     )  # fmt: skip
     seconds = time.monotonic() - began
     if " changed=0 " not in said:
@@ -125,7 +109,7 @@ def redis_load(host: str, port: int, *words: str, tls: bool = True) -> Load:
 
     def load() -> float:
         nonlocal rate
-        said = run([*argv, "-n", str(int(rate * SECONDS)), *words], 120)
+        said = run("redis-benchmark", [*argv, "-n", str(int(rate * SECONDS)), *words], 120)
         rows = [row for row in csv.reader(io.StringIO(said)) if len(row) > 2 and row[1].replace(".", "").isdigit()]
         if len(rows) != 1:
             raise BenchError(f"redis-benchmark gave no figures: {said[-300:]}")
@@ -181,7 +165,7 @@ def measure() -> tuple[float, float]:
     print("bench: a host with both roles, and beside them both with a minimal configuration ...", flush=True)
     try:
         for verb in ("create", "prepare", "converge"):
-            run(["molecule", verb, "-s", "bench_data"], 600, OURS)
+            run(f"molecule {verb} of bench_data", ["molecule", verb, "-s", "bench_data"], 600, environment=OURS)
         [instance] = yaml.safe_load((PLACE / "instance_config.yml").read_text())
         host = instance["address"]
         redis = [
@@ -205,12 +189,12 @@ def measure() -> tuple[float, float]:
         for tag in ("redis", "nats"):
             print(f"bench: a second run of the role {tag} changes nothing, in {converge(tag):.1f} s", flush=True)
     finally:
-        run(["molecule", "destroy", "-s", "bench_data"], 120, OURS)
+        run("molecule destroy of bench_data", ["molecule", "destroy", "-s", "bench_data"], 120, environment=OURS)
     return min(each.ratio for each in redis), min(each.ratio for each in nats)
 
 
 def main() -> None:
-    run([sys.executable, "-m", "localcloud", "base", "debian-13"], 900)
+    run("making the base image", [sys.executable, "-m", "localcloud", "base", "debian-13"], 900)
     redis, nats = measure()
     lost, lines = count_losses()
     print("\n".join(lines))
@@ -220,7 +204,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except BenchError as exc:
+    except (BenchError, ProgramError) as exc:
         sys.exit(f"bench: {exc}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,6 +7,7 @@ Nothing of the user's reaches them: no AWS, Ansible or Packer setting of the env
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,11 +18,12 @@ from localcloud.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+FAILED = ROOT / "build" / "failed"
 _UP_SECONDS, _DOWN_SECONDS = 900, 300
 
 
 class ProgramError(Exception):
-    """A program could not be run or failed: one sentence, and its last lines."""
+    """A program could not be run or failed: one sentence, its last lines, and where all of them are."""
 
 
 def run(
@@ -35,8 +37,12 @@ def run(
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise ProgramError(f"{what} could not be run: {exc}") from exc
     if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
-        raise ProgramError(f"{what} failed with {done.returncode}; it ended with:\n{tail}")
+        said = done.stdout + done.stderr
+        FAILED.mkdir(parents=True, exist_ok=True)
+        log = FAILED / f"{re.sub(r'[^A-Za-z0-9]+', '-', what)}.log"  # a test that failed is far above the end
+        log.write_text(said)
+        tail = "\n".join(said.splitlines()[-25:])
+        raise ProgramError(f"{what} failed with {done.returncode}; {log} has all of it, and it ended with:\n{tail}")
     return done.stdout
 
 

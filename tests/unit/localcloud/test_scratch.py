@@ -26,9 +26,14 @@ def test_a_program_says_what_it_printed() -> None:
     assert run("the greeting", [sys.executable, "-c", "print(input())"], 20, given="hello") == "hello\n"
 
 
-def test_a_program_that_fails_is_named_with_its_last_words() -> None:
-    with pytest.raises(ProgramError, match=r"(?s)the greeting failed with 3; it ended with:.*no voice"):
-        run("the greeting", [sys.executable, "-c", "import sys; print('no voice'); sys.exit(3)"], 20)
+def test_what_failed_says_how_it_ended_and_keeps_all_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(scratch, "FAILED", tmp_path / "failed")
+    script = "import sys; print(*range(100), 'no voice', sep='\\n'); sys.exit(3)"
+    with pytest.raises(
+        ProgramError, match=r"(?s)the greeting failed with 3; .*the-greeting.log has all of it.*no voice"
+    ):
+        run("the greeting", [sys.executable, "-c", script], 20)
+    assert (tmp_path / "failed" / "the-greeting.log").read_text().startswith("0\n1\n")
 
 
 def test_a_program_that_does_not_end_is_ended() -> None:
