@@ -48,7 +48,7 @@ bench-images: setup ## Measure builds of a GPU image against plain Packer (some 
 	@$(AS_ROOT) $(BIN)/python benchmarks/images.py
 
 prove-images: setup ## Build every profile and start each image as hosts and as virtual machines (PROFILES=gpu for one)
-	@$(AS_ROOT) sh -c 'command -v qemu-system-x86_64 >/dev/null || apt-get install -qq -y --no-install-recommends qemu-system-x86'
+	@$(AS_ROOT) sh -c 'command -v qemu-system-x86_64 >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends qemu-system-x86; }'
 	@$(AS_ROOT) $(BIN)/python bin/prove-images $(PROFILES)
 
 lock: setup ## Lock the newest kernels and drivers that compile together (LOCK='debian-13 --flavour open' for one; an hour for all)

@@ -174,3 +174,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except ProgramError as exc:
         sys.exit(f"{NAME}: {exc}")
+    except KeyboardInterrupt:
+        sys.exit(130)
