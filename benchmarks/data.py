@@ -2,8 +2,8 @@
 """The roles redis and nats against the same packages with a minimal configuration written by hand, on one host.
 
 Both have the same certificates, TLS, password and persistence; the roles add users with rules, accounts, limits and the
-sandbox. Rounds alternate, and a ratio is the median of the rounds' ratios: the machine's mood touches both. The load
-comes from outside the host, over its network. `make bench-data` runs it.
+sandbox. A ratio is the median of the rounds' ratios: the machine's mood touches both. Rounds go through every order, because
+what ran before is felt by what runs next. The load comes from outside the host, over its network. `make bench-data` runs it.
 
 What was lost is counted by the Molecule scenarios redis_cluster and nats_cluster. They run then, both at once, unless
 nothing that they test changed since they passed.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import os
 import shutil
 import statistics
@@ -33,7 +34,8 @@ from localcloud.scratch import ProgramError, run  # noqa: E402
 
 SCENARIO = ROOT / "molecule" / "bench_data"
 PLACE = ROOT / "build" / "bench" / "data"  # the scenario's own files, its CA too
-ROUNDS = 21  # of nine, the middle ratio of one load was 0.97 once and 0.91 half an hour later
+ORDERS = list(itertools.permutations(("role", "stock", "plain")))
+ROUNDS = 4 * len(ORDERS)  # of nine, the middle ratio of one load was 0.97 once and 0.91 half an hour later
 SECONDS = 1.0  # of load a round and server
 CLIENTS = 50
 USER, PASSWORD = "app", "correct-horse-battery-staple-app"
@@ -136,23 +138,22 @@ class Compared:
     tls: float  # of plain text, both minimal
 
 
-def compare(what: str, role: Load, stock: Load, plain: Load) -> Compared:
-    """Alternate; the order turns around with every round. The first round is thrown away."""
+def compare(what: str, **loads: Load) -> Compared:
+    """As many rounds in each order. The first round is thrown away."""
     rounds: list[dict[str, float]] = []
     for number in range(ROUNDS + 1):
-        order = [("role", role), ("stock", stock), ("plain", plain)]
-        found = {name: load() for name, load in (order if number % 2 else reversed(order))}
+        found = {name: loads[name]() for name in ORDERS[number % len(ORDERS)]}
         if number:
             rounds.append(found)
-    middle = {name: statistics.median(found[name] for found in rounds) for name in ("role", "stock", "plain")}
+    middle = {name: statistics.median(found[name] for found in rounds) for name in loads}
+    low, ratio, high = statistics.quantiles((found["role"] / found["stock"] for found in rounds), n=4)
     compared = Compared(
-        what, **middle,
-        ratio=statistics.median(found["role"] / found["stock"] for found in rounds),
+        what, **middle, ratio=ratio,
         tls=statistics.median(found["stock"] / found["plain"] for found in rounds),
     )  # fmt: skip
     print(
         f"bench: {what:<28} {compared.role:>9,.0f}/s role {compared.stock:>9,.0f}/s stock {compared.plain:>9,.0f}/s stock in "
-        f"plain text; role {compared.ratio:.2f} of stock, TLS {compared.tls:.2f} of plain text",
+        f"plain text; role {ratio:.2f} of stock (half of the rounds {low:.2f} to {high:.2f}), TLS {compared.tls:.2f} of plain text",
         flush=True,
     )
     return compared
@@ -171,7 +172,8 @@ def measure() -> tuple[float, float]:
         redis = [
             compare(
                 f"redis {name}",
-                redis_load(host, 6379, *words), redis_load(host, 16380, *words), redis_load(host, 16379, *words, tls=False),
+                role=redis_load(host, 6379, *words), stock=redis_load(host, 16380, *words),
+                plain=redis_load(host, 16379, *words, tls=False),
             )
             for name, words in (
                 ("SET", ("SET", "app:__rand_int__", "x" * 64)),
@@ -182,7 +184,8 @@ def measure() -> tuple[float, float]:
         nats = [
             compare(
                 f"nats {name}",
-                nats_load_of(host, 4222, kind), nats_load_of(host, 14223, kind), nats_load_of(host, 14222, kind, tls=False),
+                role=nats_load_of(host, 4222, kind), stock=nats_load_of(host, 14223, kind),
+                plain=nats_load_of(host, 14222, kind, tls=False),
             )
             for name, kind in (("there and back", nats_load.core), ("stored in a stream", nats_load.jetstream))
         ]  # fmt: skip
