@@ -135,9 +135,9 @@ class Headscale:
     def json(self, *argv: str) -> Any:
         return json.loads(self.call(*argv, "--output", "json")) or []
 
-    def key(self, *options: str) -> str:
-        user = str(self.json("users", "list")[0]["id"])
-        return str(self.json("preauthkeys", "create", "--user", user, *options)["key"])
+    def key(self, *options: str, user: str = "fleet") -> str:
+        [number] = [str(found["id"]) for found in self.json("users", "list") if found["name"] == user]
+        return str(self.json("preauthkeys", "create", "--user", number, *options)["key"])
 
     def nodes(self) -> list[str]:
         return sorted(node["given_name"] for node in self.json("nodes", "list"))

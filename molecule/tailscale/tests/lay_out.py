@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 from tests.tailnet.control import PROGRAMS, Headscale  # noqa: E402
 
 ACCESS = {
+    "people": {"developers": ["ana@example.org"]},
     "machines": {"api": {}, "data": {}, "web": {}, "router": {"routes": ["10.9.4.0/24"]}},
     "services": {
         "redis": {"runs_on": "data", "ports": 6379},
@@ -29,9 +30,11 @@ ACCESS = {
         "database": {"behind": "router", "at": "10.9.4.7", "ports": 5432},
     },
     "allow": [{"from": "api", "to": ["redis", "nats", "database"]}],
+    "ssh": [{"from": "developers", "to": "api", "as": "admin", "check": "12h"}],
     "tests": [
         {"from": "api", "to": ["redis", "nats", "database"]},
         {"from": "web", "not_to": ["redis", "nats", "database"]},
+        {"from": "developers", "to": "ssh:admin@api", "not_to": ["redis", "ssh:root@api", "ssh:admin@data"]},
     ],
 }
 
@@ -47,6 +50,7 @@ def control_plane(address: str, folder: Path) -> None:
     options = {"access": ACCESS, "tailnet": str(control.policy), "dialect": "headscale"}
     options["validate"] = f"{PROGRAMS / 'headscale'} policy check -f %s"
     run("ansible", "localhost", "-m", "boring.fleet.access_policy", "-a", json.dumps(options), seconds=60)
+    control.call("users", "create", "ana", "--email", "ana@example.org")
     control.stop()
     control.start()
     for name, tag in (("data", "data"), ("api", "api"), ("clone", "api"), ("router", "router")):

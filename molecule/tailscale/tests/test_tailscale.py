@@ -179,6 +179,46 @@ def test_ssh_is_closed_over_ssh(change: Callable[..., Any], everywhere: dict[str
     assert reaches(outsider, address, 22)
 
 
+def test_people_come_in_without_a_key_on_the_host(
+    change: Callable[..., Any], everywhere: dict[str, Host], control: Headscale, tmp_path: Path
+) -> None:
+    """By Tailscale's own SSH, as the access file says: who, where to, and as whom."""
+    address = tailnet_address(everywhere["api"])
+    ana, web = Node(tmp_path / "ana"), Node(tmp_path / "web")
+
+    def come_in(node: Node, user: str) -> str:
+        options = ["BatchMode=yes", "ConnectTimeout=8", "PubkeyAuthentication=no", "StrictHostKeyChecking=no"]
+        options += [
+            "UserKnownHostsFile=/dev/null",
+            f"ProxyCommand={PROGRAMS / 'tailscale'} --socket={node.socket} nc %h %p",
+        ]
+        argv = ["timeout", "20", "ssh", "-F", "none", *(word for option in options for word in ("-o", option))]
+        done = subprocess.run(
+            [*argv, f"{user}@{address}", "id -un"], capture_output=True, text=True, timeout=30, check=False
+        )
+        return done.stdout
+
+    try:
+        assert change(tailscale_ssh=True).ok
+        for node, key in (
+            (ana, control.key("--ephemeral", user="ana")),
+            (web, control.key("--ephemeral", "--tags", "tag:web")),
+        ):
+            (node.folder / "key").write_text(key)
+            joined = node(
+                "up", f"--auth-key=file:{node.folder / 'key'}", f"--login-server={control.url}", "--timeout=20s"
+            )
+            assert joined.returncode == 0, joined.stderr
+        assert wait_for("ana", lambda: come_in(ana, "admin")) == "admin\n"
+        assert not come_in(ana, "root"), "as nobody else"
+        assert not come_in(web, "admin"), "and nobody else"
+    finally:
+        for node in (ana, web):
+            node("logout")
+            node.stop()
+        assert change(tailscale_ssh=False).ok
+
+
 # -- hosts that boot from an image ------------------------------------------------------------------------------------
 
 
