@@ -46,6 +46,7 @@ build {
   post-processor "manifest" {
     output = var.manifest
     custom_data = {
+      build        = "${source.type}.${source.name}"
       family       = var.family
       fingerprint  = var.fingerprint
       source_image = var.source_image

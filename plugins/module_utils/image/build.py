@@ -294,7 +294,9 @@ class ImageBuild:
             made = manifest.read(output, before=before)
             told = self._told(plan, scratch)
             plan = replace(plan, tags={**plan.tags, **told.tags})
-            images = tuple(self._confirmed(image, plan) for image in manifest.images(made, request.template))
+            images = tuple(
+                self._confirmed(image, plan) for image in manifest.images(made, request.template, seen.sources)
+            )
             made = {**made, **told.manifest}
             failed = False
             if log != self._request.log:

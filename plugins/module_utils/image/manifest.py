@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 from ansible_collections.boring.fleet.plugins.module_utils.image.fingerprint import read as digest
+from ansible_collections.boring.fleet.plugins.module_utils.image.template import Source
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,12 @@ def read(path: Path, *, before: str = "") -> dict[str, Any]:
     return {**manifest, "builds": builds}
 
 
-def images(manifest: Mapping[str, Any], directory: Path) -> list[Image]:
-    """The images of a manifest; paths of files in it are relative to `directory`."""
+def images(manifest: Mapping[str, Any], directory: Path, sources: Sequence[Source] = ()) -> list[Image]:
+    """The images of a manifest; paths of files in it are relative to `directory`. `sources`: those that were built."""
     made: list[Image] = []
     for build in manifest["builds"]:
         builder = str(build.get("builder_type", ""))
-        name = f"{builder}.{build.get('name', '')}"
+        name = _build_name(build, sources)
         artifact = str(build.get("artifact_id") or "")
         if builder.startswith("amazon-"):
             for part in filter(None, artifact.split(",")):
@@ -82,3 +83,13 @@ def images(manifest: Mapping[str, Any], directory: Path) -> list[Image]:
         else:
             made.append(Image(name, builder, "", artifact))
     return made
+
+
+def _build_name(build: Mapping[str, Any], sources: Sequence[Source]) -> str:
+    """What `only` calls the build. Packer writes the name of the source's block, also of a source that the build renames."""
+    name = f"{build.get('builder_type', '')}.{build.get('name', '')}"
+    candidates = [source.build for source in sources if source.declared == name]
+    told = (build.get("custom_data") or {}).get("build")
+    if told in candidates:
+        return str(told)
+    return candidates[0] if len(candidates) == 1 else name

@@ -25,6 +25,7 @@ class Source:
     """One `source` block that the build uses; `build` is its name as Packer's `-only` takes it."""
 
     build: str
+    declared: str  # as its block is called, which a build may rename
     region: str | None = None
     image: str | None = None  # a fixed image id
     owners: tuple[str, ...] = ()
@@ -184,7 +185,7 @@ def _references(tokens: Sequence[hcl.Token]) -> list[str]:
 
 def _source(name: str, block: hcl.Block | None, scope: Mapping[str, Any]) -> Source:
     if block is None:
-        return Source(name)
+        return Source(name, name)
     image = hcl.evaluate(block.attributes.get("source_ami", ()), scope)
     region = hcl.evaluate(block.attributes.get("region", ()), scope)
     owners: tuple[str, ...] = ()
@@ -197,6 +198,7 @@ def _source(name: str, block: hcl.Block | None, scope: Mapping[str, Any]) -> Sou
             filters = {key: _text(value) for key, value in pairs.items() if value is not hcl.UNKNOWN}
     return Source(
         build=name,
+        declared=".".join(block.labels),
         region=region if isinstance(region, str) and region else None,
         image=image if isinstance(image, str) and image else None,
         owners=owners,

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.boring.fleet.plugins.module_utils.image import manifest
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 from ansible_collections.boring.fleet.plugins.module_utils.image.manifest import Image
+from ansible_collections.boring.fleet.plugins.module_utils.image.template import Source
 
 
 def a_build(run: str, artifact: str, **others: Any) -> dict[str, Any]:
@@ -42,6 +43,23 @@ def test_only_the_latest_run_counts(path: Path) -> None:
         Image("amazon-ebs.cpu", "amazon-ebs", "us", "ami-3"),
     ]
     assert manifest.run_of(path) == "2"
+
+
+@pytest.mark.parametrize(
+    ("built", "told", "found"),
+    [
+        (["gpu"], {}, "amazon-ebs.gpu"),
+        (["cpu", "gpu"], {"build": "amazon-ebs.gpu"}, "amazon-ebs.gpu"),
+        (["cpu", "gpu"], {}, "amazon-ebs.cpu"),
+        (["gpu"], {"build": "somebody's own word"}, "amazon-ebs.gpu"),
+        ([], {}, "amazon-ebs.cpu"),
+    ],
+)
+def test_a_source_that_the_build_renames(path: Path, built: list[str], told: dict[str, str], found: str) -> None:
+    """Packer says the name of the source's block; the image is looked up by the name that `only` takes."""
+    sources = [Source(f"amazon-ebs.{name}", "amazon-ebs.cpu") for name in built]
+    (image,) = manifest.images({"builds": [a_build("1", "eu:ami-1", custom_data=told)]}, path.parent, sources)
+    assert image.build == found
 
 
 def test_an_image_that_is_a_file(path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_foreign_template(foreign: Path) -> None:
     one, two, disk = seen.sources
     assert one.filters == {"name": "debian-13-amd64-*", "ena-support": "true"}
     assert (one.region, one.owners) == ("us-east-1", ("136693071363",))
-    assert (two.image, two.on_ec2) == ("ami-12345678", True)
+    assert (two.image, two.on_ec2, two.declared) == ("ami-12345678", True, "amazon-ebs.two")
     assert not disk.on_ec2
     assert seen.manifest == "out/13.json"
     assert seen.plugins == {"github.com/hashicorp/amazon": ">= 1.2"}
