@@ -166,7 +166,8 @@ def test_a_preference_is_changed_in_place(change: Callable[..., Any], everywhere
 
 
 def test_ssh_is_closed_over_ssh(change: Callable[..., Any], everywhere: dict[str, Host], podman: Podman) -> None:
-    api, outsider, address = everywhere["api"], everywhere["image"], addresses()["api"]
+    api = testinfra.get_host(f"podman://{containers()['api']}")  # the other way in
+    outsider, address = everywhere["image"], addresses()["api"]
     assert reaches(outsider, address, 22)
     try:
         done = change(tailscale_only_ports=[22])

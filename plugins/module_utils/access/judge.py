@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.boring.fleet.plugins.module_utils.access.model import Access, Case, Service, within
+from ansible_collections.boring.fleet.plugins.module_utils.access.model import Access, Case, within
 
 
 def failures(access: Access, policy: Mapping[str, Any]) -> list[str]:
@@ -42,23 +42,23 @@ def _principals(access: Access, case: Case) -> Iterator[str]:
 def _reaches(access: Access, policy: Mapping[str, Any], principal: str, target: str, *, wanted: bool) -> bool:
     if target.startswith("ssh:"):
         user, dummy, machine = target.removeprefix("ssh:").partition("@")
-        return any(
+        return _pair(policy, principal, "tcp", f"tag:{machine}", 22) and any(
             _matches(policy, rule["src"], principal) and f"tag:{machine}" in rule["dst"] and user in rule["users"]
             for rule in policy["ssh"]
         )
     service = access.services[target]
     # What is behind routers is reached by a rule for its addresses; one for the routers themselves leads no further.
     places = service.networks or tuple(f"tag:{machine}" for machine in service.machines)
-    pairs = [_pair(policy, principal, service, place, port) for place in places for port in service.ports]
+    pairs = [_pair(policy, principal, service.protocol, place, port) for place in places for port in service.ports]
     # To reach a service is to reach all of it; to be refused is to reach nothing of it.
     return all(pairs) if wanted else any(pairs)
 
 
-def _pair(policy: Mapping[str, Any], principal: str, service: Service, place: str, port: int) -> bool:
+def _pair(policy: Mapping[str, Any], principal: str, protocol: str, place: str, port: int) -> bool:
     for rule in policy["acls"]:
         if (
             rule["action"] == "accept"
-            and rule.get("proto", "tcp") == service.protocol
+            and rule.get("proto", "tcp") == protocol
             and _matches(policy, rule["src"], principal)
         ):
             for target in rule["dst"]:

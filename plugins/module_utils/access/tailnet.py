@@ -42,10 +42,15 @@ def policy(access: Access, dialect: str) -> dict[str, Any]:
                 }
             )
     for ssh in access.ssh:
+        sources = [_source(access, word) for word in ssh.sources]
+        targets = [f"tag:{machine}" for machine in ssh.machines]
+        # A rule for SSH lets nobody through to the port, which takes a rule of its own.
+        ports = [f"{target}:22" for target in targets]
+        made["acls"].append({"action": "accept", "proto": "tcp", "src": sources, "dst": ports})
         rule = {
             "action": "check" if ssh.check else "accept",
-            "src": [_source(access, word) for word in ssh.sources],
-            "dst": [f"tag:{machine}" for machine in ssh.machines],
+            "src": sources,
+            "dst": targets,
             "users": list(ssh.users),
         }
         made["ssh"].append(rule | ({"checkPeriod": ssh.check} if ssh.check else {}))

@@ -76,6 +76,8 @@ def test_the_policy_of_a_tailnet() -> None:
             "checkPeriod": "12h",
         }
     ]
+    reached = {"action": "accept", "proto": "tcp", "src": ["group:developers"], "dst": ["tag:api:22", "tag:engine:22"]}
+    assert made["acls"][-1] == reached, "a rule for SSH alone opens no port"
     assert "tests" not in made
     assert "*" not in str(made)
 
