@@ -14,11 +14,12 @@ fi
 
 # Packages
 dpkg --audit 2>&1 | sed -n 's/^ \([a-z0-9][^ ]*\) .*/the package \1 is half installed/p'
-for name in $(apt-mark showhold); do
+holds=$(apt-mark showhold) # once: it reads all of apt's lists each time
+for name in $holds; do
   printf '%s\n' "$held" | grep -qxF "$name" || echo "$name is held, and would miss its security updates"
 done
 for name in $held; do
-  apt-mark showhold "$name" | grep -q . || echo "$name is not held"
+  printf '%s\n' "$holds" | grep -qxF "$name" || echo "$name is not held"
 done
 apt-get --simulate -o Debug::NoLocking=1 dist-upgrade | sed -nE 's/^(Inst|Remv) ([^ ]+) .*/\2/p' | while read -r name; do
   if printf '%s\n' "$held" | grep -qxF "$name"; then echo "an upgrade would touch $name"; fi

@@ -4,11 +4,12 @@
 set -eu
 kernel=$1 version=$2 flavour=$3 module=$4
 
+holds=$(apt-mark showhold) # once: it reads all of apt's lists each time
 while read -r name wanted; do
   [ -n "$name" ] || continue # what stdin ends with
   there=$(dpkg-query --show --showformat '${Version}' "$name" 2>/dev/null) || there=nothing
   [ "$there" = "$wanted" ] || echo "$name is $there and not $wanted"
-  case "$(apt-mark showhold "$name")" in "$name"*) ;; *) echo "$name is not held" ;; esac
+  printf '%s\n' "$holds" | grep -qxF "$name" || echo "$name is not held"
 done
 
 # Debian calls the module nvidia-current, nvidia-current-open or nvidia-tesla-535, and modprobe loads it when it is asked for nvidia.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What image_verify finds wrong with an image: its size. The rest is about real packages and kernels, in every build."""
+"""What image_verify finds wrong with an image: its size and what is held. The rest is about real packages and kernels, in every build."""
 
 from __future__ import annotations
 
@@ -17,15 +17,26 @@ esac
 """
 
 
-def found(tmp_path: Path, *budget: str) -> list[str]:
-    for name, script in {"dpkg": ":", "dkms": ":", "apt-get": ":", "apt-mark": ":", "du": DU}.items():
+def find(tmp_path: Path, *budget: str, held: str = "", holds: str = ":") -> list[str]:
+    for name, script in {"dpkg": ":", "dkms": ":", "apt-get": ":", "apt-mark": holds, "du": DU}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     done = subprocess.run(
-        ["sh", str(FIND), *budget], input="\n", env={"PATH": f"{tmp_path}:/usr/bin:/bin:/usr/sbin:/sbin"},
+        ["sh", str(FIND), *budget], input=f"{held}\n", env={"PATH": f"{tmp_path}:/usr/bin:/bin:/usr/sbin:/sbin"},
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    return [line for line in done.stdout.splitlines() if line.startswith("it takes")]
+    return done.stdout.splitlines()
+
+
+def found(tmp_path: Path, *budget: str) -> list[str]:
+    return [line for line in find(tmp_path, *budget) if line.startswith("it takes")]
+
+
+def test_exactly_what_should_be_held_is_held(tmp_path: Path) -> None:
+    assert {
+        "libcuda10 is held, and would miss its security updates",
+        "libcuda1 is not held",
+    } <= set(find(tmp_path, held="libcuda1\nnvidia-smi", holds="echo libcuda10; echo nvidia-smi"))
 
 
 @pytest.mark.parametrize("budget", [(), ("0",), ("3100",)])

@@ -14,7 +14,7 @@ KERNEL, VERSION, MODULE = "6.12.117+deb13-cloud-amd64", "550.163.01", "nvidia-cu
 # A machine's programs, as they answer when all is well.
 PROGRAMS = {
     "dpkg-query": "echo 550.163.01-2",
-    "apt-mark": 'echo "$2"',
+    "apt-mark": "echo nvidia-smi; echo libcuda1",
     "modinfo": f"""
         case "$4" in
           version) echo {VERSION} ;;
@@ -56,6 +56,7 @@ def test_nothing_is_said_when_all_is_well(tmp_path: Path) -> None:
         ("dpkg_query", "exit 1", "nvidia-smi is nothing and not 550.163.01-2"),
         ("dpkg_query", "echo 550.163.01-4", "libcuda1 is 550.163.01-4 and not 550.163.01-2"),
         ("apt_mark", ":", "nvidia-smi is not held"),
+        ("apt_mark", "echo nvidia-smi; echo libcuda10", "libcuda1 is not held"),
         ("modinfo", "exit 1", f"the module {MODULE} is not signed"),
         ("modinfo", f"echo {KERNEL.replace('117', '94')} SMP", f"the module {MODULE} is made for '6.12.94+deb13-cloud-amd64 SMP'"),
         ("modprobe", f"echo insmod /lib/modules/{KERNEL}/kernel/nouveau.ko", "nouveau can be loaded"),
