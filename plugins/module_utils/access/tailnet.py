@@ -45,8 +45,8 @@ def policy(access: Access, dialect: str) -> dict[str, Any]:
         sources = [_source(access, word) for word in ssh.sources]
         targets = [f"tag:{machine}" for machine in ssh.machines]
         # A rule for SSH lets nobody through to the port, which takes a rule of its own.
-        ports = [f"{target}:22" for target in targets]
-        made["acls"].append({"action": "accept", "proto": "tcp", "src": sources, "dst": ports})
+        reached = [f"{target}:22" for target in targets]
+        made["acls"].append({"action": "accept", "proto": "tcp", "src": sources, "dst": reached})
         rule = {
             "action": "check" if ssh.check else "accept",
             "src": sources,
