@@ -55,7 +55,8 @@ class BenchError(Exception):
     """One sentence for the person at the terminal."""
 
 
-def count_losses_of(scenario: str) -> None:
+def run_scenario(scenario: str) -> None:
+    """Whole; its tests keep what they counted."""
     run(scenario, ["molecule", "test", "-s", scenario], 2700, environment=ENVIRONMENT)
 
 
@@ -65,7 +66,7 @@ def count_losses() -> tuple[int, list[str]]:
     if missing:
         print(f"bench: counting what clusters lose, {' and '.join(missing)} (some fifteen minutes) ...", flush=True)
         with ThreadPoolExecutor() as pool:
-            list(pool.map(count_losses_of, missing))  # list(): an error of a thread is raised here
+            list(pool.map(run_scenario, missing))  # list(): an error of a thread is raised here
     lost, lines = 0, []
     for scenario in figures.SOURCES:
         kept = figures.kept(scenario)

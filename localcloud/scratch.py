@@ -34,7 +34,9 @@ def run(
         done = subprocess.run(
             argv, cwd=ROOT, env=environment, timeout=seconds, input=given, capture_output=True, text=True, errors="replace"
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as exc:
+    except subprocess.TimeoutExpired as exc:  # its own words are all of the command, passwords too
+        raise ProgramError(f"{what} could not be run: it timed out after {seconds} seconds") from exc
+    except OSError as exc:
         raise ProgramError(f"{what} could not be run: {exc}") from exc
     if done.returncode:
         said = done.stdout + done.stderr

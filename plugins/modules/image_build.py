@@ -98,6 +98,8 @@ attributes:
     support: full
 notes:
   - On the controller, with a local connection, Packer's steps and the roles are shown while they go on.
+  - Packer's manifest does not tell apart several builds that rename one source. A template that makes them in one run says
+    C(custom_data = {build = "${source.type}.${source.name}"}) in its post-processor C(manifest), as this collection's does.
 seealso:
   - name: How images are made
     description: What the fingerprint covers, and every command that is run.

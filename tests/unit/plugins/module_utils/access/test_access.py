@@ -134,6 +134,13 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return document
 
 
+def test_nobody_comes_in_by_ssh_where_the_port_is_closed() -> None:
+    access = read_access(FILE)
+    made = policy(access, "headscale")
+    made["acls"] = [rule for rule in made["acls"] if "tag:api:22" not in rule["dst"]]
+    assert failures(access, made) == [f"{name}@example.org does not reach ssh:admin@api" for name in ("ana", "ben")]
+
+
 def test_the_cases_hold() -> None:
     access = read_access(FILE)
     assert failures(access, policy(access, "headscale")) == []
