@@ -49,8 +49,8 @@ source "amazon-ebs" "cpu" {
 
   # How often EC2 is asked whether something is done, and for how long: 30 minutes.
   aws_polling {
-    delay_seconds = 3
-    max_attempts  = 600
+    delay_seconds = 1
+    max_attempts  = 1800
   }
 
   metadata_options {

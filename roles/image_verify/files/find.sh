@@ -40,19 +40,19 @@ for module in /lib/modules/*/updates/dkms/*.ko*; do
   kernel=${module#/lib/modules/} && kernel=${kernel%%/*}
   name=$(basename "$module") && name=${name%%.ko*}
   printf '%s\n' "$kernels" | grep -qxF "$kernel" || echo "$name was compiled for $kernel, and that kernel is not there"
-  case "$(modinfo -F vermagic "$module")" in "$kernel "*) ;; *) echo "$name does not fit $kernel: $(modinfo -F vermagic "$module")" ;; esac
-  [ -n "$(modinfo -F signer "$module")" ] || echo "$name is not signed"
+  told=$(modinfo "$module") # once: the whole module is unpacked each time
+  vermagic=$(printf '%s\n' "$told" | sed -n 's/^vermagic: *//p')
+  case "$vermagic" in "$kernel "*) ;; *) echo "$name does not fit $kernel: $vermagic" ;; esac
+  printf '%s\n' "$told" | grep -q '^signer: *[^ ]' || echo "$name is not signed"
   grep -q "/$(basename "$module"):" "/lib/modules/$kernel/modules.dep" || echo "$kernel does not know $name: depmod was not run after it"
 done
 if command -v dkms >/dev/null; then
   dkms status 2>/dev/null | grep -vE ': installed' | sed 's/^/dkms did not finish /' || true
 fi
 
-# Services
-for unit in /etc/systemd/system/*.service /lib/systemd/system/*.service; do
+# Services that start at boot
+for unit in /etc/systemd/system/multi-user.target.wants/*.service; do
   [ -e "$unit" ] || continue
   program=$(sed -n 's/^ExecStart=[-@:+!]*\(\/[^ ]*\).*/\1/p' "$unit" | head -n 1)
-  if [ -n "$program" ] && [ ! -e "$program" ] && [ -e "/etc/systemd/system/multi-user.target.wants/$(basename "$unit")" ]; then
-    echo "$(basename "$unit") starts $program, which is not there"
-  fi
+  if [ -n "$program" ] && [ ! -e "$program" ]; then echo "$(basename "$unit") starts $program, which is not there"; fi
 done

@@ -5,15 +5,17 @@ set -eu
 kernel=$1 version=$2 flavour=$3 module=$4
 
 holds=$(apt-mark showhold) # once: it reads all of apt's lists each time
+installed=$(dpkg-query --show --showformat '${Package} ${Version}\n')
 while read -r name wanted; do
   [ -n "$name" ] || continue # what stdin ends with
-  there=$(dpkg-query --show --showformat '${Version}' "$name" 2>/dev/null) || there=nothing
-  [ "$there" = "$wanted" ] || echo "$name is $there and not $wanted"
+  there=$(printf '%s\n' "$installed" | awk -v name="$name" '$1 == name {print $2}')
+  [ "$there" = "$wanted" ] || echo "$name is ${there:-nothing} and not $wanted"
   printf '%s\n' "$holds" | grep -qxF "$name" || echo "$name is not held"
 done
 
 # Debian calls the module nvidia-current, nvidia-current-open or nvidia-tesla-535, and modprobe loads it when it is asked for nvidia.
-field() { modinfo -k "$kernel" -F "$1" "$module" 2>/dev/null | head -n 1; }
+told=$(modinfo -k "$kernel" "$module" 2>/dev/null) || true # once: the whole module is unpacked each time
+field() { printf '%s\n' "$told" | sed -n "s/^$1: *//p" | head -n 1; }
 [ "$(field version)" = "$version" ] || echo "the module $module for $kernel is version '$(field version)' and not $version"
 case "$(field vermagic)" in "$kernel "*) ;; *) echo "the module $module is made for '$(field vermagic)'" ;; esac
 [ -n "$(field signer)" ] || echo "the module $module is not signed"

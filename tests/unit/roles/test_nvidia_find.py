@@ -13,15 +13,15 @@ KERNEL, VERSION, MODULE = "6.12.117+deb13-cloud-amd64", "550.163.01", "nvidia-cu
 
 # A machine's programs, as they answer when all is well.
 PROGRAMS = {
-    "dpkg-query": "echo 550.163.01-2",
+    "dpkg-query": "echo nvidia-smi 550.163.01-2; echo libcuda1 550.163.01-2; echo libcuda10 535.1-1",
     "apt-mark": "echo nvidia-smi; echo libcuda1",
     "modinfo": f"""
-        case "$4" in
-          version) echo {VERSION} ;;
-          vermagic) echo "{KERNEL} SMP preempt mod_unload" ;;
-          signer) echo boring.fleet modules ;;
-          license) echo NVIDIA ;;
-        esac""",
+        echo 'license:        NVIDIA'
+        echo 'version:        {VERSION}'
+        echo 'srcversion:     2F1A'
+        echo 'vermagic:       {KERNEL} SMP preempt mod_unload'
+        echo 'signer:         boring.fleet modules'
+        echo 'parm:           version:of something else'""",
     "modprobe": f"""
         case "$*" in
           *nouveau*) echo "install /bin/false" ;;
@@ -53,12 +53,12 @@ def test_nothing_is_said_when_all_is_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("program", "answers", "said"),
     [
-        ("dpkg_query", "exit 1", "nvidia-smi is nothing and not 550.163.01-2"),
-        ("dpkg_query", "echo 550.163.01-4", "libcuda1 is 550.163.01-4 and not 550.163.01-2"),
+        ("dpkg_query", ":", "nvidia-smi is nothing and not 550.163.01-2"),
+        ("dpkg_query", "echo libcuda1 550.163.01-4", "libcuda1 is 550.163.01-4 and not 550.163.01-2"),
         ("apt_mark", ":", "nvidia-smi is not held"),
         ("apt_mark", "echo nvidia-smi; echo libcuda10", "libcuda1 is not held"),
         ("modinfo", "exit 1", f"the module {MODULE} is not signed"),
-        ("modinfo", f"echo {KERNEL.replace('117', '94')} SMP", f"the module {MODULE} is made for '6.12.94+deb13-cloud-amd64 SMP'"),
+        ("modinfo", f"echo vermagic:  {KERNEL.replace('117', '94')} SMP", f"the module {MODULE} is made for '6.12.94+deb13-cloud-amd64 SMP'"),
         ("modprobe", f"echo insmod /lib/modules/{KERNEL}/kernel/nouveau.ko", "nouveau can be loaded"),
         ("modprobe", "echo install /bin/false", f"modprobe does not find {MODULE} for {KERNEL}"),
         ("lsinitramfs", "echo usr/lib/modules/x/nouveau.ko.xz", "nouveau is in the initramfs"),
