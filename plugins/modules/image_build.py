@@ -99,7 +99,8 @@ attributes:
 notes:
   - On the controller, with a local connection, Packer's steps and the roles are shown while they go on.
   - Packer's manifest does not tell apart several builds that rename one source. A template that makes them in one run says
-    C(custom_data = {build = "${source.type}.${source.name}"}) in its post-processor C(manifest), as this collection's does.
+    C(custom_data = {build = "${source.type}.${source.name}"}) in its post-processor C(manifest), as this collection's does; without it the images
+    are built anew each time, and there is a warning.
 seealso:
   - name: How images are made
     description: What the fingerprint covers, and every command that is run.
@@ -297,6 +298,8 @@ def run(module: AnsibleModule, began: float) -> dict[str, Any]:
     if needed and given["state"] == "built" and not module.check_mode:
         built = job.build(plan, Stop())
         needed = built.manifest is not None
+        for warning in built.warnings:
+            module.warn(warning)
     return {
         "changed": needed,
         "skipped": not needed,

@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -84,6 +84,7 @@ class Built:
 
     images: tuple[Image, ...]
     manifest: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -301,7 +302,7 @@ class ImageBuild:
             failed = False
             if log != self._request.log:
                 log.unlink(missing_ok=True)
-            return Built(images, made)
+            return Built(images, made, tuple(_not_found_again(images, seen)))
         finally:
             if failed:
                 self._tidy(seen, builder)
@@ -403,6 +404,17 @@ class ImageBuild:
         for region in self._regions(seen):
             cloud.remove_leftovers(
                 self._ec2(region), builder, deadline=self._clock() + 120, clock=self._clock, sleep=self._sleep
+            )
+
+
+def _not_found_again(images: Sequence[Image], seen: Template) -> Iterator[str]:
+    """What to tell of images on EC2 whose build is none that the next run would look for."""
+    for name in sorted({image.build for image in images if image.builder.startswith("amazon-")} - set(seen.builds)):
+        if seen.builds:
+            yield (
+                f"Packer's manifest calls a build {name}, and the template's are {', '.join(seen.builds)}: its image will not be "
+                'found again, and is built with each run; write custom_data = {build = "${source.type}.${source.name}"} into '
+                "the post-processor manifest"
             )
 
 

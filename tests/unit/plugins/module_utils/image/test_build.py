@@ -191,6 +191,7 @@ def test_nothing_there_so_it_is_built_then_skipped(world: World) -> None:
     assert (image.build, image.builder, image.region) == ("amazon-ebs.cpu", "amazon-ebs", "eu-central-1")
     assert image.name == f"boring-web-{plan.fingerprint[:12]}"
     assert built.manifest is not None
+    assert built.warnings == ()
     again = world.job().plan()
     assert (again.builds, again.reasons, again.existing) == (False, (), built.images)
     assert again.fingerprint == plan.fingerprint
@@ -281,6 +282,16 @@ def test_variables_go_by_file_and_the_lock_by_path(world: World) -> None:
     assert run["env"]["PKR_VAR_lock"] == str(lock)
     assert run["env"]["PKR_VAR_region"] == "eu-central-1"
     assert run["cwd"] == world.root / "packer"
+
+
+def test_an_image_that_will_not_be_found_again_is_told(world: World) -> None:
+    """Two names for one source, and no word in the manifest of which it was: Packer writes the block's own."""
+    template = world.root / "packer" / "it.pkr.hcl"
+    names = "".join(f'  source "source.amazon-ebs.cpu" {{ name = "{name}" }}\n' for name in ("small", "large"))
+    template.write_text(template.read_text().replace("build {", "build {\n" + names))
+    built = world.build(only=("amazon-ebs.small", "amazon-ebs.large"))[1]
+    (warning,) = built.warnings
+    assert "a build amazon-ebs.cpu, and the template's are amazon-ebs.large, amazon-ebs.small" in warning
 
 
 @pytest.mark.parametrize(("content", "said"), [(None, "does not exist"), ("", "is empty")])
