@@ -85,11 +85,11 @@ class Fleet:
             cwd=ROOT, env=self.environment, timeout=seconds, capture_output=True, text=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def start(self, playbook: str, **settings: Any) -> subprocess.Popen[bytes]:
-        """The playbook, for whoever wants to ``kill_all`` of it."""
+    def start(self, playbook: str, scratch: Path, **settings: Any) -> subprocess.Popen[bytes]:
+        """The playbook, for whoever wants to ``kill_all`` of it: what it cannot clear away then stays in `scratch`."""
         return subprocess.Popen(
             self._argv(playbook, **settings),
-            cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            cwd=ROOT, env={**self.environment, "TMPDIR": str(scratch)}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
 

@@ -208,7 +208,7 @@ def test_a_host_dies_and_the_controller_is_killed_and_no_request_is_lost(fleet: 
         ]
 
     with Load(fleet, tmp_path / "samples.jsonl", tmp_path / "load.json") as load:
-        first = fleet.start("roll", rollout_groups=[roll])
+        first = fleet.start("roll", tmp_path, rollout_groups=[roll])
         try:
             unlucky = str(wait_for("a new host", lambda: newcomers("Pending"))[0])  # type: ignore[index]
             host = f"lc-{NAME}-{unlucky}"
