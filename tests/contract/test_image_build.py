@@ -334,6 +334,7 @@ def test_a_packer_that_does_not_listen_is_killed(checkout: Checkout, cloud: Runn
 def test_when_ansible_is_stopped_nothing_goes_on(checkout: Checkout, cloud: Running, how: str) -> None:
     checkout.mode("polite")
     argv, env = checkout.command()
+    env["ANSIBLE_REMOTE_TMP"] = str(checkout.root / "left")  # a killed one cannot clear it away
     process = subprocess.Popen(
         argv, env=env, cwd=checkout.root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -87,9 +87,10 @@ class Fleet:
 
     def start(self, playbook: str, scratch: Path, **settings: Any) -> subprocess.Popen[bytes]:
         """The playbook, for whoever wants to ``kill_all`` of it: what it cannot clear away then stays in `scratch`."""
+        own = {"TMPDIR": str(scratch), "ANSIBLE_REMOTE_TMP": str(scratch / "ansible")}
         return subprocess.Popen(
             self._argv(playbook, **settings),
-            cwd=ROOT, env={**self.environment, "TMPDIR": str(scratch)}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            cwd=ROOT, env={**self.environment, **own}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
 

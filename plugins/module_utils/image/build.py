@@ -409,13 +409,14 @@ class ImageBuild:
 
 def _not_found_again(images: Sequence[Image], seen: Template) -> Iterator[str]:
     """What to tell of images on EC2 whose build is none that the next run would look for."""
+    if not seen.builds:  # a template that hides its sources: it is looked for any
+        return
     for name in sorted({image.build for image in images if image.builder.startswith("amazon-")} - set(seen.builds)):
-        if seen.builds:
-            yield (
-                f"Packer's manifest calls a build {name}, and the template's are {', '.join(seen.builds)}: its image will not be "
-                'found again, and is built with each run; write custom_data = {build = "${source.type}.${source.name}"} into '
-                "the post-processor manifest"
-            )
+        yield (
+            f"Packer's manifest calls a build {name}, and the template's are {', '.join(seen.builds)}: its image will not be "
+            'found again, and is built with each run; write custom_data = {build = "${source.type}.${source.name}"} into '
+            "the post-processor manifest"
+        )
 
 
 def _as_packer_reads(value: Any) -> str:

@@ -16,9 +16,9 @@ PROGRAMS = {
     "dpkg-query": "echo nvidia-smi 550.163.01-2; echo libcuda1 550.163.01-2; echo libcuda10 535.1-1",
     "apt-mark": "echo nvidia-smi; echo libcuda1",
     "modinfo": f"""
+        echo 'srcversion:     2F1A'
         echo 'license:        NVIDIA'
         echo 'version:        {VERSION}'
-        echo 'srcversion:     2F1A'
         echo 'vermagic:       {KERNEL} SMP preempt mod_unload'
         echo 'signer:         boring.fleet modules'
         echo 'parm:           version:of something else'""",
