@@ -700,12 +700,12 @@ class Model:
             pass
         return activity
 
-    def set_desired(self, group: Group, desired: int, why: str) -> None:
+    def set_desired(self, group: Group, desired: int, why: str, who: str = "a user request") -> None:
         """Change the desired capacity. ``why``: "explicitly set group desired capacity", or the words of an update."""
         if desired == group.desired:
             return
         group.causes.append(
-            f"At {words.stamp(self.clock.now())} a user request {why} changing the desired capacity from "
+            f"At {words.stamp(self.clock.now())} {who} {why} changing the desired capacity from "
             f"{group.desired} to {desired}."
         )
         group.desired = desired

@@ -32,6 +32,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
 
 import botocore.session
@@ -77,6 +78,7 @@ class SimulatedHost:
     status: HostStatus = HostStatus.PENDING
     terminating: bool = False
     sick: bool = False  # up, but its application does not answer
+    state_reason: str = ""  # EC2's code for why it ended
     ended: float | None = None
 
 
@@ -169,6 +171,9 @@ class SimulatedCloud:
             new_id=lambda: f"00000000-0000-4000-8000-{next(self._ids):012x}",
         )
         self.notice = notice
+        self.clock_ahead = 0.0  # by how much AWS's clock is ahead of everybody's who asks
+        self.address: Callable[[int], str] = _address
+        self.no_call: Exception | None = None  # what every call fails with, before it reaches AWS
         self.calls: Counter[str] = Counter()
         self.log: list[Call] = []
         self.before_call: list[Callable[[Call], None]] = []
@@ -242,6 +247,8 @@ class SimulatedCloud:
         self.log.append(call)
         for hook in self.before_call:
             hook(call)
+        if self.no_call is not None:
+            raise self.no_call
         try:
             refusal = self.faults.api_refusal(operation)
             if refusal is not None:
@@ -255,7 +262,10 @@ class SimulatedCloud:
             raise ClientError(response, operation) from error
         for hook in self.after_call:
             hook(call)
-        return result | {"ResponseMetadata": {"HTTPStatusCode": 200, "RequestId": f"sim-{call.number}"}}
+        headers = {"date": formatdate(self.now() + self.clock_ahead, usegmt=True)}
+        return result | {
+            "ResponseMetadata": {"HTTPStatusCode": 200, "RequestId": f"sim-{call.number}", "HTTPHeaders": headers}
+        }
 
     def handle(self, service: str, operation: str, params: Params) -> dict[str, Any]:
         """Run one operation uncounted, as a server would on behalf of a caller. Raises ApiError."""
@@ -334,6 +344,8 @@ class SimulatedCloud:
 
     def _well(self, group: str, serving: list[str]) -> list[str]:
         for place in traffic_places(self._state(group)):
+            if place not in self.targets.places:
+                return []  # somebody deleted it
             health = self.targets.place(place).health
             serving = [i for i in serving if i in health and health[i].state == "healthy"]
         hosts = self.hosts.by_id
@@ -367,11 +379,45 @@ class SimulatedCloud:
     def _staying(self, group: str) -> int:
         return len([i for i in self._state(group).instances.values() if i.state not in TERMINATING_STATES])
 
+    # ---- others who change the group's sizes ---------------------------------------------------------------------
+
+    def scale_by_policy(self, group: str, by: int) -> bool:
+        """A scaling policy changes the desired capacity, within the group's bounds; whether it did."""
+        found = self._state(group)
+        desired = min(max(found.desired + by, found.min_size), found.max_size)
+        changed = desired != found.desired
+        why = "in state ALARM triggered policy load"
+        self.autoscaling.model.set_desired(found, desired, why, who="a monitor alarm load-high")
+        self._settle()
+        return changed
+
+    def scale_by_schedule(self, group: str, *, low: int, high: int, desired: int) -> None:
+        """A scheduled action sets all three sizes."""
+        found = self._state(group)
+        found.min_size, found.max_size = low, high
+        why = f"update of AutoScalingGroup constraints to min: {low}, max: {high}, desired: {desired}"
+        self.autoscaling.model.set_desired(found, desired, why, who="a scheduled action")
+        self._settle()
+
     # ---- faults --------------------------------------------------------------------------------------------------
 
     def kill(self, instance_id: str) -> None:
-        """The host is gone at once, as when somebody terminates it in EC2."""
+        """The host is gone at once: it shut itself down."""
         self.hosts.die(instance_id)
+
+    def cannot_call(self, exc: Exception, seconds: float) -> None:
+        """For so long callers get no further than their own SDK: no credentials, no network."""
+        self.no_call = exc
+
+        def over() -> None:
+            if self.no_call is exc:
+                self.no_call = None
+
+        self.at(seconds, over)
+
+    def end_by_hand(self, instance_id: str) -> None:
+        """Somebody terminates the host in EC2, past the group."""
+        self.hosts.die(instance_id, "Client.UserInitiatedShutdown")
 
     def impair(self, instance_id: str) -> None:
         """The host's status checks fail, and its application no longer answers."""
@@ -395,7 +441,7 @@ class SimulatedCloud:
         """EC2 takes a Spot instance back after a warning (with a rebalance recommendation at once)."""
         if rebalance:
             self.autoscaling.rebalance_recommendation(instance_id)
-        self.at(warning, lambda: self.hosts.die(instance_id))
+        self.at(warning, lambda: self.hosts.die(instance_id, "Server.SpotInstanceTermination"))
 
     def _health_changed(self, instance_id: str, health: TargetHealth) -> None:
         """Target groups find out after ``notice`` seconds, and the group as much later again."""
@@ -491,7 +537,7 @@ class _Hosts:
             order=order,
             type=order.instance_type or data.get("InstanceType", "t3.micro"),
             image_id=image_id,
-            address=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
+            address=self._cloud.address(number),
             launched=self._cloud.now(),
         )
         self.by_id[host.id] = self.by_address[host.address] = host
@@ -521,6 +567,7 @@ class _Hosts:
         if host is None or host.terminating or host.status is HostStatus.GONE:
             return
         host.terminating = True
+        host.state_reason = "Client.UserInitiatedShutdown"
         for watch in self._cloud.watches:
             if watch.group == host.order.group:
                 watch.terminated.append(instance_id)
@@ -545,10 +592,11 @@ class _Hosts:
     def instance_type(self, instance_id: str) -> str:
         return self._known(instance_id).type
 
-    def die(self, instance_id: str) -> None:
-        """The host is gone, and nobody was told."""
+    def die(self, instance_id: str, why: str = "Client.InstanceInitiatedShutdown") -> None:
+        """The host is gone, and nobody was told; ``why`` is EC2's code for it."""
         host = self.by_id[instance_id]
         if host.status is not HostStatus.GONE:
+            host.state_reason = host.state_reason or why
             self._end(host)
             self._cloud._health_changed(instance_id, _TIMEOUT)
 
@@ -579,7 +627,13 @@ class _Hosts:
             "State": {"Name": state},
             "Tags": [{"Key": key, "Value": value} for key, value in host.order.tags.items()],
         }
-        return shape if state == "terminated" else shape | {"PrivateIpAddress": host.address}
+        if host.state_reason:
+            shape["StateReason"] = {"Code": host.state_reason, "Message": host.state_reason}
+        if state == "terminated" or not host.address:
+            return shape
+        if ":" in host.address:
+            return shape | {"Ipv6Address": host.address}
+        return shape | {"PrivateIpAddress": host.address}
 
     def ec2_describe_instance_status(self, params: Params) -> dict[str, Any]:
         rows = []
@@ -912,6 +966,11 @@ class _Templates:
         template = self._asked(params)
         template.default = self.resolve(template.id, params["DefaultVersion"])[2]
         return {"LaunchTemplate": self._shape(template)}
+
+
+def _address(number: int) -> str:
+    """The private address of the host of this number."""
+    return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
 @functools.cache

@@ -45,6 +45,17 @@ THROTTLED = frozenset(
         "TransactionInProgressException",
     }
 )
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+# Classes of botocore's for credentials that a provider could not get just now
+_NO_CREDENTIALS_NOW = frozenset(
+    {
+        "CredentialRetrievalError",
+        "MetadataRetrievalError",
+        "SSOTokenLoadError",
+        "TokenRetrievalError",
+        "UnauthorizedSSOTokenError",
+    }
+)
 # "Try again" in AWS's words: nothing is wrong with the request
 BUSY = frozenset(
     {
@@ -107,6 +118,15 @@ class AwsError(Exception):
     def denied(self) -> bool:
         return self.code in DENIED
 
+    @property
+    def expired(self) -> bool:
+        """The credentials had expired when AWS looked at them."""
+        return self.code in EXPIRED
+
+
+class NoCredentialsNowError(AwsError):
+    """The provider of the credentials failed, so the call was not made. It may succeed a little later."""
+
 
 class UnansweredError(AwsError):
     """The connection failed: whether the call was carried out is not known."""
@@ -133,7 +153,13 @@ def explain(exc: BaseException, *, service: str = "", operation: str = "", doing
     response: Any = getattr(exc, "response", None)
     if isinstance(response, dict) and "Error" in response:
         return _refused(response, service, operation or getattr(exc, "operation_name", ""), prefix)
-    if name in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"):
+    if name in _NO_CREDENTIALS_NOW:
+        return NoCredentialsNowError(
+            f"{prefix}the AWS credentials could not be fetched ({_one_line(exc)}): look at what provides them, "
+            "or log in again",
+            operation=operation,
+        )
+    if name in ("NoCredentialsError", "PartialCredentialsError"):
         return AwsError(
             f"{prefix}no AWS credentials were found: set AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
             "or the options profile or access_key and secret_key",

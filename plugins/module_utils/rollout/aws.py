@@ -9,7 +9,6 @@ DescribeScalingActivities, whatever the size of the group.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,34 +21,37 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     Delays,
     Group,
     Instance,
+    NoGroupError,
     Refresh,
     RolloutError,
     Template,
 )
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.parse import Parser, template_spec, with_template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.parse import (
+    Parser,
+    parse_activity,
+    template_spec,
+    with_template,
+)
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.wording import (
+    says_gone,
+    shrunk_by_terminations,
+    was_ours,
+)
 
 _IDS_A_CALL = 200  # as many values as EC2 takes in one filter, and answers without paging
 _NO_HEALTH: dict[str, str] = {}
 _ACTIVITIES = 100  # scaling activities in one answer, which is as many as AWS gives
-_CLOCKS = 30.0  # seconds by which our clock may be ahead of AWS's
-# AWS's words for TerminateInstanceInAutoScalingGroup that takes the place away too
-_SHRUNK = re.compile(r"taken out of service in response to a user request, shrinking the capacity from (\d+) to (\d+)")
 _PAGES = 50  # of an answer that comes in pages
-# How AWS says that an instance is on its way out or gone
-_GONE_CODES = frozenset({"ValidationError", "InvalidInstanceID.NotFound", "InvalidInstanceID", "InvalidInstance"})
-_GONE_WORDS = ("not found", "no managed instance", "does not exist", "terminating", "terminated")
-# Why AWS itself takes an instance out of service, in the words of an activity's cause
-_OTHER_CAUSES = ("health check", "health-check", "spot", "rebalance", "lifetime violation", "instance refresh")
-_INSTANCE_ID = re.compile(r"\bi-[0-9a-zA-Z]+\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What DescribeInstances tells of an instance."""
 
-    address: str  # private
+    address: str  # private, IPv4 or, where it has none, IPv6; "" it has neither
     launched: float
     state: str = ""
+    ended: str = ""  # EC2's code of why it ended
 
 
 class Cloud:
@@ -66,6 +68,7 @@ class Cloud:
     ) -> None:
         self._caller = Caller(client, clock=clock, sleep=sleep, patience=patience, **options)
         self._parser = Parser()
+        self._activities: dict[tuple[str, str], Activity] = {}
 
     @property
     def calls(self) -> Counter[str]:
@@ -76,6 +79,11 @@ class Cloud:
     def writes(self) -> int:
         """How many calls changed something, or may have."""
         return self._caller.writes
+
+    @property
+    def ahead(self) -> float:
+        """By how many seconds AWS's clock is ahead of this one's, as its first answer told."""
+        return self._caller.ahead
 
     @property
     def patience(self) -> float:
@@ -89,7 +97,7 @@ class Cloud:
     # ---- looking ---------------------------------------------------------------------------------------------------
 
     def group(self, name: str) -> Group:
-        """The group. Raises RolloutError when there is none of this name."""
+        """The group. Raises NoGroupError when there is none of this name."""
         answer = self._caller.read(
             "autoscaling",
             "DescribeAutoScalingGroups",
@@ -98,7 +106,7 @@ class Cloud:
         )
         groups = [group for group in answer.get("AutoScalingGroups", ()) if group["AutoScalingGroupName"] == name]
         if not groups:
-            raise RolloutError(f"there is no Auto Scaling group {name}: check the option group, and the region")
+            raise NoGroupError(f"there is no Auto Scaling group {name}: check the option group, and the region")
         return self._parser.group(groups[0])
 
     def warm_instances(self, name: str) -> tuple[Instance, ...]:
@@ -120,7 +128,10 @@ class Cloud:
         return tuple(found)
 
     def delays(self, group: Group) -> Delays:
-        """How long lifecycle hooks and load balancers may hold an instance of the group up, as far as we may know."""
+        """How long lifecycle hooks and load balancers may hold an instance of the group up, as far as we may know.
+
+        Of a hook it is the global timeout: a heartbeat renews the shorter one, and where none comes AWS itself goes on.
+        """
         hooks = {"LAUNCHING": 0.0, "TERMINATING": 0.0}
         drain = 0.0
         try:
@@ -132,7 +143,8 @@ class Cloud:
             )
             for hook in answer.get("LifecycleHooks") or ():
                 kind = str(hook.get("LifecycleTransition") or "").rpartition("_")[2]
-                hooks[kind] = max(hooks.get(kind, 0.0), float(hook.get("HeartbeatTimeout") or 3600))
+                longest = hook.get("GlobalTimeout") or hook.get("HeartbeatTimeout") or 3600
+                hooks[kind] = max(hooks.get(kind, 0.0), float(longest))
             for arn in group.target_groups:
                 answer = self._caller.look(
                     "elbv2",
@@ -149,12 +161,13 @@ class Cloud:
         return Delays(hooks["LAUNCHING"], hooks["TERMINATING"] + drain)
 
     def health(self, group: Group) -> tuple[dict[str, str], tuple[str, ...]]:
-        """Why each instance is not healthy everywhere ("" it is), and the target groups that no balancer uses.
+        """Why each instance is not healthy everywhere ("" it is), and why new ones may never become so, in sentences.
 
         An instance that some target group or load balancer does not list is missing from the answer.
         """
         places: list[dict[str, str]] = []
         idle = []
+        zones = {instance.id: instance.zone for instance in group.instances}
         for arn in group.target_groups:
             label = _label(arn)
             answer = self._caller.read(
@@ -165,21 +178,26 @@ class Cloud:
             )
             targets = answer.get("TargetHealthDescriptions") or ()
             place = {item["Target"]["Id"]: "" for item in targets}
-            unused = 0
+            unused: dict[str, str] = {}
             for item in [i for i in targets if i.get("TargetHealth", _NO_HEALTH).get("State") != "healthy"]:
                 health, name = item.get("TargetHealth", _NO_HEALTH), item["Target"]["Id"]
-                unused += health.get("Reason") == "Target.NotInUse"
+                if health.get("Reason") == "Target.NotInUse":
+                    unused[name] = zones.get(name, "")
                 # Registered on several ports: all of them must be healthy.
                 place[name] = place[name] or _target_words(
                     label, health.get("State") or "unknown", health.get("Reason"), health.get("Description")
                 )
-            if place and unused >= len(targets):
-                idle.append(label)
+            if place and len(unused) >= len(place):
+                idle.append(_no_balancer(label, group.name))
+            else:
+                # A zone in which every target is unused is one that the load balancer does not serve.
+                dark = {*unused.values()} - {zones.get(name, "") for name in place.keys() - unused.keys()} - {""}
+                idle.extend(_dark_zone(label, group.name, zone) for zone in sorted(dark))
             places.append(place)
         for arn in group.lattice:
             place = self._lattice_health(arn)
             if place and all(" UNUSED" in why for why in place.values()):
-                idle.append(_label(arn))
+                idle.append(_no_balancer(_label(arn), group.name))
             places.append(place)
         for balancer in group.balancers:
             answer = self._caller.read(
@@ -224,22 +242,11 @@ class Cloud:
             more = {"nextToken": answer["nextToken"]}
         return place
 
-    def activities(self, name: str) -> tuple[Activity, ...]:
-        """Recent scaling activities that tell why an instance was not launched or left."""
-        found = []
-        for item in self._latest_activities(name):
-            description = item.get("Description") or ""
-            launch = description.startswith("Launching")
-            failed = item.get("StatusCode") in ("Failed", "Cancelled")
-            if launch and not failed:
-                continue
-            message = " ".join(str(item.get("StatusMessage") or item.get("Cause") or description).split())
-            named = _INSTANCE_ID.search(description.partition("Status Reason")[0])
-            found.append(Activity(item["ActivityId"], message, named.group() if named else "", launch))
-        return tuple(sorted(found, key=lambda activity: not activity.launch))
+    def activities(self, name: str, since: float | None = None) -> tuple[Activity, ...]:
+        """The group's last scaling activities, newest first, _ACTIVITIES at most.
 
-    def _latest_activities(self, name: str) -> list[Mapping[str, Any]]:
-        """The group's last scaling activities as AWS tells them, _ACTIVITIES at most."""
+        With ``since`` those that began then or later.
+        """
         answer = self._caller.look(
             "autoscaling",
             "DescribeScalingActivities",
@@ -247,19 +254,21 @@ class Cloud:
             AutoScalingGroupName=name,
             MaxRecords=_ACTIVITIES,
         )
-        return list(answer.get("Activities") or ())
+        found = {}
+        for item in answer.get("Activities") or ():
+            # Most have ended, and look as they did.
+            key = (item["ActivityId"], f"{item.get('StatusCode')} {item.get('StatusMessage')}")
+            found[key] = self._activities.get(key) or parse_activity(item)
+        self._activities = found
+        return tuple(item for item in found.values() if since is None or item.started >= since)
 
-    def shrunk(self, name: str, since: float) -> int | None:
+    def shrunk(self, activities: Iterable[Activity]) -> int | None:
         """By how many units terminations that callers asked for shrank the group, as far as its activities tell.
 
         None where there were more activities than one answer has.
         """
-        listed = [item for item in self._latest_activities(name) if item.get("StartTime")]
-        recent = [item for item in listed if item["StartTime"].timestamp() >= since - _CLOCKS]
-        if len(recent) == _ACTIVITIES:
-            return None
-        found = [_SHRUNK.search(" ".join(str(item.get("Cause") or "").split())) for item in recent]
-        return sum(int(match[1]) - int(match[2]) for match in found if match)
+        listed = list(activities)
+        return None if len(listed) == _ACTIVITIES else shrunk_by_terminations(listed)
 
     def refreshes(self, name: str, refresh_id: str = "") -> tuple[Refresh, ...]:
         """The group's instance refreshes, newest first, or one of them; none where the endpoint does not have any."""
@@ -334,9 +343,10 @@ class Cloud:
                     launched = item.get("LaunchTime")
                     if item["InstanceId"] in some:
                         found[item["InstanceId"]] = Machine(
-                            item.get("PrivateIpAddress") or "",
+                            _address(item),
                             launched.timestamp() if launched else 0.0,
                             str((item.get("State") or {}).get("Name") or ""),
+                            str((item.get("StateReason") or {}).get("Code") or ""),
                         )
         return found
 
@@ -424,14 +434,10 @@ class Cloud:
                 ShouldDecrementDesiredCapacity=shrink,
             )
         except AwsError as exc:
-            text = exc.text.lower()
-            if exc.code in _GONE_CODES and "min size" not in text and any(words in text for words in _GONE_WORDS):
+            if says_gone(exc.code, exc.text):
                 return False
             raise
-        # Descriptions lag: where it was on its way out for another reason, the answer is that one's activity.
-        cause = str(((answer or {}).get("Activity") or {}).get("Cause") or "").lower()
-        by_hand = shrink and "user request" in cause and "shrinking" not in cause  # somebody's, with a replacement
-        return not (by_hand or any(words in cause for words in _OTHER_CAUSES))
+        return was_ours(str(((answer or {}).get("Activity") or {}).get("Cause") or ""), shrink=shrink)
 
     def start_refresh(self, name: str, preferences: Mapping[str, Any], desired: Mapping[str, Any] | None) -> str:
         """Start an instance refresh; its id. Raises UnansweredError when it is not known whether AWS did it."""
@@ -470,6 +476,29 @@ class Cloud:
         self._caller.write(
             "ec2", "TerminateInstances", f"terminate {', '.join(names)} of the warm pool", InstanceIds=names
         )
+
+
+def _address(item: Mapping[str, Any]) -> str:
+    """Where an instance is reached inside its network: by IPv4 or, where it has none, by IPv6; "" not at all."""
+    if item.get("PrivateIpAddress"):
+        return str(item["PrivateIpAddress"])
+    cards = item.get("NetworkInterfaces") or ()
+    found = [address.get("Ipv6Address") for card in cards for address in card.get("Ipv6Addresses") or ()]
+    return str(item.get("Ipv6Address") or next(filter(None, found), ""))
+
+
+def _no_balancer(label: str, group: str) -> str:
+    return (
+        f"the target group {label} of the group {group} is used by no load balancer, so its targets never "
+        "become healthy: add it to a listener, or detach it from the group"
+    )
+
+
+def _dark_zone(label: str, group: str, zone: str) -> str:
+    return (
+        f"the load balancer of the target group {label} does not serve the zone {zone} of the group {group}, so targets "
+        "there never become healthy: enable the zone for the load balancer, or take it from the group"
+    )
 
 
 def _label(arn: str) -> str:

@@ -12,10 +12,12 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import (
     AwsError,
+    NoCredentialsNowError,
     UnansweredError,
     UnreadableError,
     explain,
@@ -24,6 +26,9 @@ from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import (
 _FIRST_DELAY = 1.0
 _LONGEST_DELAY = 20.0
 _BEFORE_FIRST_ANSWER = 3  # attempts to reach an endpoint that never answered yet
+_SAME_CLOCK = 3.0  # seconds that two clocks may differ by, in answers that tell the second
+_NO_CLOCK = 3600.0  # by more no clock is wrong that AWS accepts signatures of: it is an emulation's
+_RENEWAL = 60.0  # for so many seconds credentials may be about to be fetched or renewed
 _UNREADABLE = 3  # attempts to get an answer that can be read
 
 
@@ -49,6 +54,8 @@ class Caller:
         self._sleep = sleep
         self._jitter = jitter
         self._answered = False
+        self._dated = False
+        self.ahead = 0.0  # by how many seconds AWS's clock is ahead of this one's
         self.patience = patience
         self.calls: Counter[str] = Counter()
         self.writes = 0
@@ -80,28 +87,52 @@ class Caller:
         return answer
 
     def _call(self, service: str, operation: str, doing: str, *, twice: bool, params: dict[str, Any]) -> Any:
-        method = getattr(self._client(service), _snake(operation))
         started = self._clock()
         attempt = 0
         while True:
             attempt += 1
             self.calls[operation] += 1
             try:
-                answer = method(**params)
+                answer = getattr(self._client(service), _snake(operation))(**params)
             except Exception as exc:
                 error = explain(exc, service=service, operation=operation, doing=doing)
-                again = error.throttled or error.busy
-                if isinstance(error, UnreadableError):
-                    again = twice and attempt < _UNREADABLE
-                elif isinstance(error, UnansweredError):
-                    again = twice and (self._answered or attempt < _BEFORE_FIRST_ANSWER)
-                if not again or self._clock() - started >= self.patience:
+                waited = self._clock() - started
+                if not self._is_tried_again(error, attempt, waited, twice=twice) or waited >= self.patience:
                     raise error from exc
                 longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(attempt - 1, 10))
                 self._sleep(longest * (0.5 + 0.5 * self._jitter()))
             else:
                 self._answered = True
+                self._compare_clocks(answer)
                 return answer
+
+    def _is_tried_again(self, error: AwsError, attempt: int, waited: float, *, twice: bool) -> bool:
+        """Whether the same call may succeed a little later."""
+        known = self._answered or attempt < _BEFORE_FIRST_ANSWER
+        if isinstance(error, UnreadableError):
+            return twice and attempt < _UNREADABLE
+        if isinstance(error, UnansweredError):
+            return twice and known
+        if isinstance(error, NoCredentialsNowError):
+            return self._answered or waited < _RENEWAL
+        if error.expired:  # whoever provides the credentials may have newer ones in a moment
+            return self._answered and waited < _RENEWAL
+        return error.throttled or error.busy
+
+    def _compare_clocks(self, answer: Any) -> None:
+        """Once: the first answer tells what time it is for AWS."""
+        if self._dated:
+            return
+        self._dated = True
+        metadata = answer.get("ResponseMetadata") if isinstance(answer, dict) else None
+        headers = metadata.get("HTTPHeaders") if isinstance(metadata, dict) else None
+        text = headers.get("date") if isinstance(headers, dict) else None
+        try:
+            ahead = parsedate_to_datetime(str(text)).timestamp() - self._clock()
+        except ValueError:
+            return
+        if _SAME_CLOCK < abs(ahead) < _NO_CLOCK:
+            self.ahead = ahead
 
 
 def _snake(operation: str) -> str:

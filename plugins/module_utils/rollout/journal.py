@@ -1,20 +1,26 @@
 # Copyright: (c) 2026, boring.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The journal of a roll as tags of the group, and what a killed run left in them.
+"""The journal of a roll as tags of the group.
 
 Two tags, neither of which propagates to instances. TAG_JOURNAL lives as long as a roll does and is its lock too.
-TAG_RECORD stays: it names the template that the instances had before the last roll. Values use only the characters
-that AWS allows in every tag, and stay below its 256.
+TAG_RECORD stays: it names what the instances were launched from before the last roll. A value is ``key=value`` parts
+between blanks, as AWS allows in every tag, and fits into its 256 characters whatever the group is like: what has no
+upper bound is written in a form that has one, or the plan refuses the roll (``too_long``).
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import groupby
+from urllib.parse import quote, unquote
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
+    AZ_REBALANCE,
     FLOATING_VERSIONS,
     Group,
     Journal,
@@ -26,60 +32,56 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
 TAG_JOURNAL = "boring:rollout"
 TAG_RECORD = "boring:rollout-record"
 TAG_LIMIT = 256
-_OWNER_LIMIT = 80
+TAGS_LIMIT = 50  # tags that a group may have
+_OWNER_LIMIT = 56
+_SAFE = "/:.@+-_"  # of what is quoted in a tag, what need not be
+_LONGEST_NAME = 40  # of a launch configuration that the journal names in full
+_DIGEST = 20
 _FLOATING = {version[1]: version for version in FLOATING_VERSIONS}  # by their first letter
+_SIZES = ("surge", "pending", "desired", "max_size", "headroom", "headroom_before", "old", "failed")
+_LARGEST = 10**9  # a size beyond is no size
 
 
 def encode(journal: Journal) -> str:
     """The value of TAG_JOURNAL."""
+    sizes = "/".join(str(getattr(journal, name)) for name in _SIZES)
     fields = {
         "owner": re.sub(r"[^\w.:/+@-]", "-", journal.owner)[:_OWNER_LIMIT],
-        "beat": str(int(journal.beat)),
         "start": str(int(journal.started)),
-        "to": encode_template(journal.target.template),
+        "beat": str(int(journal.beat)),
+        "to": _encode_target(journal.target.template),
         "spec": journal.spec.removeprefix("$"),
-        "pins": ",".join(f"{place}{version[1]}" for place, version in journal.pins),
-        "surge": str(journal.surge),
-        "pending": str(journal.pending),
-        "desired": str(journal.desired),
-        "max": str(journal.max_size),
-        "room": str(journal.headroom),
-        "old": str(journal.old),
-        "stop": "/".join(journal.suspended),
-        "failed": str(journal.failed),
-        "back": "1" if journal.back else "",
-        "held": "1" if journal.held else "",
+        "pins": _encode_pins(journal.pins),
+        "sizes": re.sub(r"(/0)+$", "", sizes),
+        "flags": "".join(
+            letter
+            for letter, on in (("b", journal.back), ("h", journal.held), ("z", AZ_REBALANCE in journal.suspended))
+            if on
+        ),
         "refresh": journal.refresh,
     }
-    value = " ".join(f"{key}={text}" for key, text in fields.items() if text not in ("", "0"))
-    if len(value) > TAG_LIMIT:
-        raise RolloutError(f"the journal of the roll does not fit into a tag of {TAG_LIMIT} characters: {value}")
-    return value
+    return " ".join(f"{key}={text}" for key, text in fields.items() if text not in ("", "0"))
 
 
 @functools.lru_cache(maxsize=4)  # the same one is looked at again and again
 def decode(value: str) -> Journal:
-    """The journal in a tag's value. Raises RolloutError when somebody else wrote it."""
+    """The journal in a tag's value. Raises RolloutError when no roll wrote it."""
     try:
         fields = dict(part.split("=", 1) for part in value.split())
+        numbers = [_number(text) for text in fields.get("sizes", "0").split("/")]
+        sizes = dict(zip(_SIZES, [*numbers, *[0] * (len(_SIZES) - len(numbers))], strict=True))
         return Journal(
             owner=fields["owner"],
-            beat=float(fields["beat"]),
-            started=float(fields["start"]),
+            beat=float(_number(fields["beat"], most=10**11)),
+            started=float(_number(fields["start"], most=10**11)),
             target=Target(decode_template(fields["to"])),
             spec=f"${fields['spec']}" if fields.get("spec") else "",
-            pins=tuple((int(pin[:-1]), _FLOATING[pin[-1]]) for pin in fields.get("pins", "").split(",") if pin),
-            surge=int(fields.get("surge", 0)),
-            pending=int(fields.get("pending", 0)),
-            desired=int(fields.get("desired", 0)),
-            max_size=int(fields.get("max", 0)),
-            headroom=int(fields.get("room", 0)),
-            old=int(fields.get("old", 0)),
-            suspended=tuple(filter(None, fields.get("stop", "").split("/"))),
-            failed=int(fields.get("failed", 0)),
-            back=fields.get("back") == "1",
-            held=fields.get("held") == "1",
+            pins=_decode_pins(fields.get("pins", "")),
+            suspended=(AZ_REBALANCE,) if "z" in fields.get("flags", "") else (),
+            back="b" in fields.get("flags", ""),
+            held="h" in fields.get("flags", ""),
             refresh=fields.get("refresh", ""),
+            **sizes,
         )
     except (KeyError, ValueError) as exc:
         raise RolloutError(
@@ -88,79 +90,165 @@ def decode(value: str) -> Journal:
         ) from exc
 
 
+def _number(text: str, most: int = _LARGEST) -> int:
+    """A whole number from 0 on, and nothing else that Python would take for one. Raises ValueError."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and int(text) <= most):
+        raise ValueError(text)
+    return int(text)
+
+
+def _encode_pins(pins: Iterable[tuple[int, str]]) -> str:
+    """A letter for each override of the policy, ``-`` where it does not float, runs as ``12L``."""
+    letters = {place: version[1] for place, version in pins}
+    line = [letters.get(place, "-") for place in range(max(letters, default=-1) + 1)]
+    return "".join(f"{n if (n := len(list(run))) > 1 else ''}{letter}" for letter, run in groupby(line))
+
+
+def _decode_pins(text: str) -> tuple[tuple[int, str], ...]:
+    if not re.fullmatch(r"(\d{0,3}[LD-])*", text):
+        raise ValueError(text)
+    line = "".join(letter * int(count or 1) for count, letter in re.findall(r"(\d*)([LD-])", text))
+    return tuple((place, _FLOATING[letter]) for place, letter in enumerate(line) if letter != "-")
+
+
 def encode_template(template: Template) -> str:
-    """``lt-0abc:7``, or ``lc/NAME`` for a launch configuration."""
+    """``lt-0abc:7``, or ``lc/NAME`` for a launch configuration, whose name may hold any character."""
     if not template.id:
-        return f"lc/{template.name}".replace(" ", "+")
+        return f"lc/{quote(template.name, safe=_SAFE)}"
     return f"{template.id}:{template.version.removeprefix('$')}"
+
+
+def _encode_target(template: Template) -> str:
+    """As encode_template; of a long name its digest, because the group itself has the name."""
+    text = encode_template(template)
+    return text if template.id or len(text) <= _LONGEST_NAME else _digest(template)
+
+
+def _digest(template: Template) -> str:
+    return f"lc/sha256={hashlib.sha256(template.name.encode(errors='surrogatepass')).hexdigest()[:_DIGEST]}"
 
 
 def decode_template(text: str) -> Template:
     """The reverse of encode_template; the name of a launch template is not kept. Raises ValueError."""
     if text.startswith("lc/"):
-        return Template("", text[3:].replace("+", " "))
+        return Template("", text[3:] if text.startswith("lc/sha256=") else unquote(text[3:]))
     template_id, dummy, version = text.rpartition(":")
     if not template_id or not version:
         raise ValueError(text)
     return Template(template_id, "", version if version.isdecimal() else f"${version}")
 
 
+def named(target: Template, known: Iterable[Template | None]) -> Template:
+    """A template out of a journal, with the name of the same one among those that are known."""
+    for template in known:
+        if template is None:
+            continue
+        if target.id and template.id == target.id:
+            return replace(target, name=template.name)
+        if not target.id and not template.id and f"lc/{target.name}" == _digest(template):
+            return template
+    return target
+
+
+@dataclass(frozen=True, slots=True)
+class OwnVersions:
+    """The versions of launch templates that overrides of a policy have of their own.
+
+    In the order of the templates' ids, of which only a digest is kept: the group itself has the ids.
+    """
+
+    digest: str = ""
+    versions: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, by_id: Mapping[str, str]) -> OwnVersions:
+        return cls(_digest_of(by_id), tuple(by_id[name] for name in sorted(by_id))) if by_id else cls()
+
+    def by_id(self, ids: Iterable[str]) -> dict[str, str]:
+        """The version by the template's id; {} where the policy names other templates by now."""
+        names = sorted(set(ids))
+        return (
+            dict(zip(names, self.versions, strict=True)) if self.versions and _digest_of(names) == self.digest else {}
+        )
+
+
+def _digest_of(ids: Iterable[str]) -> str:
+    return hashlib.sha256(",".join(sorted(ids)).encode()).hexdigest()[:8]
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What TAG_RECORD says: the template before the last roll, and (``unfinished``) that more of it is to come."""
+    """What TAG_RECORD says of the last roll: what instances were launched from before it."""
 
     template: Template
     started: float
-    unfinished: bool
+    unfinished: bool = False  # more of it is to come
+    own: OwnVersions = OwnVersions()
+    stopped: float = 0.0  # when somebody asked for state=aborted; 0: nobody
 
 
 def encode_record(record: Record) -> str:
     """The value of TAG_RECORD."""
-    return (
-        f"from={encode_template(record.template)} start={int(record.started)}{' open=1' if record.unfinished else ''}"
-    )
+    fields = {
+        "from": encode_template(record.template),
+        "start": str(int(record.started)),
+        "open": "1" if record.unfinished else "",
+        "own": ".".join((record.own.digest, *record.own.versions)),
+        "stopped": str(int(record.stopped)) if record.stopped else "",
+    }
+    return " ".join(f"{key}={text}" for key, text in fields.items() if text)
 
 
 def decode_record(value: str) -> Record | None:
     """The record in a tag's value; None when it cannot be read."""
     try:
         fields = dict(part.split("=", 1) for part in value.split())
-        return Record(decode_template(fields["from"]), float(fields["start"]), fields.get("open") == "1")
+        digest, *versions = fields.get("own", "").split(".")
+        return Record(
+            decode_template(fields["from"]),
+            float(_number(fields["start"], most=10**11)),
+            fields.get("open") == "1",
+            OwnVersions(digest, tuple(str(_number(version)) for version in versions)),
+            float(_number(fields.get("stopped", "0"), most=10**11)),
+        )
     except (KeyError, ValueError):
         return None
 
 
-def settle(journal: Journal, group: Group, old_now: int) -> Journal:
-    """A journal that a killed run left, with ``surge`` and ``headroom`` as they really are.
+def too_long(group: Group, journal: Journal, record: Record, largest: int, *, begins: bool) -> Iterable[str]:
+    """Sentences about what does not fit into the group's tags, at its largest during the roll.
 
-    A write that was under way happened or not. If the sizes are exactly what one of the two leaves, that is the
-    answer. Otherwise somebody else changed them too: then old instances that left since tell how far a
-    shrinking got, and a raised MaxSize that a growing did happen.
+    ``largest`` is the largest size of the group that the roll may see; ``begins``: neither tag is there yet, as far as
+    the group does not show it.
     """
-    surge, pending = journal.surge, journal.pending
-    if surge != pending:
-        low, high = min(surge, pending), max(surge, pending)
-        extra = group.desired - journal.desired
-        if pending > surge:
-            ended = max(0, journal.old - old_now) if journal.held else 0
-            left = max(surge, pending - ended)
-            if extra != left and extra not in (surge, pending):
-                extra = surge if journal.headroom and group.max == journal.max_size else left
-        elif not low <= extra <= high:
-            extra = max(low, min(high, surge - (journal.old - old_now)))
-        surge = extra
-    surge = max(0, min(surge, group.desired - group.min))  # the user's part is never less than MinSize
-    headroom = journal.headroom
-    if 0 <= group.max - journal.max_size <= headroom:
-        headroom = group.max - journal.max_size
-    return replace(
+    size = max(largest, 1) * 10
+    fullest = replace(
         journal,
-        surge=surge,
-        pending=surge,
-        desired=group.desired - surge,
-        headroom=headroom,
-        max_size=group.max - headroom,
+        owner=journal.owner.ljust(_OWNER_LIMIT, "x"),
+        refresh="x" * 36 if journal.refresh else "",
+        **dict.fromkeys(_SIZES, 0 if journal.refresh else size),
     )
+    values = {
+        TAG_JOURNAL: encode(fullest),
+        TAG_RECORD: encode_record(replace(record, unfinished=True, stopped=9999999999.0)),
+    }
+    for tag, value in values.items():
+        if len(value) > TAG_LIMIT:
+            yield (
+                f"what the roll has to keep in the tag {tag} of the group {group.name} has up to {len(value)} "
+                f"characters, a tag holds {TAG_LIMIT}: "
+                + (
+                    "use fewer launch templates in its overrides"
+                    if record.own.versions
+                    else "give it a launch configuration with a shorter name"
+                )
+            )
+    new = [tag for tag in values if tag not in group.tags]
+    if begins and group.tag_count + len(new) > TAGS_LIMIT:
+        yield (
+            f"the group {group.name} has {group.tag_count} tags and a roll needs {len(new)} more, AWS allows "
+            f"{TAGS_LIMIT}: delete some"
+        )
 
 
 def floating(version: str) -> bool:

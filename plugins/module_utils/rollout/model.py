@@ -19,6 +19,10 @@ class RolloutError(Exception):
     """A roll that cannot be done as asked; ``str()`` is one sentence for people."""
 
 
+class NoGroupError(RolloutError):
+    """There is no such group."""
+
+
 IN_SERVICE = "InService"
 STANDBY = "Standby"
 # Of AWS's words for a version the two that move
@@ -127,6 +131,7 @@ class Group:
     balancers: tuple[str, ...] = ()  # classic load balancers
     lattice: tuple[str, ...] = ()  # VPC Lattice target groups
     tags: Mapping[str, str] = field(default_factory=dict)
+    tag_count: int = 0  # how many tags it has
     status: str = ""  # set while the group is being deleted
     mixed: Mapping[str, Any] = field(default_factory=dict)  # its MixedInstancesPolicy, {} for none
     overrides: Mapping[str, Template | None] = field(default_factory=dict)  # of it, by instance type
@@ -180,12 +185,15 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """A scaling activity that did not succeed."""
+    """A scaling activity in AWS's own words; wording.py says what they mean."""
 
     id: str
-    message: str  # AWS's StatusMessage, or the cause where there is none
-    instance_id: str = ""  # "": the launch was refused before there was an instance
-    launch: bool = True
+    description: str
+    status: str  # StatusCode
+    cause: str
+    message: str = ""  # StatusMessage
+    zone: str = ""
+    started: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +227,8 @@ class Observation:
     checks: Mapping[str, str] = field(default_factory=dict)
     activities: tuple[Activity, ...] = ()
     born: Mapping[str, float] = field(default_factory=dict)
-    idle: tuple[str, ...] = ()  # target groups that no load balancer uses
+    idle: tuple[str, ...] = ()  # what keeps targets from ever becoming healthy, in sentences
+    ended: Mapping[str, str] = field(default_factory=dict)  # EC2's codes of why instances ended, by instance
     warm: tuple[Instance, ...] | None = None  # the warm pool's; None when this poll did not ask
     _sick: Mapping[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -369,6 +378,20 @@ class Delays:
 
 
 @dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the roll wrote of the group's sizes, which descriptions may show late, and what it heard of others."""
+
+    written_at: float = 0.0  # the desired capacity; 0: not written
+    written_to: int = 0
+    written_range: tuple[int, int] = (0, 0)  # all that it was by the last writes, which may still be shown
+    max_written_at: float = 0.0  # MaxSize; 0: not written
+    max_shown: frozenset[int] = frozenset()  # what MaxSize was by the last writes
+    own: frozenset[tuple[int, int]] = frozenset()  # changes of the desired capacity that the roll wrote
+    heard: frozenset[str] = frozenset()  # sentences of AWS about changes that are accounted for
+    puzzled_since: float = 0.0  # the desired capacity was changed, and AWS has not said how; 0: it is explained
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What a run knows beyond the tag on the group; a killed run loses it and finds it again by looking."""
 
@@ -376,6 +399,7 @@ class Memory:
     lock_seen: bool = False
     heir_of: str = ""  # whose lock was taken; descriptions may show it for a while
     lost: str = ""  # who has the lock, when it is not us
+    erased: int = 0  # how often somebody deleted the journal from the group's tags
     # new instances
     coming: Mapping[str, int] = field(default_factory=dict)  # those not proven, by the best that they reached (Rank)
     healthy_since: Mapping[str, float] = field(default_factory=dict)
@@ -385,6 +409,9 @@ class Memory:
     spare: tuple[str, ...] = ()  # proven, and nobody's successor yet
     began: Mapping[str, float] = field(default_factory=dict)  # when their launch was set off
     failures: tuple[Failure, ...] = ()
+    taken: tuple[Failure, ...] = ()  # new ones that AWS or somebody took away, which is no failure
+    interrupted: bool = False  # some were, since there was progress
+    inherited: tuple[int, ...] = ()  # how far those had come: to come as far again is no progress
     # old instances
     gone: Mapping[str, float] = field(default_factory=dict)  # told to terminate, and when
     leaving: frozenset[str] = frozenset()  # of these, still listed
@@ -407,11 +434,13 @@ class Memory:
     activities: frozenset[str] = frozenset()  # failed ones that are known
     refusal: str = ""  # waiting cannot help
     shortage: str = ""  # it can
+    refused_zones: Mapping[str, str] = field(default_factory=dict)  # where launches were refused, and why
+    blocked: str = ""  # a process that the roll needs is suspended
     # own writes, which describe calls may show late
     pointed_at: float = 0.0  # the group's template; 0: not written
-    written_at: float = 0.0  # the desired capacity; 0: not written
-    written_to: int = 0
-    written_range: tuple[int, int] = (0, 0)  # all that it was by our last writes, which may still be shown
+    capacity: Capacity = Capacity()
+    unsaved: bool = False  # the journal has changed, and the tag does not say so yet
+    blind: bool = False  # something cannot be read any more: only the group is asked for
     suspended: bool = False
     restored: bool = False
     resumed: bool = False
@@ -448,6 +477,7 @@ class Journal:
     pending: int = 0
     desired: int = 0  # the user's
     headroom: int = 0  # by how much MaxSize was raised
+    headroom_before: int = 0  # the same before the write that is under way
     max_size: int = 0  # the user's
     old: int = 0  # instances that were due then
     suspended: tuple[str, ...] = ()

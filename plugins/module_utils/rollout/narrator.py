@@ -29,6 +29,10 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Plan, roles
 
 _ROLES = {"old": "old", "fresh": "new"}  # the others keep the one that they had
+ERASED = (
+    "the tag boring:rollout, in which the roll keeps its journal, is gone from the group: another tool that manages the "
+    "group's tags may have deleted it"
+)
 _MANY = 4  # more that do the same at the same time are told in one line
 
 
@@ -46,6 +50,7 @@ class Narrator:
         self._since: dict[str, float] = {}
         self._capacity: tuple[int, int] | None = None
         self._failures = 0
+        self._taken = 0
         self._waiting = ""
         self._due = 0
         self._left = 0
@@ -112,6 +117,15 @@ class Narrator:
         for failure in memory.failures[self._failures :]:
             self._tell("failure", f"failed: {failure}", instance_id=failure.instance_id, reason=failure.reason)
         self._failures = len(memory.failures)
+        for taken in memory.taken[self._taken :]:
+            self._tell("note", f"taken away, which is no failure of it: {taken}", instance_id=taken.instance_id)
+        self._taken = len(memory.taken)
+        if memory.erased > before.memory.erased:
+            self._tell("note", f"{ERASED}: it is written anew")
+        if memory.blocked != before.memory.blocked:
+            self._tell("note", f"{memory.blocked}: waiting for somebody to resume it" if memory.blocked else "resumed")
+        if (after.desired, after.max_size) != (before.desired, before.max_size) and before.memory.lock_seen:
+            self._tell("note", f"somebody changed the sizes: desired {after.desired}, max {after.max_size} from now on")
         if memory.shortage and memory.shortage != before.memory.shortage:
             self._tell("note", f"AWS could not launch yet: {memory.shortage}")
         if seen.health is not None:

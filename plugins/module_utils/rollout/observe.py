@@ -9,15 +9,18 @@ it, because descriptions lag behind.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout import timing
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, decode, floating
+from ansible_collections.boring.fleet.plugins.module_utils.rollout import sizes, timing, wording
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import (
+    TAG_JOURNAL,
+    TAG_RECORD,
+    decode,
+    decode_record,
+    floating,
+)
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
-    Activity,
     Failure,
     Group,
     Instance,
@@ -29,6 +32,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     RolloutError,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import (
+    NEEDED_PROCESSES,
     Roles,
     roles,
     stale,
@@ -36,14 +40,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import (
 )
 
 MISSED_POLLS = 2  # an instance that is not listed for so many polls is gone; one may be a stale answer
-
-
-# What AWS says of launches that may succeed a little later
-_PASSING = re.compile(
-    r"insufficient\w*capacity|sufficient( [\w.-]+)? capacity|spot capacity|capacity-not-available"
-    r"|rate exceeded|requestlimitexceeded|throttl|internal ?error|service ?unavailable",
-    re.IGNORECASE,
-)
+_AFTERGLOW = 120.0  # for so long EC2 may count an instance that Auto Scaling does not list any more
 
 
 class Rank(IntEnum):
@@ -74,22 +71,11 @@ class View:
 def survey(seen: Observation, journal: Journal, policy: Policy, now: float) -> View:
     """Sort the instances, and tell the user's part of the desired capacity from ours."""
     memory = journal.memory
-    actual, settled = _actual(seen, memory, policy, now)
+    actual, settled = sizes.actual(seen, memory, policy, now)
     parts = roles(seen, journal, policy)
     proven = memory.proven
     coming = tuple([instance for instance in parts.fresh if instance.id not in proven])
     return View(parts, actual - journal.surge, actual, settled, coming, actual - parts.all_units)
-
-
-def _actual(seen: Observation, memory: Memory, policy: Policy, now: float) -> tuple[int, bool]:
-    """The group's desired capacity, and whether what it shows can be trusted."""
-    shown = seen.group.desired
-    if not memory.written_at or (shown == memory.written_to and seen.at > memory.written_at):
-        return shown, True
-    low, high = memory.written_range
-    if seen.at <= memory.written_at or (now - memory.written_at < policy.lag and low <= shown <= high):
-        return memory.written_to, False
-    return shown, True  # somebody else changed it
 
 
 # ---- what to ask AWS for -------------------------------------------------------------------------------------------
@@ -98,6 +84,8 @@ def _actual(seen: Observation, memory: Memory, policy: Policy, now: float) -> tu
 def wants_health(view: View, journal: Journal) -> bool:
     """Whether this poll should ask the target groups: only when their answer decides something."""
     memory = journal.memory
+    if memory.blind:
+        return False
     if any(instance.state == "InService" for instance in view.coming):
         return True
     if memory.ending:
@@ -105,20 +93,41 @@ def wants_health(view: View, journal: Journal) -> bool:
     return view.quiet and bool(view.roles.old or memory.baked_since)
 
 
-def wants_activities(view: View, group: Group, journal: Journal) -> bool:
-    """Whether this poll should ask for scaling activities: a launch did not show, or a new instance left."""
+def wants_activities(view: View, seen: Observation, journal: Journal, policy: Policy, now: float) -> bool:
+    """Whether this poll should ask for scaling activities.
+
+    They say why a launch did not show, why a new instance left, and who changed the desired capacity.
+    """
     memory = journal.memory
-    if memory.ending:
+    if memory.blind:
         return False
-    listed = group.by_id
-    if any(name not in listed or listed[name].leaving for name in memory.coming):
+    if sizes.is_unexplained(seen, journal, policy, now):
         return True
-    return view.owed > 0
+    return not memory.ending and (view.owed > 0 or bool(departed(seen.group, view, memory)))
+
+
+def departed(group: Group, view: View, memory: Memory) -> list[str]:
+    """New instances, proven ones too, that are not what they were and that this roll did not terminate."""
+    members = group.by_id
+    names = {*memory.coming, *(memory.proven - view.roles.part.keys())}
+    return sorted(name for name in names if name not in memory.gone and (name not in members or members[name].leaving))
+
+
+def found_dead(seen: Observation, journal: Journal, policy: Policy, now: float) -> tuple[str, ...]:
+    """New instances that the group found ended: why, only EC2 can say."""
+    memory = journal.memory
+    if memory.blind or memory.ending or not seen.activities:
+        return ()
+    view = survey(seen, journal, policy, now)
+    names = departed(seen.group, view, memory)
+    return tuple(name for name in names if wording.was_found_dead(wording.why_it_went(name, seen.activities)))
 
 
 def wants_warm(group: Group, journal: Journal) -> bool:
     """Whether this poll should look into the warm pool."""
     memory = journal.memory
+    if memory.blind:
+        return False
     if memory.ending:
         return took_back(group, memory) and not memory.leaving
     return group.warm_pool and not memory.recycled
@@ -135,19 +144,19 @@ def took_back(group: Group, memory: Memory) -> bool:
 
 def remember(seen: Observation, journal: Journal, policy: Policy, now: float) -> Journal:
     """The journal after this observation."""
-    memory = _lock(seen.group, journal, policy, now)
     before = journal.memory
+    wanted = journal.desired
+    journal = replace(journal, memory=_lock(seen.group, journal, policy, now))
+    journal = sizes.reconcile(seen, journal, policy, now)
+    memory = journal.memory
     view = survey(seen, journal, policy, now)
-    if view.settled and view.desired < seen.group.min:
-        # Somebody scaled in to where the user's part would be less than MinSize: what they took was ours.
-        surge = max(0, view.actual - seen.group.min)
-        journal = replace(journal, surge=surge, pending=surge)
-        view = survey(seen, journal, policy, now)
-    memory = _left_early(seen, journal, memory, view, now)
+    scaled_in = journal.desired < wanted or bool(memory.capacity.puzzled_since)
+    memory = _lost(seen, memory, view, now, scaled_in=scaled_in)
     memory = _new_ones(seen, memory, view, policy, now)
-    memory = _launch_troubles(seen, journal, memory, view)
-    memory = _strays(seen, journal, memory, view)
+    memory = _launch_troubles(seen, journal, memory, view, now)
+    memory = _strays(seen, journal, memory, view, policy, now)
     memory = _old_ones(seen, memory, now)
+    memory = _preconditions(seen.group, memory, now)
     if seen.warm is not None and not memory.recycled and not stale(seen, journal):
         memory = replace(memory, recycled=not needs_pointing(seen.group, journal))
     ready = view.owed <= 0 and all(instance.id in memory.healthy_since for instance in view.coming)
@@ -165,10 +174,11 @@ def remember(seen: Observation, journal: Journal, policy: Policy, now: float) ->
         memory = replace(memory, progress_at=now)
     if memory.baked_since:
         memory = replace(memory, progress_at=max(memory.progress_at, min(now, memory.baked_since + policy.bake_time)))
+    if memory.progress_at > before.progress_at and memory.interrupted:
+        memory = replace(memory, interrupted=False)
     now_serving = serving_units(seen, view, memory)
     lowest = now_serving if memory.lowest is None else min(memory.lowest, now_serving)
-    desired = view.desired if view.settled else journal.desired
-    return replace(journal, desired=desired, memory=replace(memory, trusting=False, serving=now_serving, lowest=lowest))
+    return replace(journal, memory=replace(memory, trusting=False, serving=now_serving, lowest=lowest))
 
 
 def close_batch(memory: Memory, policy: Policy, now: float) -> Memory:
@@ -177,21 +187,43 @@ def close_batch(memory: Memory, policy: Policy, now: float) -> Memory:
 
 
 def _lock(group: Group, journal: Journal, policy: Policy, now: float) -> Memory:
+    """Whose the roll is, as the group's tags say."""
     memory = journal.memory
     value = group.tags.get(TAG_JOURNAL, "")
-    if not value:
-        if memory.lock_seen and now - journal.beat >= policy.lag:
-            return replace(memory, lost="somebody who deleted the journal of this roll from the group's tags")
-        return memory
     try:
-        owner = decode(value).owner
+        owner = decode(value).owner if value else ""
     except RolloutError:
-        return replace(memory, lost=f"somebody who overwrote the tag {TAG_JOURNAL}")
+        owner = ""  # damaged by somebody who is no roll
+    record = decode_record(group.tags.get(TAG_RECORD, ""))
+    stopped = record is not None and record.stopped >= journal.started and memory.ending != "aborted"
+    if stopped and owner in ("", journal.owner):
+        return replace(memory, lost="somebody who ran it with state=aborted")
     if owner == journal.owner:
         return replace(memory, lock_seen=True, lost="")
+    if not owner:
+        return _without_journal(group, journal, policy, now)
     if memory.lock_seen or (now - journal.beat < policy.lag and owner != memory.heir_of):
         return replace(memory, lost=owner)
     return memory
+
+
+def _without_journal(group: Group, journal: Journal, policy: Policy, now: float) -> Memory:
+    """The tag is not there: not yet, or somebody who ended this roll deleted it, or another tool that knows no better."""
+    memory = journal.memory
+    if now - journal.beat > policy.lock_timeout:
+        return replace(memory, lost="somebody who found the lock stale, and deleted it at the end")
+    if memory.lock_seen or now - journal.beat >= policy.lag:
+        return replace(memory, lock_seen=False, unsaved=True, erased=memory.erased + 1)
+    return memory
+
+
+def _preconditions(group: Group, memory: Memory, now: float) -> Memory:
+    """A process that somebody suspended meanwhile, and without which the roll hangs."""
+    found = next((name for name in NEEDED_PROCESSES if name in group.suspended), "")
+    blocked = f"the process {found} of the group {group.name} is suspended ({group.suspended[found]})" if found else ""
+    if blocked == memory.blocked:
+        return memory
+    return replace(memory, blocked=blocked, progress_at=now)
 
 
 def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now: float) -> Memory:
@@ -202,6 +234,7 @@ def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now
     proven = set(memory.proven)
     began = dict(memory.began)
     spare, widows, pairs = list(memory.spare), list(memory.widows), list(memory.pairs)
+    inherited = list(memory.inherited)
     placed: set[str] | None = None
     progress = memory.progress_at
     looked = seen.health is not None
@@ -232,13 +265,15 @@ def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now
             continue
         rank = Rank.HEALTHY if name in since else Rank.IN_SERVICE if instance.in_service else Rank.LAUNCHED
         best = memory.coming.get(name, -1)
-        if rank > best:
-            progress = now
         if name not in began:
             began[name] = memory.triggered_at or now
+            if inherited:  # it takes the place of one that was taken away: as far as that one came is no progress
+                best = inherited.pop()
+        if rank > best:
+            progress = now
         coming[name] = max(rank, best)
         verdicts[name] = verdict
-    for name, best in memory.coming.items():  # not listed among the new ones any more: see _left_early
+    for name, best in memory.coming.items():  # not listed among the new ones any more: see _lost
         if part.get(name) != "fresh":
             coming.setdefault(name, best)
             verdicts.setdefault(name, memory.verdicts.get(name, ""))
@@ -250,6 +285,7 @@ def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now
         verdicts=verdicts,
         proven=memory.proven if proven == memory.proven else frozenset(proven),
         began=began,
+        inherited=tuple(inherited),
         spare=tuple(spare),
         widows=tuple(widows),
         pairs=tuple(pairs),
@@ -257,68 +293,91 @@ def _new_ones(seen: Observation, memory: Memory, view: View, policy: Policy, now
     )
 
 
-def _left_early(seen: Observation, journal: Journal, memory: Memory, view: View, now: float) -> Memory:
-    """New instances that left before they were proven: failures, unless somebody scaled in."""
-    listed = seen.group.by_id
-    coming, missing = dict(memory.coming), dict(memory.missing)
-    failures: list[Failure] = []
-    scaled_in = view.settled and view.desired < journal.desired
-    for name in memory.coming:
-        instance = listed.get(name)
-        if instance is not None and instance.counted:
-            missing.pop(name, None)
-            continue
-        if name in memory.gone:
-            del coming[name]
-            continue
-        if instance is None:
-            missing[name] = missing.get(name, 0) + 1
-            if missing[name] < MISSED_POLLS:
-                continue
-        elif not instance.leaving:
-            continue  # somebody put it into Standby or detaches it: their business
-        missing.pop(name, None)
-        del coming[name]
-        if not scaled_in:
-            failures.append(Failure(name, _why_it_left(name, seen.activities, memory.verdicts.get(name, ""))))
-    if coming == memory.coming and missing == memory.missing:
+def _lost(seen: Observation, memory: Memory, view: View, now: float, *, scaled_in: bool) -> Memory:
+    """New instances that are gone or on their way out, and whether that is a failure of what is rolled out."""
+    names = departed(seen.group, view, memory)
+    known = {*memory.coming, *memory.proven}
+    away = [name for name in memory.coming if name in memory.gone]  # given up by this roll
+    if not names and not away and not memory.missing:
         return memory
-    memory = replace(memory, coming=coming, missing=missing, failures=(*memory.failures, *failures))
+    members, missing = seen.group.by_id, {}
+    lost: dict[str, str] = {}
+    for name in names:
+        words = wording.why_it_went(name, seen.activities)
+        if name not in members and not words and memory.missing.get(name, 0) + 1 < MISSED_POLLS:
+            missing[name] = memory.missing.get(name, 0) + 1  # one look may be stale
+        elif name in known:
+            lost[name] = words
+    failures, taken, inherited = [], [], list(memory.inherited)
+    for name, words in lost.items():
+        code = seen.ended.get(name, "")
+        dead = wording.was_found_dead(words)
+        if (dead and code and not wording.is_failure_code(code)) or (not dead and wording.is_others_doing(words)):
+            taken.append(Failure(name, f"{words}{f' ({code})' if dead else ''}"))
+            if name in memory.coming:
+                inherited.append(memory.coming[name])
+        elif not (scaled_in and not words):
+            failures.append(Failure(name, words or _left_without_a_word(name, memory)))
+    ended = {*lost, *away}
+    memory = replace(
+        memory,
+        coming={name: rank for name, rank in memory.coming.items() if name not in ended},
+        proven=memory.proven - lost.keys(),
+        spare=tuple(name for name in memory.spare if name not in lost),
+        missing=missing,
+        failures=(*memory.failures, *failures),
+        taken=(*memory.taken, *taken),
+        interrupted=memory.interrupted or bool(taken),
+        inherited=tuple(sorted(inherited)),
+    )
     # AWS launches another one for each at about this time: a boot is counted from here.
-    return replace(memory, triggered_at=now, unready=0.0) if failures else memory
+    return replace(memory, triggered_at=now, unready=0.0) if failures or taken else memory
 
 
-def _why_it_left(name: str, activities: Iterable[Activity], verdict: str) -> str:
-    for activity in activities:
-        if activity.instance_id == name:
-            return activity.message
+def _left_without_a_word(name: str, memory: Memory) -> str:
+    if name in memory.proven:
+        return "left the group after it was proven"
+    verdict = memory.verdicts.get(name, "")
     return f"left the group before it was proven{f', when {verdict}' if verdict else ''}"
 
 
-def _launch_troubles(seen: Observation, journal: Journal, memory: Memory, view: View) -> Memory:
+def _launch_troubles(seen: Observation, journal: Journal, memory: Memory, view: View, now: float) -> Memory:
     """Launches that AWS refused since the roll began."""
     news = [activity for activity in seen.activities if activity.id not in memory.activities]
     if not news:
         return memory
-    refused = [activity for activity in news if activity.launch and not activity.instance_id]
-    if journal.back and needs_pointing(seen.group, journal):
-        refused = []  # launches of what is being rolled back
-    refusal, shortage = memory.refusal, memory.shortage
-    waited_for = view.owed > 0 or bool(journal.refresh)  # what AWS wants to launch beyond the capacity, only it knows
+    refused = [activity for activity in news if wording.was_refused(activity)]
+    if needs_pointing(seen.group, journal) and not journal.refresh:
+        refused = []  # launches of what is being left
+    elif memory.pointed_at:
+        refused = [activity for activity in refused if activity.started >= int(memory.pointed_at)]
+    # EC2 counts instances until they are gone for good.
+    ending = bool(memory.leaving) or any(now - at < _AFTERGLOW for at in memory.gone.values())
+    refusal, shortage, zones = memory.refusal, memory.shortage, dict(memory.refused_zones)
     for activity in refused:
-        if waiting_helps(activity.message):
-            shortage = activity.message
+        words = wording.reason(activity)
+        kind = wording.kind_of_refusal(words)
+        if kind is wording.Refusal.ZONE:
+            zones[activity.zone] = words
+            if zones.keys() >= {*seen.group.zones}:
+                kind = wording.Refusal.FATAL
+        elif kind is wording.Refusal.QUOTA and not ending:
+            kind = wording.Refusal.FATAL
+        if kind is wording.Refusal.FATAL:
+            refusal = words
         else:
-            refusal = activity.message
+            shortage = words
+    waited_for = view.owed > 0 or bool(journal.refresh)  # what AWS wants to launch beyond the capacity, only it knows
     return replace(
         memory,
         activities=memory.activities | {activity.id for activity in news},
         refusal=refusal if waited_for else memory.refusal,
         shortage=shortage,
+        refused_zones=zones,
     )
 
 
-def _strays(seen: Observation, journal: Journal, memory: Memory, view: View) -> Memory:
+def _strays(seen: Observation, journal: Journal, memory: Memory, view: View, policy: Policy, now: float) -> Memory:
     """Instances that AWS launched from something else than the group has: replacing them would never end."""
     names = seen.group.by_id.keys()
     has = journal.target.template
@@ -326,8 +385,10 @@ def _strays(seen: Observation, journal: Journal, memory: Memory, view: View) -> 
     if names <= memory.listed:
         return memory if shown == memory.shown else replace(memory, shown=shown)
     failures: list[Failure] = []
-    # The look before showed the group as it is to be, and did not show these yet.
-    if memory.shown and shown and not memory.ending and not seen.group.warm_pool:
+    # The look before showed the group as it is to be, and did not show these yet. A launch that began just before the
+    # group was pointed to what it is to run shows later.
+    pointing = memory.pointed_at and now - memory.pointed_at <= 1.5 * policy.poll_interval
+    if memory.shown and shown and not pointing and not memory.ending and not seen.group.warm_pool:
         failures = [
             Failure(
                 instance.id,
@@ -337,11 +398,6 @@ def _strays(seen: Observation, journal: Journal, memory: Memory, view: View) -> 
             if instance.id not in memory.listed and instance.template is not None
         ]
     return replace(memory, listed=memory.listed | names, shown=shown, failures=(*memory.failures, *failures))
-
-
-def waiting_helps(message: str) -> bool:
-    """Whether a launch that AWS refused with this message may succeed later."""
-    return bool(_PASSING.search(message)) and "Client.InternalError" not in message  # that is a key nobody may use
 
 
 def _old_ones(seen: Observation, memory: Memory, now: float) -> Memory:

@@ -10,16 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import floor
 
+from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError
 from ansible_collections.boring.fleet.plugins.module_utils.rollout import refresh
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.aws import Cloud
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import (
     TAG_JOURNAL,
     TAG_RECORD,
+    OwnVersions,
     Record,
     decode,
     decode_record,
     floating,
-    settle,
+    named,
+    too_long,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
     AZ_REBALANCE,
@@ -37,6 +40,8 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.owner import Owner
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Plan, make_plan, roles, units
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.result import Request
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.sizes import settle
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.wording import capacity_changes, subject
 
 _DAY = 86400.0  # for how long a roll by age, or of all, that was left unfinished is taken up again
 
@@ -51,7 +56,9 @@ class Opening:
     record: Record | None  # of the last roll
     plan: Plan
     moves: bool  # the group is to get another template
+    recorded: Record  # of this roll, if it is a new one
     warnings: tuple[str, ...] = ()
+    heard: frozenset[str] = frozenset()  # AWS's sentences about changes of the capacity that are accounted for
 
     @property
     def idle(self) -> bool:
@@ -75,40 +82,95 @@ class Opener:
         """The plan for a group as it was described. Raises RolloutError where there cannot be one, and AwsError."""
         left = self.left_behind(group)
         record = decode_record(group.tags.get(TAG_RECORD, ""))
-        target, spec = self._target(group, left, record)
+        target, spec, pins = self._target(group, left, record)
         target = self._mixed(target, group)
-        journal = self._journal(group, target, spec, left, record)
+        journal = self._journal(group, target, spec, pins, left, record)
         policy = self._policy
-        born = {}
-        if policy.match is not Match.TEMPLATE:
-            machines = self._cloud.machines(instance.id for instance in group.instances)
-            born = {name: machine.launched for name, machine in machines.items()}
+        born = self._births(group)
         health, idle = self._cloud.health(group)
         warm = self._cloud.warm_instances(group.name) if group.warm_pool else ()
         seen = Observation(group, health, born=born, idle=idle, warm=warm)
+        heard: frozenset[str] = frozenset()
         if left is not None:
-            old = units(roles(seen, journal, policy).old)
-            if left.held and left.pending > left.surge and old < left.old:
-                # Old instances left. AWS may have replaced some by itself, which shrank nothing.
-                shrunk = self._cloud.shrunk(group.name, left.beat)
-                old = old if shrunk is None else max(old, left.old - shrunk)
-            settled = settle(replace(journal, old=left.old, held=left.held), group, old)
-            journal = replace(settled, held=journal.held)
+            journal, heard = self._settle(seen, journal, left)
         plan = make_plan(seen, journal, policy)
         moves = not target.template.same(group.template) and group.template is not None
         moves = moves and not (spec and group.template is not None and group.template.version == spec)
+        recorded = came_from(group, journal, plan)
         refused = [*plan.refusals, *self._strangers(group, left), *self._others(group, left)]
         warned: tuple[str, ...] = ()
+        if plan.due or moves:
+            kept = record if record is not None and (left is not None or journal.back) else recorded
+            refused += too_long(group, journal, kept, plan.during.max, begins=left is None)
         if policy.refreshes and plan.due:
             warned = tuple(refresh.warnings(group))
             if left is None:
                 refused += refresh.refused(group, journal, plan, policy)
-        return Opening(seen, journal, left, record, replace(plan, refusals=tuple(refused)), moves, warned)
+        return Opening(
+            seen, journal, left, record, replace(plan, refusals=tuple(refused)), moves, recorded, warned, heard
+        )
+
+    def recover(self, group: Group) -> Opening:
+        """What a roll that is to be aborted left behind, from the group alone: nothing else has to answer.
+
+        Raises RolloutError when its journal cannot be read.
+        """
+        left = self.left_behind(group)
+        if left is None:
+            raise RolloutError(f"no roll of the group {group.name} is under way")
+        record = decode_record(group.tags.get(TAG_RECORD, ""))
+        known = (group.template, record.template if record else None, *(i.template for i in group.instances))
+        own = {name: template for name, template in group.overrides.items() if template is not None}
+        by_type = {name: template for name, template in own.items() if not floating(template.version)}
+        target = Target(named(left.target.template, known), by_type)
+        journal = self._journal(group, target, left.spec, left.pins, left, record)
+        try:
+            born = self._births(group)
+        except AwsError:
+            born = {}
+        seen = Observation(group, born=born)
+        journal, heard = self._settle(seen, journal, left)
+        plan = make_plan(seen, journal, self._policy)
+        return Opening(seen, journal, left, record, plan, False, came_from(group, journal, plan), heard=heard)
+
+    def _births(self, group: Group) -> dict[str, float]:
+        """When instances were launched, where the policy needs that."""
+        if self._policy.match is Match.TEMPLATE:
+            return {}
+        machines = self._cloud.machines(instance.id for instance in group.instances)
+        return {name: machine.launched for name, machine in machines.items()}
+
+    def _settle(self, seen: Observation, journal: Journal, left: Journal) -> tuple[Journal, frozenset[str]]:
+        """The journal with the sizes as a killed run and others since left them, and what AWS said of that."""
+        group, old = seen.group, units(roles(seen, journal, self._policy).old)
+        try:
+            activities = self._cloud.activities(group.name)
+        except AwsError:
+            activities = ()
+        if left.held and left.pending > left.surge and old < left.old:
+            # Old instances left. AWS may have replaced some by itself, which shrank nothing.
+            shrunk = self._cloud.shrunk(item for item in activities if item.started >= int(left.beat))
+            old = old if shrunk is None else max(old, left.old - shrunk)
+        changes = capacity_changes(activities)
+        settled = settle(
+            replace(journal, old=left.old, held=left.held),
+            group,
+            old,
+            [change for change in changes if change.at >= int(left.beat)],
+        )
+        return replace(settled, held=journal.held), frozenset(change.sentence for change in changes)
 
     def left_behind(self, group: Group) -> Journal | None:
         """The journal that is on the group. Raises RolloutError when it is none of ours."""
         value = group.tags.get(TAG_JOURNAL)
         return decode(value) if value else None
+
+    def may_take_over(self, group: Group) -> bool:
+        """Whether there is a journal on the group that nobody holds any more."""
+        left = self.left_behind(group)
+        if left is None:
+            return False
+        return self._owner.is_dead(left.owner) or self._clock() - left.beat > self._policy.lock_timeout
 
     def _others(self, group: Group, left: Journal | None) -> list[str]:
         """Sentences about rolls and refreshes that are under way."""
@@ -141,7 +203,7 @@ class Opener:
             return []
         missing = self._policy.instances - {instance.id for instance in group.instances}
         if missing:
-            missing -= {activity.instance_id for activity in self._cloud.activities(group.name)}
+            missing -= {subject(activity) for activity in self._cloud.activities(group.name)}
         if missing:
             machines = self._cloud.machines(missing)
             missing -= {name for name, it in machines.items() if it.state in ("shutting-down", "terminated")}
@@ -152,63 +214,92 @@ class Opener:
 
     # ---- where to ----------------------------------------------------------------------------------------------
 
-    def _target(self, group: Group, left: Journal | None, record: Record | None) -> tuple[Target, str]:
-        """What to roll to with its number, and the floating version that the group is to have in the end."""
+    def _target(
+        self, group: Group, left: Journal | None, record: Record | None
+    ) -> tuple[Target, str, tuple[tuple[int, str], ...]]:
+        """What to roll to with its number, and the floating versions that group and overrides are to have in the end."""
         if self._request.state == "rolled_back":
             if record is None:
                 raise RolloutError(
                     f"the group {group.name} has no record of a roll (tag {TAG_RECORD}): "
                     "name the template to return to in launch_template instead"
                 )
-            return self.known(record.template), ""
+            target, pins = self.before(record, group)
+            return target, "", pins
         if left is not None and left.back and self._policy.rollback:
-            return _named(left.target, group), ""
+            return self._left_target(left, group, record), "", _pins(group)
         asked = self._request.template
         if asked is not None:
             resolved = self._cloud.resolve(asked)
             spec = asked.version if floating(asked.version) else ""
-            return Target(resolved), spec
+            return Target(resolved), spec, _pins(group)
         if left is not None:
-            return _named(left.target, group), left.spec
+            return self._left_target(left, group, record), left.spec, _pins(group)
         if group.template is None:
             raise RolloutError(
                 f"the group {group.name} has no launch template: give it one, or name it in launch_template"
             )
         if not floating(group.template.version):
-            return Target(group.template), ""
-        return Target(self._cloud.resolve(group.template)), group.template.version
+            return Target(group.template), "", _pins(group)
+        return Target(self._cloud.resolve(group.template)), group.template.version, _pins(group)
 
-    def known(self, template: Template) -> Target:
-        """A recorded template, looked up; a launch configuration is as it is."""
-        return Target(self._cloud.resolve(template) if template.id else template)
+    def before(self, record: Record, group: Group) -> tuple[Target, tuple[tuple[int, str], ...]]:
+        """What there was before the last roll, looked up, and the floating versions of overrides that stay.
+
+        Raises RolloutError or AwsError where it is no more.
+        """
+        template = self._cloud.resolve(record.template) if record.template.id else record.template
+        own = {name: has for name, has in group.overrides.items() if has is not None}
+        versions = record.own.by_id(has.id for has in own.values())
+        if record.own.versions and not versions:
+            raise RolloutError(
+                f"the overrides of the group {group.name} name other launch templates than before its last roll: "
+                "name what to return to in launch_template, and the versions in the overrides"
+            )
+        target = self._mixed(Target(template), group)
+        if not versions:
+            return target, _pins(group)
+        numbers = {has.id: self._cloud.resolve(replace(has, version=versions[has.id])) for has in own.values()}
+        same = {name for name, has in own.items() if numbers[has.id].same(target.by_type[name])}
+        stay = {place for place, name in enumerate(group.overrides) if name in same}
+        by_type = {name: numbers[has.id] for name, has in own.items()}
+        return replace(target, by_type=by_type), tuple(pin for pin in _pins(group) if pin[0] in stay)
+
+    @staticmethod
+    def _left_target(left: Journal, group: Group, record: Record | None) -> Target:
+        known = (group.template, record.template if record else None, *(i.template for i in group.instances))
+        return replace(left.target, template=named(left.target.template, known))
 
     def _mixed(self, target: Target, group: Group) -> Target:
-        """A target with what a mixed instances policy says of instance types."""
+        """A target with what a mixed instances policy says of instance types, where that is not decided."""
         if not group.overrides:
             return target
         own = {name: template for name, template in group.overrides.items() if template is not None}
         numbers = {
             template: self._cloud.resolve(template) if floating(template.version) else template
-            for template in set(own.values())
+            for template in {has for name, has in own.items() if name not in target.by_type}
         }
-        by_type = {name: numbers[template] for name, template in own.items()}
+        by_type = {name: target.by_type.get(name) or numbers[template] for name, template in own.items()}
         types = frozenset() if group.any_type else frozenset(group.overrides)
         return replace(target, by_type=by_type, types=types)
 
     # ---- the journal -------------------------------------------------------------------------------------------
 
-    def _journal(self, group: Group, target: Target, spec: str, left: Journal | None, record: Record | None) -> Journal:
+    def _journal(
+        self,
+        group: Group,
+        target: Target,
+        spec: str,
+        pins: tuple[tuple[int, str], ...],
+        left: Journal | None,
+        record: Record | None,
+    ) -> Journal:
         now, policy = self._clock(), self._policy
         # EC2 tells launches to the second.
         started = float(floor(now))
         if policy.match is not Match.TEMPLATE and record and record.unfinished and now - record.started < _DAY:
             started = record.started
         suspends = policy.suspend_az_rebalance and AZ_REBALANCE not in group.suspended and not policy.refreshes
-        pins = tuple(
-            (place, template.version)
-            for place, template in enumerate(group.overrides.values())
-            if template is not None and floating(template.version)
-        )
         journal = Journal(
             owner=self._owner.name,
             beat=now,
@@ -231,7 +322,7 @@ class Opener:
             beat=now,
             target=target,
             spec=spec,
-            pins=tuple(sorted({**dict(left.pins), **dict(pins)}.items())),
+            pins=pins if journal.back and not left.back else tuple(sorted({**dict(left.pins), **dict(pins)}.items())),
             suspended=tuple(dict.fromkeys((*left.suspended, *journal.suspended))),
             back=journal.back or (left.back and policy.rollback),
             held=journal.held,
@@ -239,16 +330,29 @@ class Opener:
         )
 
 
-def came_from(group: Group, journal: Journal, plan: Plan) -> Template:
-    """What a roll back returns to: the group's template, or what most of the due instances run."""
-    counts = Counter(
-        due.instance.template for batch in plan.batches for due in batch if due.instance.template is not None
+def _pins(group: Group) -> tuple[tuple[int, str], ...]:
+    """The floating versions of the group's overrides, by their place in the policy."""
+    return tuple(
+        (place, template.version)
+        for place, template in enumerate(group.overrides.values())
+        if template is not None and floating(template.version)
     )
-    had = group.template
-    if had is not None and not floating(had.version) and not journal.target.template.same(had):
-        return had
-    others = [template for template, dummy in counts.most_common() if not journal.target.template.same(template)]
-    return others[0] if others else journal.target.template
+
+
+def came_from(group: Group, journal: Journal, plan: Plan) -> Record:
+    """What a roll back returns to: the group's template, or what most of the due instances run; overrides likewise."""
+    due = [item.instance for batch in plan.batches for item in batch]
+    target, has = journal.target, group.template
+    if has is None or floating(has.version) or target.template.same(has):
+        own = {name for name, template in group.overrides.items() if template is not None}
+        others = Counter(i.template for i in due if i.template is not None and i.type not in own)
+        has = next((one for one, dummy in others.most_common() if not target.template.same(one)), target.template)
+    versions = {template.id: template.version for template in target.by_type.values() if template.id}
+    for template_id in versions:
+        ran = Counter(i.template.version for i in due if i.template is not None and i.template.id == template_id)
+        if ran:
+            versions[template_id] = ran.most_common(1)[0][0]
+    return Record(has, journal.started, own=OwnVersions.of(versions))
 
 
 def difference(opening: Opening) -> dict[str, str]:
@@ -265,11 +369,3 @@ def difference(opening: Opening) -> dict[str, str]:
         else:
             after.append(before[-1])
     return {"before": "\n".join(before) + "\n", "after": "\n".join(after) + "\n"}
-
-
-def _named(target: Target, group: Group) -> Target:
-    """A target out of a journal, which keeps no names, with the name that the group tells."""
-    has = group.template
-    if has is None or has.id != target.template.id:
-        return target
-    return replace(target, template=replace(target.template, name=has.name))

@@ -26,7 +26,7 @@ class Owner:
 
     @classmethod
     def this_process(cls, proc: Path = Path("/proc")) -> Owner:
-        host = re.sub(r"[^\w.-]", "-", os.uname().nodename)[:32]
+        host = re.sub(r"[^\w.-]", "-", os.uname().nodename)[:24]
         machine = _machine(proc)
         return cls(f"{host}/{machine}/{os.getpid()}/{_started(proc, os.getpid())}", machine, proc)
 

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, TAG_RECORD
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Group, Instance, Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Activity, Group, Instance, Template
 
 
 class Parser:
@@ -57,6 +58,7 @@ class Parser:
                 for tag in raw.get("Tags") or ()
                 if tag["Key"] in (TAG_JOURNAL, TAG_RECORD)
             },
+            tag_count=sum(not tag["Key"].startswith("aws:") for tag in raw.get("Tags") or ()),
             status=raw.get("Status") or "",
             mixed=policy if mixed else {},
             overrides={
@@ -106,6 +108,23 @@ class Parser:
         )
         self._raw[name], self._known[name] = raw, instance
         return instance
+
+
+def parse_activity(raw: Mapping[str, Any]) -> Activity:
+    """One of DescribeScalingActivities."""
+    try:
+        details = json.loads(raw.get("Details") or "{}")
+    except ValueError:
+        details = {}
+    return Activity(
+        id=str(raw["ActivityId"]),
+        description=str(raw.get("Description") or ""),
+        status=str(raw.get("StatusCode") or ""),
+        cause=" ".join(str(raw.get("Cause") or "").split()),
+        message=" ".join(str(raw.get("StatusMessage") or "").split()),
+        zone=str(details.get("Availability Zone") or "") if isinstance(details, dict) else "",
+        started=raw["StartTime"].timestamp() if raw.get("StartTime") else 0.0,
+    )
 
 
 def parse_template(spec: Mapping[str, Any] | None) -> Template | None:

@@ -427,11 +427,7 @@ def refusals(seen: Observation, policy: Policy, parts: Roles, during: Sizes, use
             )
     if not parts.old:
         return
-    for name in seen.idle:
-        yield (
-            f"the target group {name} of the group {group.name} is used by no load balancer, so its targets never "
-            "become healthy: add it to a listener, or detach it from the group"
-        )
+    yield from seen.idle
     if not policy.raise_max_size and during.desired > user_max:
         yield (
             f"launching before terminating needs MaxSize {during.desired}, the group {group.name} has {user_max} and "

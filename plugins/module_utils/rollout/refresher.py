@@ -9,7 +9,7 @@ run that was killed finds it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout import timing
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
     NEW_REFRESH,
+    Activity,
     Delays,
     Failure,
     Halt,
@@ -51,6 +52,7 @@ class Refresher:
         self._old = {i.id: i for i in (*self._due(opening.seen), *roles(opening.seen, roll.journal, roll.policy).apart)}
         self._delays: Delays | None = None
         self._asked_to_end = False
+        self._told_that_blind = False
 
     def run(self) -> None:
         """From here to the end of the refresh; the journal is off the group then."""
@@ -72,6 +74,17 @@ class Refresher:
             if self._asked_to_end and now - self._roll.journal.memory.progress_at > self._patience() + policy.lag:
                 break
         self._end(refresh)
+
+    def give_up(self) -> None:
+        """Cancel what is under way, as far as AWS lets us, and put the group back. Raises AwsError where it cannot."""
+        roll = self._roll
+        try:
+            roll.cloud.cancel_refresh(self._name)
+        except AwsError as exc:
+            reason = f"{roll.journal.memory.reason}; the instance refresh may go on: {exc}"
+            roll.remember(reason=reason)
+        self._restore()
+        roll.cloud.untag(self._name, TAG_JOURNAL)
 
     def _due(self, seen: Observation) -> tuple[Instance, ...]:
         return roles(seen, self._roll.journal, self._roll.policy).old
@@ -161,8 +174,15 @@ class Refresher:
     def _look(self, refresh: Refresh | None) -> Refresh | None:
         roll, now = self._roll, self._roll.clock()
         group = roll.cloud.group(self._name)
-        health, dummy = roll.cloud.health(group)
-        activities = roll.cloud.activities(self._name)
+        health: Mapping[str, str] | None = None
+        activities: tuple[Activity, ...] = ()
+        try:  # AWS does the roll: these only tell more of it
+            health, dummy = roll.cloud.health(group)
+            activities = roll.cloud.activities(self._name)
+        except AwsError as exc:
+            if not self._told_that_blind:
+                self._told_that_blind = True
+                roll.narrator.say(f"watching goes on without it: {exc}")
         if refresh is not None:
             refresh = next(iter(roll.cloud.refreshes(self._name, refresh.id)), refresh)
         seen = Observation(group, health, now, {}, activities, self._opening.seen.born)

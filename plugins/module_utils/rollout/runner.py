@@ -28,9 +28,10 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal impor
     encode_record,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
-    Activity,
     AskDelays,
     Beat,
+    Capacity,
+    Delays,
     Drain,
     Drop,
     Event,
@@ -42,6 +43,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     Journal,
     Match,
     Memory,
+    NoGroupError,
     Observation,
     Pair,
     Policy,
@@ -54,19 +56,22 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     Sizes,
     Step,
     Suspend,
+    Template,
     Turn,
     Victim,
     Wait,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.narrator import Narrator
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.opening import Opener, Opening, came_from, difference
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.opening import Opener, Opening, difference
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.owner import Owner
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import roles
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.refresher import Refresher
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.result import Request, Result
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.wording import capacity_changes, says_at_min_size
 
 _SHORTEST_NAP = 0.05
 _REFUSALS = 5  # so often in a row a look may be from before somebody scaled in to MinSize
+_ADDRESSED = ("running", "stopping", "stopped")  # states in which an instance has all the addresses it will have
 _GRACE = 60.0  # how long calls are tried again once the roll was told to stop
 
 
@@ -98,22 +103,27 @@ class Roll:
         self.cloud = cloud
         self.request = request
         self.policy = policy
-        self.clock = clock
+        self._own_clock = clock
         self.sleep = sleep
         self.owner = owner
-        self._opener = Opener(cloud, request, policy, clock=clock, owner=owner)
+        self._opener = Opener(cloud, request, policy, clock=self.clock, owner=owner)
         self.stopped = stopped
         self.prober = prober
         self.drainer = drainer
-        self.narrator = Narrator(emit, clock, request.group)
+        self.narrator = Narrator(emit, self.clock, request.group)
         self.result = Result(request.group, "failed")
-        self._started = clock()
+        self._began = clock()
         self._born: dict[str, float] = {}
         self._places: dict[str, Place] = {}
         self._record: Record | None = None
+        self._group: Group | None = None  # as of the last look
         self._stopping = False
         self._broke_off = False
         self._journal: Journal | None = None
+
+    def clock(self) -> float:
+        """AWS's time: launch times, tags and activities are compared with it, whatever this machine's clock says."""
+        return self._own_clock() + self.cloud.ahead
 
     def run(self, check_mode: bool = False) -> Result:
         """Do what the request says. Never raises for what AWS or the group may hold: a failed Result says why."""
@@ -124,17 +134,14 @@ class Roll:
             self.result.message = str(exc)
         except Exception as exc:  # nobody should have to read a traceback to find out what became of the group
             self._broke_off = True
-            self.result.message = (
-                f"this is a mistake in asg_rollout, please report it: {type(exc).__name__}: {exc} ({_where(exc)}). "
-                "What the roll changed is noted in the group's tags: the same task again, or state=aborted, takes it up"
-            )
+            self.result.message = _mistake(exc)
         result = self.result
         if self._broke_off:
             stopped = self._journal is not None and self._journal.memory.ending == "aborted"
             result.state, result.failed = "aborted" if stopped else "failed", True
             if not self.cloud.writes:
                 result.message = f"{result.message.rstrip('.')}. Nothing was changed"
-        result.seconds = self.clock() - self._started
+        result.seconds = self._own_clock() - self._began
         result.api_calls = self.cloud.calls
         result.changed = result.changed or self.cloud.writes > 0
         if self._journal is not None:
@@ -155,7 +162,13 @@ class Roll:
         if state == "aborted":
             self._abort(group)
             return
-        opening = self._opener.open(group)
+        try:
+            opening = self._opener.open(group)
+        except (AwsError, RolloutError) as exc:
+            if state == "planned" or not self._opener.may_take_over(group):
+                raise
+            self._take_over(group, "failed", str(exc))  # what an earlier run left must not stay for that
+            return
         plan = opening.plan
         self._record, self._born = opening.record, dict(opening.seen.born)
         result.plan, result.before, result.during, result.after = plan, plan.before, plan.before, plan.before
@@ -179,31 +192,33 @@ class Roll:
             result.message = f"{why} before anything was changed"
             return
         self._claim(opening)
-        if self.journal.refresh:
-            self._refresh(state, opening)
-        else:
-            self._loop(state)
+        self._drive(state, opening)
 
     def _claim(self, opening: Opening) -> None:
         """Take the lock. Whether it was really us who got it, the next look tells."""
         group, journal, plan, fresh = opening.seen.group, opening.journal, opening.plan, opening.left is None
         tags = {TAG_JOURNAL: encode(journal)}
         if fresh and plan.due and not journal.back:
-            self._record = Record(came_from(group, journal, plan), journal.started, unfinished=False)
-            tags[TAG_RECORD] = encode_record(self._record)
+            self._record = opening.recorded
+            tags[TAG_RECORD] = encode_record(opening.recorded)
         asked = self.request.state == "rolled_back"
-        known = frozenset(activity.id for activity in self.cloud.activities(group.name))
+        try:
+            known = self.cloud.activities(group.name)
+        except AwsError:
+            known = ()  # whether that matters, the looks will tell
         self._journal = replace(
             journal,
             memory=Memory(
                 heir_of="" if opening.left is None else opening.left.owner,
                 trusting=fresh,
-                activities=known,
+                activities=frozenset(activity.id for activity in known),
+                capacity=Capacity(heard=frozenset(change.sentence for change in capacity_changes(known))),
                 triggered_at=self.clock(),
                 progress_at=self.clock(),
                 cause="" if fresh or not journal.back or asked else "an earlier run of this roll failed",
             ),
         )
+        self._group = group
         self.narrator.started(plan, journal, self.policy, resumed=not fresh)
         self.cloud.tag(group.name, tags)
 
@@ -223,8 +238,69 @@ class Roll:
         """Change what this run knows."""
         self._journal = replace(self.journal, memory=replace(self.journal.memory, **changes))
 
-    def _loop(self, state: str) -> None:
+    def _drive(self, state: str, opening: Opening | None) -> None:
+        """Roll to the end. Whatever breaks, the group is put back first, and then it is said what broke."""
         self.result.state = state
+        refresher = Refresher(self, opening) if self.journal.refresh and opening is not None else None
+        try:
+            if refresher is not None:
+                refresher.run()
+            else:
+                self._loop()
+        except NoGroupError:
+            raise RolloutError(self._deleted()) from None
+        except Exception as exc:
+            why = str(exc) if isinstance(exc, (AwsError, RolloutError)) else _mistake(exc)
+            self._give_up(why, refresher)
+        self._conclude()
+
+    def _give_up(self, why: str, refresher: Refresher | None) -> None:
+        """Put the group back with nothing but looks at the group itself, and writes."""
+        memory = self.journal.memory
+        if not memory.ending or memory.blind:
+            reason = f"{memory.reason}; {why}" if memory.reason and why not in memory.reason else why
+            self.remember(ending=memory.ending or "failed", reason=reason)
+        if not memory.ending:
+            self.narrator.halted(Halt("failed", why))
+        self.remember(blind=True)
+        self.cloud.patience = min(self.cloud.patience, _GRACE)
+        try:
+            if refresher is not None:
+                refresher.give_up()
+            else:
+                self._loop()
+        except NoGroupError:
+            raise RolloutError(self._deleted()) from None
+        except (AwsError, RolloutError) as exc:
+            again = f"; {exc}" if str(exc) not in self.journal.memory.reason else ""
+            raise RolloutError(f"{self.journal.memory.reason or why}{again}. {self._left_as()}") from exc
+
+    def _deleted(self) -> str:
+        return (
+            f"the Auto Scaling group {self.request.group} was deleted while it was being rolled: "
+            "there is nothing left to put back"
+        )
+
+    def _left_as(self) -> str:
+        """How the group was left by a roll that could not put it back, as far as this process knows."""
+        journal, group = self.journal, self._group
+        sizes = Sizes(group.min if group else 0, journal.max_size + journal.headroom, journal.desired + journal.surge)
+        own = []
+        if journal.surge:
+            own.append(f"{journal.surge} of the desired capacity are the roll's")
+        if journal.headroom:
+            own.append(f"MaxSize is raised by {journal.headroom}")
+        if journal.memory.suspended and not journal.memory.resumed:
+            own.append(f"{', '.join(journal.suspended)} is suspended")
+        if journal.refresh:
+            own.append("its instance refresh may be under way")
+        own.append(f"the roll's journal is in the tag {TAG_JOURNAL}")
+        return (
+            f"The group {self.request.group} was left with {sizes}; {', '.join(own)}. Once AWS answers again, "
+            "state=aborted puts it back, and the same task again goes on"
+        )
+
+    def _loop(self) -> None:
         seen = self._observe()
         refused = 0
         while True:
@@ -238,29 +314,31 @@ class Roll:
                 continue
             if isinstance(step, Finish):
                 self.remember(ending=step.state, reason=step.reason)
-                break
+                self._withdraw(seen.group)
+                return
             try:
                 self._act(seen, step)
                 if isinstance(step, Drain | Recycle) or (isinstance(step, Halt) and not self.journal.memory.ending):
                     seen = self._observe()  # time has passed, or all is seen in another light
                 refused = 0
             except AwsError as exc:
-                if "min size" in exc.text.lower() and refused < _REFUSALS:
+                if says_at_min_size(exc.text) and refused < _REFUSALS:
                     # Somebody scaled in after what the look showed, and took what was to leave.
                     refused += 1
                     self.sleep(self.policy.poll_interval)
                     seen = self._observe()
                     continue
                 if self.journal.memory.ending:
-                    raise RolloutError(
-                        f"{self._why_ended()}the group could not be put back as it was: {exc}. "
-                        "state=aborted, or the same task again, takes it up from its tags"
-                    ) from exc
+                    raise
                 self._act(seen, Halt("failed", str(exc)))
                 seen = self._observe()
             if isinstance(step, Forget):
-                break
-        self._conclude()
+                return
+
+    def _withdraw(self, group: Group) -> None:
+        """What a roll that somebody else ended wrote meanwhile into the tag of the journal goes."""
+        if encode(self.journal).partition(" ")[0] == group.tags.get(TAG_JOURNAL, "").partition(" ")[0]:
+            self.cloud.untag(group.name, TAG_JOURNAL)
 
     def told_to_stop(self) -> bool:
         """Whether the run was told to stop, by now or before."""
@@ -277,49 +355,51 @@ class Roll:
         if self.clock() >= core.next_beat(self.journal, self.policy):
             self.note()
 
-    def _refresh(self, state: str, opening: Opening) -> None:
-        """As _loop, done by AWS."""
-        self.result.state = state
-        refresher = Refresher(self, opening)
-        try:
-            refresher.run()
-        except AwsError as exc:
-            raise RolloutError(
-                f"{self._why_ended()}the instance refresh was lost sight of: {exc}. "
-                "state=aborted, or the same task again, takes it up from the group's tags"
-            ) from exc
-        self._conclude()
-
     def take_in(self, seen: Observation) -> None:
         """Remember what was observed."""
         self._journal = observe.remember(seen, self.journal, self.policy, self.clock())
         self._widen(seen.group)
 
-    def _why_ended(self) -> str:
-        reason = self.journal.memory.reason
-        return f"{reason}; and " if reason else ""
-
     def _observe(self) -> Observation:
+        """Look at the group and at what decides something now. Only the group itself must answer."""
         journal, policy, now = self.journal, self.policy, self.clock()
-        group = self.cloud.group(self.request.group)
-        health = None
-        checks: Mapping[str, str] = {}
-        first = journal.memory.lowest is None
-        view = observe.survey(Observation(group, born=self._born), journal, policy, now)
-        if first or observe.wants_health(view, journal):
-            health, dummy = self.cloud.health(group)
-        activities: tuple[Activity, ...] = ()
-        if observe.wants_activities(view, group, journal):
-            activities = self.cloud.activities(group.name)
-        warm = self.cloud.warm_instances(group.name) if observe.wants_warm(group, journal) else None
-        seen = Observation(group, health, now, {}, activities, self._born, warm=warm)
-        if health is not None and self.prober is not None:
-            parts = roles(seen, journal, policy)
-            checks = self._probe([i for i in parts.fresh if i.id not in seen.sick])
-            seen = replace(seen, checks=checks)
+        self._group = group = self.cloud.group(self.request.group)
+        seen = Observation(group, None, now, born=self._born)
+        try:
+            seen = self._look_closer(seen, journal, now)
+        except (AwsError, RolloutError) as exc:
+            if isinstance(exc, NoGroupError):
+                raise
+            self.remember(blind=True)
+            if not self.journal.memory.ending:
+                self._act(seen, Halt("failed", str(exc)))
         self.take_in(seen)
         self.narrator.looked(seen, journal, self.journal, policy)
         return seen
+
+    def _look_closer(self, seen: Observation, journal: Journal, now: float) -> Observation:
+        group, policy = seen.group, self.policy
+        first = journal.memory.lowest is None and not journal.memory.blind
+        view = observe.survey(seen, journal, policy, now)
+        if first or observe.wants_health(view, journal):
+            seen = replace(seen, health=self.cloud.health(group)[0])
+        if observe.wants_activities(view, seen, journal, policy, now):
+            seen = replace(seen, activities=self.cloud.activities(group.name))
+            if names := observe.found_dead(seen, journal, policy, now):
+                seen = replace(seen, ended=self._why_ended(names))
+        if observe.wants_warm(group, journal):
+            seen = replace(seen, warm=self.cloud.warm_instances(group.name))
+        if seen.health is not None and self.prober is not None:
+            parts = roles(seen, journal, policy)
+            seen = replace(seen, checks=self._probe([i for i in parts.fresh if i.id not in seen.sick]))
+        return seen
+
+    def _why_ended(self, names: Iterable[str]) -> dict[str, str]:
+        """EC2's codes of why instances ended; none where it may not be asked."""
+        try:
+            return {name: machine.ended for name, machine in self.cloud.machines(names).items()}
+        except AwsError:
+            return {}
 
     def _probe(self, instances: Iterable[Instance]) -> Mapping[str, str]:
         wanted = {instance.id: instance for instance in instances}
@@ -329,7 +409,7 @@ class Roll:
         found = dict(self.prober([self._places[name] for name in wanted if name in self._places]))
         for name in wanted:
             if name not in self._places:
-                found[name] = "EC2 does not tell its address yet"
+                found[name] = "EC2 does not know it yet"
         return found
 
     def _wait(self, step: Wait) -> None:
@@ -379,7 +459,10 @@ class Roll:
                 self.narrator.say(f"recycling {len(instances)} of the warm pool")
                 self.sleep(self.policy.poll_interval)
             case AskDelays():
-                delays = self.cloud.delays(seen.group)
+                try:
+                    delays = self.cloud.delays(seen.group)
+                except AwsError:
+                    delays = Delays()
                 self.remember(delays=delays)
                 self.narrator.say(
                     f"lifecycle hooks and load balancers may take {delays.launch:g} s for a launch, "
@@ -391,13 +474,16 @@ class Roll:
                 self.note(resize)
                 if to != self._shown(seen):
                     self.cloud.update(name, desired=to)
-                    self._wrote(self._shown(seen), to)
+                    self._wrote(self._shown(seen), to, update=True)
                 self._journal = replace(self.journal, surge=resize.surge)
                 self._note_open_batch()
             case Restore(max_size, spec, floats):
                 has = self.journal.target.template
                 template = replace(has, version=spec) if spec else has if floats else None
                 self.cloud.update(name, max_size=max_size, template=template, mixed=seen.group.mixed, versions=floats)
+                if max_size is not None:
+                    self._wrote_max(max_size)
+                    self.rejournal(headroom=0, headroom_before=0)
                 self.remember(restored=True)
             case Resume(processes):
                 self.cloud.resume(name, processes)
@@ -409,20 +495,28 @@ class Roll:
                 kept = tuple(dict.fromkeys((*memory.failures, *failures)))
                 self.remember(ending=state, reason=reason, failures=kept, recycled=False)
                 self.narrator.halted(step)
-                if state == "failed" and self.policy.rollback:
+                if state == "failed" and self.policy.rollback and not memory.blind:
                     self._turn_back(reason)
             case _:
                 raise RolloutError(f"there is no way to do {type(step).__name__}")
 
     def _turn_back(self, reason: str) -> None:
         """Roll to what the instances had before, by the same means: what is new becomes old."""
-        journal, record = self.journal, self._record
-        if journal.back or record is None or record.template.same(journal.target.template):
+        journal, record, group = self.journal, self._record, self._group
+        if journal.back or record is None or group is None:
+            return
+        if record.template.same(journal.target.template) and not record.own.versions:
+            return
+        try:
+            target, pins = self._opener.before(record, group)
+        except (AwsError, RolloutError) as exc:
+            self.remember(ending="failed", reason=f"{reason}; it cannot be rolled back: {exc}")
             return
         self._journal = replace(
             journal,
-            target=replace(journal.target, template=self._opener.known(record.template).template),
+            target=target,
             spec="",
+            pins=tuple(pin for pin in journal.pins if pin in pins),
             failed=0,
             back=True,
             memory=replace(
@@ -435,6 +529,8 @@ class Roll:
                 coming={},
                 healthy_since={},
                 missing={},
+                inherited=(),
+                refused_zones={},
                 proven=frozenset(),
                 spare=(),
                 widows=(),
@@ -459,7 +555,14 @@ class Roll:
         What an open batch raised, its end takes back step by step; the tag says that from its beginning on, so that
         the end needs no note of its own (journal.settle).
         """
-        journal = replace(self.journal, beat=self.clock(), pending=self.journal.surge)
+        journal = self.journal
+        journal = replace(
+            journal,
+            beat=self.clock(),
+            pending=journal.surge,
+            headroom_before=journal.headroom,
+            memory=replace(journal.memory, unsaved=False),
+        )
         if resize is not None:
             journal = replace(
                 journal,
@@ -481,18 +584,33 @@ class Roll:
         if self.journal.memory.open:
             self.note()
 
-    def _wrote(self, before: int, after: int) -> None:
-        """The desired capacity was changed by us."""
-        memory, now = self.journal.memory, self.clock()
-        recent = (
-            memory.written_range
-            if memory.written_at and now - memory.written_at < self.policy.lag
-            else (before, before)
+    def _wrote(self, before: int, after: int, *, update: bool = False) -> None:
+        """The desired capacity was changed by this roll; ``update``: as a number."""
+        capacity, now = self.journal.memory.capacity, self.clock()
+        late = capacity.written_at and now - capacity.written_at < self.policy.lag
+        recent = capacity.written_range if late else (before, before)
+        capacity = replace(
+            capacity,
+            written_at=now,
+            written_to=after,
+            written_range=(min(before, after, *recent), max(before, after, *recent)),
+            own=capacity.own | {(before, after)} if update else capacity.own,
         )
-        span = (min(before, after, *recent), max(before, after, *recent))
-        self.remember(written_at=now, written_to=after, written_range=span)
+        self.remember(capacity=capacity)
         if self.result.during is not None:
             self.result.during = replace(self.result.during, desired=max(self.result.during.desired, after))
+
+    def _wrote_max(self, after: int) -> None:
+        """MaxSize was written."""
+        journal = self.journal
+        shown = {
+            after,
+            journal.max_size,
+            journal.max_size + journal.headroom,
+            journal.max_size + journal.headroom_before,
+        }
+        capacity = journal.memory.capacity
+        self.remember(capacity=replace(capacity, max_written_at=self.clock(), max_shown=capacity.max_shown | shown))
 
     def _turn(self, seen: Observation, step: Turn) -> None:
         name, now = self.request.group, self.clock()
@@ -536,7 +654,9 @@ class Roll:
                 mixed=seen.group.mixed,
                 versions=numbers,
             )
-            self._wrote(desired, step.grow_to)
+            self._wrote(desired, step.grow_to, update=True)
+            if step.max_to is not None:
+                self._wrote_max(step.max_to)
             self._journal = replace(self.journal, surge=self.journal.surge + step.grow_to - desired)
             if step.max_to is not None and self.result.during is not None:
                 self.result.during = replace(self.result.during, max=max(self.result.during.max, step.max_to))
@@ -568,7 +688,8 @@ class Roll:
             answers = (
                 self.drainer([self._places[name] for name in waiting if name in self._places]) if self.drainer else {}
             )
-            done = {name for name in waiting if answers.get(name) == ""}
+            # One that is not healthy is asked, and goes: what serves nobody cannot be made to cooperate.
+            done = {name for name in waiting if answers.get(name) == "" or name in seen.sick}
             if done:
                 memory = self.journal.memory
                 self.remember(drained=memory.drained | done, progress_at=self.clock())
@@ -576,7 +697,7 @@ class Roll:
             late = self.clock() - self.journal.memory.progress_at > self.policy.batch_timeout
             if late and waiting:
                 name = next(iter(waiting))
-                why = answers.get(name) or "EC2 does not tell its address"
+                why = answers.get(name) or "EC2 does not know it"
                 self._act_halt(f"{name} was not drained for {self.policy.batch_timeout:g} s (batch_timeout): {why}")
             if not waiting or late or self.stopped() or self.clock() - began >= self.policy.longest_poll:
                 return
@@ -594,7 +715,7 @@ class Roll:
         zones = {instance.id: instance.zone for instance in (*also, *wanted.values())}
         unknown = [name for name in zones if name not in self._places]
         for name, machine in self.cloud.machines(unknown).items():
-            if machine.address:
+            if machine.address or machine.state in _ADDRESSED:
                 self._places[name] = Place(name, machine.address, zones[name])
 
     def _drop(self, step: Drop) -> None:
@@ -661,7 +782,7 @@ class Roll:
             if victim.apart:
                 pairs.append(Pair(name, "", 0.0))
             elif successor:
-                pairs.append(Pair(name, successor, round(gone[name] - memory.began.get(successor, self._started), 1)))
+                pairs.append(Pair(name, successor, round(gone[name] - memory.began.get(successor, gone[name]), 1)))
                 taken.add(successor)
             else:
                 widows.append(name)
@@ -688,49 +809,71 @@ class Roll:
         result = self.result
         result.state = "aborted"
         if self._opener.left_behind(group) is None:
-            result.lowest_in_service = observe.serving(Observation(group, self.cloud.health(group)[0]))
             result.message = f"nothing to abort: no roll of the group {group.name} is under way or was left behind"
             try:
+                result.lowest_in_service = observe.serving(Observation(group, self.cloud.health(group)[0]))
                 result.done = self._opener.open(group).idle
             except (AwsError, RolloutError):
                 result.done = False  # there is nothing that it could be rolled to
             return
-        opening = self._opener.open(group)
-        journal, left = opening.journal, opening.left
+        self._take_over(group, "aborted", "")
+
+    def _take_over(self, group: Group, ending: str, reason: str) -> None:
+        """Put back what another run left behind, from the group alone."""
+        opening = self._opener.recover(group)
+        result, journal, left = self.result, opening.journal, opening.left
         if left is None:
             raise RuntimeError("the journal that was there a moment ago")
         result.plan = opening.plan
         result.before = result.during = result.after = Sizes(group.min, journal.max_size, journal.desired)
         journal = replace(journal, suspended=left.suspended)
-        self._journal = replace(journal, memory=Memory(heir_of=left.owner, ending="aborted", progress_at=self.clock()))
-        self.cloud.tag(group.name, {TAG_JOURNAL: encode(journal)})
-        if not self.owner.is_dead(left.owner):
+        self._group, self._record = group, opening.record
+        self._journal = replace(
+            journal,
+            memory=Memory(
+                heir_of=left.owner,
+                ending=ending,
+                reason=reason,
+                blind=bool(reason),
+                progress_at=self.clock(),
+                suspended=bool(left.suspended),
+                capacity=Capacity(heard=opening.heard),
+            ),
+        )
+        tags = {TAG_JOURNAL: encode(journal)}
+        dead = self.owner.is_dead(left.owner)
+        if opening.record is not None and not dead:
+            # Its owner may live, and look next when the journal is gone already.
+            tags[TAG_RECORD] = encode_record(replace(opening.record, stopped=self.clock()))
+        self.cloud.tag(group.name, tags)
+        if not dead:
             self.sleep(self.policy.poll_interval)  # what its owner is doing at this moment ends meanwhile
-        if self.journal.refresh:
-            self._refresh("aborted", opening)
-        else:
-            self._loop("aborted")
+        self._drive(ending, opening)
 
     def _conclude(self) -> None:
         """Look once more at what the roll left, and say it."""
         result, journal = self.result, self.journal
         memory = journal.memory
-        group = self.cloud.group(self.request.group)
+        try:
+            group = self.cloud.group(self.request.group)
+        except NoGroupError:
+            raise RolloutError(self._deleted()) from None
         result.after = self._after(group)
         seen = Observation(group, born=self._born)
         parts = roles(seen, journal, self.policy)
         result.state, result.done = memory.ending, not (parts.old or parts.apart)
         result.failures = memory.failures
         if memory.ending in ("completed", "advanced") and result.done and journal.spec and not journal.back:
-            newest = self.cloud.resolve(replace(journal.target.template, version=journal.spec))
-            if not newest.same(journal.target.template):
+            newest = self._newest()
+            if newest is not None and not newest.same(journal.target.template):
                 result.state, result.done = "superseded", False
                 result.message = (
                     f"{journal.spec} moved to version {newest.version} while version "
                     f"{journal.target.template.version} was being rolled out: run again to roll to it"
                 )
         if result.state in ("completed", "advanced") or (result.state == "rolled_back" and not memory.cause):
-            result.message = result.message or f"replaced {len(memory.pairs)} of the group {group.name}"
+            still = f"; still terminating: {', '.join(sorted(memory.leaving))}" if memory.leaving else ""
+            result.message = result.message or f"replaced {len(memory.pairs)} of the group {group.name}{still}"
             return
         if result.state == "superseded" or (result.state == "aborted" and self.request.state == "aborted"):
             result.message = result.message or memory.reason or f"the roll of the group {group.name} was aborted"
@@ -749,12 +892,26 @@ class Roll:
             f"in service: {in_service}"
         )
 
+    def _newest(self) -> Template | None:
+        """What the floating version stands for by now; None where AWS does not say."""
+        journal = self.journal
+        try:
+            return self.cloud.resolve(replace(journal.target.template, version=journal.spec))
+        except (AwsError, RolloutError):
+            return None
+
     def _after(self, group: Group) -> Sizes:
         """The group's sizes; where AWS does not show our last writes yet, what they made of them."""
         memory = self.journal.memory
         view = observe.survey(Observation(group), self.journal, self.policy, self.clock())
-        largest = core.user_max(group, self.journal) if memory.restored else group.max
-        return Sizes(group.min, largest, view.actual)
+        return Sizes(group.min, self.journal.max_size if memory.restored else group.max, view.actual)
+
+
+def _mistake(exc: Exception) -> str:
+    return (
+        f"this is a mistake in asg_rollout, please report it: {type(exc).__name__}: {exc} ({_where(exc)}). "
+        "What the roll changed is noted in the group's tags: the same task again, or state=aborted, takes it up"
+    )
 
 
 def _where(exc: BaseException) -> str:

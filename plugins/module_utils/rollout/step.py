@@ -73,7 +73,7 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
     if memory.lost:
         return Finish("aborted", f"the roll was taken over by {memory.lost}: nothing more is done here")
     view = survey(seen, journal, policy, now)
-    if now >= next_beat(journal, policy):
+    if now >= next_beat(journal, policy) or memory.unsaved:
         return Beat()
     if seen.group.status:
         return Finish("failed", f"the group {seen.group.name} is being deleted ({seen.group.status})")
@@ -83,8 +83,10 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
         return Halt("superseded", reason)
     if reason := over_budget(journal, policy):
         return Halt("failed", reason)
-    if journal.back and needs_pointing(seen.group, journal):
-        return Turn(point=True)  # at once: until then AWS goes on launching what is being rolled back
+    if memory.capacity.puzzled_since:
+        return Wait(now + policy.poll_interval, "somebody changed the desired capacity, and AWS has not said how")
+    if needs_pointing(seen.group, journal) and (journal.back or not _floats(seen.group, journal)):
+        return Turn(point=True)  # at once: until then AWS goes on launching what is being left
     if memory.refusal and view.owed > 0:
         return Halt("failed", f"AWS refused to launch an instance: {memory.refusal}", (Failure("", memory.refusal),))
     parts = view.roles
@@ -93,6 +95,10 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
         return Suspend((AZ_REBALANCE,))
     if journal.surge > old and (not old or seen.group.largest == 1):
         return _take_back(seen, journal, policy, view, now, by=journal.surge - old)
+    if memory.blocked and (old or not view.quiet):
+        if now - memory.progress_at > policy.batch_timeout:
+            return Halt("failed", f"{memory.blocked}, for {policy.batch_timeout:g} s (batch_timeout)")
+        return Wait(now + policy.poll_interval, f"{memory.blocked}: waiting for somebody to resume it")
     baking = memory.baked_since > 0 and now - memory.baked_since < policy.bake_time and view.quiet
     # To be healthy for long enough is no lack of progress.
     proving = any(instance.id in memory.healthy_since for instance in view.coming)
@@ -110,8 +116,6 @@ def next_step(seen: Observation, journal: Journal, policy: Policy, now: float) -
     if not parts.old:
         if parts.apart and not (policy.one_batch and memory.batches):
             return Turn(tuple(Victim(instance, apart=True) for instance in parts.apart))
-        if needs_pointing(seen.group, journal) and not _floats(seen.group, journal):
-            return Turn(point=True)
         return Halt("rolled_back" if journal.back else "advanced" if policy.one_batch else "completed", "")
     if policy.one_batch and memory.batches and not memory.open:
         return Halt("advanced", "")
@@ -170,17 +174,22 @@ def _recycle(seen: Observation, journal: Journal, policy: Policy, now: float) ->
 
 def _stuck(seen: Observation, journal: Journal, policy: Policy, view: View, now: float) -> Step | None:
     """There was no progress for batch_timeout."""
-    if any(instance.state == "Pending:Wait" for instance in view.coming):
-        if journal.memory.delays is None:
-            return AskDelays()
-        if now - journal.memory.progress_at <= policy.batch_timeout + journal.memory.delays.launch:
-            return None  # a lifecycle hook may take that long
     memory = journal.memory
     late = f"for {policy.batch_timeout:g} s (batch_timeout)"
-    if view.coming:
+    hooked = [instance for instance in view.coming if instance.state == "Pending:Wait"]
+    if hooked and memory.delays is None:
+        return AskDelays()
+    if memory.delays is not None and now - memory.progress_at > policy.batch_timeout + memory.delays.launch:
+        hooked = []  # beyond this not even a heartbeat keeps a hook alive
+    if memory.interrupted and not hooked:
+        last = memory.taken[-1]
+        return Halt("failed", f"no new instance was proven {late}, because they are taken away; last {last}", (last,))
+    # While a launch hook has an instance, it is the hook's own timeout that counts, and AWS that watches it.
+    late_ones = [instance for instance in view.coming if instance not in hooked]
+    if late_ones:
         failures = tuple(
             Failure(instance.id, f"{memory.verdicts.get(instance.id) or 'was not proven'} {late}")
-            for instance in view.coming
+            for instance in late_ones
         )
         if over_budget(journal, policy, len(failures)):
             count = journal.failed + len(memory.failures) - memory.forgiven + len(failures)
@@ -190,7 +199,9 @@ def _stuck(seen: Observation, journal: Journal, policy: Policy, view: View, now:
                 f"last {failures[-1]}",
                 failures,
             )
-        return Drop(view.coming, failures)
+        return Drop(tuple(late_ones), failures)
+    if hooked:
+        return None
     if view.owed > 0:
         why = memory.shortage or "AWS gave no reason"
         return Halt("failed", f"no instance was launched {late}: {why}", (Failure("", why),))
@@ -237,12 +248,10 @@ def _turn(seen: Observation, journal: Journal, policy: Policy, view: View, now: 
         return Drain(tuple(waiting))
     named = name_successors(victims, memory, parts.fresh)
     after = surge - leave + launch
-    max_to = (
-        view.actual + grow if grow and view.actual + grow > user_max(seen.group, journal) + journal.headroom else None
-    )
+    max_to = view.actual + grow if grow and view.actual + grow > journal.max_size + journal.headroom else None
     resize = None
     if after != surge:
-        own_max = user_max(seen.group, journal)
+        own_max = journal.max_size
         headroom = max_to - own_max if max_to is not None else journal.headroom
         # A batch that takes its surge back at its end tells from the old ones how far that is (journal.settle).
         staying = old if closing or not policy.held else old - (leave - shrinking)
@@ -279,7 +288,7 @@ def _weighted_turn(seen: Observation, journal: Journal, policy: Policy, view: Vi
             victims.append(instance)
             room -= instance.weight
             spare -= cost
-    own_max = user_max(seen.group, journal)
+    own_max = journal.max_size
     if victims:
         if policy.drained and (waiting := [v for v in victims if v.id not in memory.drained]):
             return Drain(tuple(waiting))
@@ -303,16 +312,9 @@ def _weighted_turn(seen: Observation, journal: Journal, policy: Policy, view: Vi
     )
 
 
-def user_max(group: Group, journal: Journal) -> int:
-    """MaxSize less what the roll raised it by; what the roll wrote itself may not show yet."""
-    if journal.headroom and journal.max_size <= group.max <= journal.max_size + journal.headroom:
-        return journal.max_size
-    return group.max - journal.headroom
-
-
 def _room(group: Group, journal: Journal, policy: Policy, view: View) -> int | None:
     """By how much the desired capacity may grow; None: by any number, because MaxSize may be raised."""
-    return None if policy.raise_max_size else max(0, user_max(group, journal) - view.actual)
+    return None if policy.raise_max_size else max(0, journal.max_size - view.actual)
 
 
 def name_successors(
@@ -351,7 +353,7 @@ def _take_back(seen: Observation, journal: Journal, policy: Policy, view: View, 
             return Wait(now + policy.poll_interval, "looking once more before the desired capacity is written")
         return Shrink(
             view.actual - unseen,
-            Resize(journal.surge - unseen, view.desired, old, journal.headroom, user_max(seen.group, journal)),
+            Resize(journal.surge - unseen, view.desired, old, journal.headroom, journal.max_size),
         )
     # What AWS launched from something else is none of the new ones, but it came with our capacity.
     failed = {failure.instance_id for failure in memory.failures}
@@ -366,14 +368,14 @@ def _take_back(seen: Observation, journal: Journal, policy: Policy, view: View, 
         # Nobody of ours is left: somebody scaled in, and AWS took ours for it. The user's part is less by as much.
         # Nor does anybody of ours weigh so little.
         return Shrink(
-            view.actual if parts.fresh and seen.group.largest == 1 else view.actual - by,
-            Resize(journal.surge - by, view.desired, old, journal.headroom, user_max(seen.group, journal)),
+            view.actual - by,
+            Resize(journal.surge - by, view.desired, old, journal.headroom, journal.max_size),
         )
     chosen = _spare_the_healthy(seen, chosen, policy, view)
     taken = units(chosen)
     return Drop(
         tuple(chosen),
-        resize=Resize(journal.surge - taken, view.desired, old, journal.headroom, user_max(seen.group, journal)),
+        resize=Resize(journal.surge - taken, view.desired, old, journal.headroom, journal.max_size),
     )
 
 
@@ -399,13 +401,15 @@ def _wind_down(seen: Observation, journal: Journal, policy: Policy, view: View, 
     memory = journal.memory
     if journal.back and memory.cause and needs_pointing(seen.group, journal):
         return Turn(point=True)  # stopped on the way back from a failed roll, whose template is no way to leave a group
+    if memory.capacity.puzzled_since:
+        return Wait(now + policy.poll_interval, "somebody changed the desired capacity, and AWS has not said how")
     if journal.surge > 0:
         return _take_back(seen, journal, policy, view, now, by=journal.surge)
     raised = journal.headroom > 0
     pinned = journal.spec if journal.spec and _pinned(seen.group, journal, policy, now) else ""
     floats = journal.floats(seen.group) if pinned_overrides(seen.group, journal) else {}
     if (raised or pinned or floats) and not memory.restored:
-        return Restore(user_max(seen.group, journal) if raised else None, pinned, floats)
+        return Restore(journal.max_size if raised else None, pinned, floats)
     if memory.leaving and memory.ending in ("completed", "advanced", "rolled_back"):
         patience = policy.batch_timeout + (memory.delays.terminate if memory.delays else 0.0)
         if now - memory.progress_at > patience and memory.delays is None:
@@ -414,8 +418,7 @@ def _wind_down(seen: Observation, journal: Journal, policy: Policy, view: View, 
             since = max(memory.gone[name] for name in memory.leaving)
             until = timing.look_for(now, since, memory.drain, policy.poll_interval, policy.longest_poll)
             return Wait(until, f"{len(memory.leaving)} old draining")
-        return Halt("failed", f"still terminating after {patience:g} s: {', '.join(sorted(memory.leaving))}")
-    if took_back(seen.group, memory):
+    if took_back(seen.group, memory) and not memory.blind:
         return _recycle(seen, journal, policy, now)
     if journal.suspended and not memory.resumed:
         return Resume(journal.suspended)

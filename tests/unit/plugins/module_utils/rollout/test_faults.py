@@ -142,11 +142,7 @@ def test_descriptions_that_lag_behind_change_nothing(world: Any) -> None:
 def test_a_scale_out_meanwhile_survives(world: Any, moment: float) -> None:
     w = world(3, MaxSize=10)
 
-    def scale_out() -> None:
-        desired = w.group["DesiredCapacity"]
-        w.cloud.client("autoscaling").set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=desired + 2)
-
-    w.cloud.at(moment, scale_out)
+    w.cloud.at(moment, lambda: w.cloud.scale_by_policy("web", 2))
     result = w.roll()
     assert result.state == "completed"
     w.settle()
@@ -160,11 +156,7 @@ def test_a_scale_out_meanwhile_survives(world: Any, moment: float) -> None:
 def test_a_scale_in_meanwhile_survives(world: Any, moment: float) -> None:
     w = world(4, MinSize=1)
 
-    def scale_in() -> None:
-        desired = w.group["DesiredCapacity"]
-        w.cloud.client("autoscaling").set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=desired - 1)
-
-    w.cloud.at(moment, scale_in)
+    w.cloud.at(moment, lambda: w.cloud.scale_by_policy("web", -1))
     result = w.roll()
     assert result.state == "completed", result.message
     w.settle()
@@ -454,7 +446,7 @@ def test_a_killed_roll_back_is_taken_up(world: Any) -> None:
     turned = next(
         call.number
         for call in whole.cloud.log
-        if call.operation == "CreateOrUpdateTags" and "back=1" in str(call.params)
+        if call.operation == "CreateOrUpdateTags" and "flags=b" in str(call.params)
     )
     for number in range(turned, calls + 1):
         w = start()

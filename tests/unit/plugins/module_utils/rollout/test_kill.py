@@ -86,22 +86,38 @@ def test_killed_while_it_stops_a_bad_version(world: Any, after: bool) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_scale_out_between_the_kill_and_the_next_run_survives(world: Any, after: bool) -> None:
+@pytest.mark.parametrize("by", [2, -1])
+def test_a_policy_between_the_kill_and_the_next_run_counts_by_its_difference(world: Any, after: bool, by: int) -> None:
+    def start() -> Any:
+        cloud = SimulatedCloud(boot=20, healthy_after=0, deregistration_delay=15)
+        return world(3, cloud=cloud, MinSize=1, MaxSize=9)
+
+    calls = start().roll().api_calls.total()
+    for number in range(1, calls + 1):
+        w = start()
+        call = w.killed_at(number, after=after, owner="first")
+        assert call is not None
+        w.cloud.scale_by_policy("web", by)
+        result = w.roll(owner="second", dead=["first"])
+        assert not result.failed, f"{number} {call.operation}: {result.message}"
+        w.settle(300)
+        assert w.sizes == (1, 9, 3 + by), f"{number} {call.operation}: {w.sizes}"
+        assert set(w.versions) == {"2"}
+        assert w.watch.lowest_healthy >= min(3, 3 + by)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_schedule_between_the_kill_and_the_next_run_wins(world: Any, after: bool) -> None:
     calls = _world(world, 3).roll().api_calls.total()
     for number in range(1, calls + 1):
         w = _world(world, 3)
         call = w.killed_at(number, after=after, owner="first")
         assert call is not None
-        journal = next((tag["Value"] for tag in w.group["Tags"] if tag["Key"] == TAG_JOURNAL), "owner=")
-        cut_off = "pending=1" in journal and "surge=" not in journal and w.group["DesiredCapacity"] == 3
-        applied = w.group["DesiredCapacity"]
-        w.cloud.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName="web", MaxSize=9)
-        w.cloud.client("autoscaling").set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=applied + 2)
+        w.cloud.scale_by_schedule("web", low=2, high=7, desired=5)
         result = w.roll(owner="second", dead=["first"])
         assert not result.failed, f"{number} {call.operation}: {result.message}"
         w.settle(300)
-        if not cut_off:  # whether a raise happened that was cut off cannot be told when the sizes changed as well
-            assert w.sizes[2] == 5, f"{number} {call.operation}: {w.sizes}"
+        assert w.sizes == (2, 7, 5), f"{number} {call.operation}: {w.sizes}"
         assert set(w.versions) == {"2"}
         assert w.watch.lowest_healthy >= 3
 

@@ -18,7 +18,6 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal impor
     decode_record,
     encode,
     encode_record,
-    settle,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
     Amount,
@@ -35,6 +34,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.options import parse_policy, parse_request
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.owner import Owner
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import level, make_plan
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.sizes import settle
 
 FULL = Journal(
     owner="host/0123456789/4711/99",
@@ -96,12 +96,12 @@ def test_a_record_survives_its_tag() -> None:
     [
         (0, 1, 10, 10, 0),  # the raise did not happen
         (0, 1, 11, 10, 1),  # it did
-        (0, 1, 13, 10, 1),  # it did, and somebody scaled out by two
+        (0, 1, 13, 10, 0),  # somebody wrote a number
         (3, 0, 13, 10, 3),  # nobody went yet
         (3, 0, 12, 9, 2),  # one went
         (3, 0, 10, 7, 0),  # all went
-        (3, 0, 15, 7, 0),  # all went, and somebody scaled out by five
-        (2, 2, 14, 5, 2),  # nothing was under way, somebody scaled out by two
+        (3, 0, 15, 7, 0),  # somebody wrote a number
+        (2, 2, 14, 5, 0),  # nothing was under way, somebody wrote a number
     ],
 )
 def test_what_a_killed_run_left_is_found_out(surge: int, pending: int, shown: int, old_now: int, settled: int) -> None:

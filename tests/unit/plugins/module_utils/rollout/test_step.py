@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout import observe
+from ansible_collections.boring.fleet.plugins.module_utils.rollout import observe, wording
 from ansible_collections.boring.fleet.plugins.module_utils.rollout import step as core
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, encode
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
+    Activity,
     Amount,
     Beat,
+    Capacity,
     Drop,
     Failure,
     Finish,
@@ -146,13 +148,15 @@ def test_an_old_one_that_serves_stays_while_a_proven_one_is_sick() -> None:
 
 def test_no_size_is_written_over_one_that_does_not_show_yet() -> None:
     seen = replace(see(old("o1", "o2", "o3"), desired=3), at=NOW)
-    noted = journal(desired=3, memory={"written_at": NOW - 5, "written_to": 4, "written_range": (3, 4)})
+    noted = journal(desired=3, memory={"capacity": Capacity(written_at=NOW - 5, written_to=4, written_range=(3, 4))})
     assert isinstance(decide(seen, replace(noted, surge=1)), Wait)
 
 
 def test_an_observation_from_before_our_write_does_not_count_as_somebody_elses() -> None:
     seen = replace(see(old("o1", "o2", "o3"), desired=9), at=NOW - 10)
-    noted = journal(desired=3, surge=1, memory={"written_at": NOW - 5, "written_to": 4, "written_range": (3, 4)})
+    noted = journal(
+        desired=3, surge=1, memory={"capacity": Capacity(written_at=NOW - 5, written_to=4, written_range=(3, 4))}
+    )
     view = observe.survey(seen, noted, Policy(), NOW)
     assert (view.desired, view.actual, view.settled) == (3, 4, False)
 
@@ -286,11 +290,64 @@ def test_a_scale_in_that_takes_a_new_one_is_no_failure() -> None:
     gone = [*old("o1", "o2"), *new("n1", state="Terminating")]
     noted = observe.remember(see(gone, desired=3), noted, Policy(), NOW)
     assert noted.memory.failures == ()
-    assert noted.desired == 2
+    noted = observe.remember(told(see(gone, desired=3), POLICY), noted, Policy(), NOW + 5)
+    assert noted.memory.failures == ()
+    assert (noted.desired, noted.surge) == (2, 1)
 
 
-def test_below_min_size_a_scale_in_took_what_was_ours() -> None:
-    noted = observe.remember(see(old("o1", "o2", "o3"), min=3), journal(surge=1, desired=3), Policy(), NOW)
+POLICY = "a monitor alarm low in state ALARM triggered policy in changing the desired capacity from 4 to 3."
+PERSON = "a user request explicitly set group desired capacity changing the desired capacity from 4 to 3."
+
+
+def told(seen: Observation, *sentences: str) -> Observation:
+    """An observation with what AWS says about changes of the capacity."""
+    cause = "  ".join(f"At 2026-01-01T00:00:{second:02}Z {words}" for second, words in enumerate(sentences))
+    return replace(seen, activities=(Activity("a1", "Terminating EC2 instance: i-1", "InProgress", cause),))
+
+
+@pytest.mark.parametrize(
+    ("sentences", "desired", "surge"),
+    [
+        ([POLICY], 2, 1),
+        ([PERSON], 3, 0),
+        (["a scheduled action update of AutoScalingGroup constraints to min: 1, max: 9, desired: 3 "
+          "changing the desired capacity from 4 to 3."], 3, 0),
+        (["a user request executed policy in changing the desired capacity from 4 to 3."], 2, 1),
+        (["instance i-9 was taken out of service in response to a user request, shrinking the capacity from 4 to 3."],
+         2, 1),
+        ([PERSON.replace("to 3", "to 1"), POLICY.replace("4 to 3", "1 to 3")], 3, 0),
+        ([POLICY.replace("4 to 3", "4 to 2"), PERSON.replace("from 4", "from 2")], 3, 0),
+        # From before the roll wrote anything: they do not lead to what is shown.
+        ([PERSON.replace("4 to 3", "9 to 4"), POLICY], 2, 1),
+    ],
+)  # fmt: skip
+def test_a_number_wins_and_a_difference_counts(sentences: list[str], desired: int, surge: int) -> None:
+    seen = told(see(old("o1", "o2", "o3"), desired=3), *sentences)
+    noted = observe.remember(seen, journal(surge=1, desired=3), Policy(), NOW)
+    assert (noted.desired, noted.surge, noted.memory.unsaved) == (desired, surge, True)
+
+
+def test_a_change_that_nothing_explains_is_a_number_after_a_while() -> None:
+    noted, shown = journal(surge=1, desired=3), see(old("o1", "o2", "o3"), desired=2)
+    for later in (0, 5, 10):
+        noted = observe.remember(shown, noted, Policy(), NOW + later)
+        assert isinstance(core.next_step(shown, noted, Policy(), NOW + later), Wait)
+        assert (noted.desired, noted.surge) == (3, 1)
+    noted = observe.remember(shown, noted, Policy(), NOW + 15)
+    assert (noted.desired, noted.surge) == (2, 0)
+
+
+def test_a_max_size_that_somebody_lowered_cuts_the_surge_and_not_the_users_part() -> None:
+    noted = journal(surge=3, desired=3, max_size=3, headroom=3)
+    cut = see(old("o1", "o2", "o3"), desired=5, max=5)
+    for later in (0, 15):
+        noted = observe.remember(cut, noted, Policy(), NOW + later)
+    assert (noted.desired, noted.surge, noted.max_size, noted.headroom) == (3, 2, 5, 0)
+
+
+def test_below_min_size_a_scale_in_took_what_was_the_rolls() -> None:
+    seen = told(see(old("o1", "o2", "o3"), desired=3, min=3), POLICY)
+    noted = observe.remember(seen, journal(surge=1, desired=3), Policy(), NOW)
     assert (noted.surge, noted.desired) == (0, 3)
 
 
@@ -302,36 +359,21 @@ def test_the_lock_of_another_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "helps"),
+    ("message", "kind"),
     [
-        ("We currently do not have sufficient t3.micro capacity in the Availability Zone you requested", True),
-        ("InsufficientInstanceCapacity - try later. Launching EC2 instance failed.", True),
-        ("There is no Spot capacity available that matches your request.", True),
-        ("The image id '[ami-1]' does not exist", False),
-        ("You have requested more vCPU capacity than your current vCPU limit of 32 allows", False),
-        ("You are not authorized to perform this operation.", False),
-        ("The key pair 'x' does not exist", False),
-        ("Client.InternalError: Client error on launch", False),
+        ("We currently do not have sufficient t3.micro capacity in the Availability Zone you requested", "PASSING"),
+        ("InsufficientInstanceCapacity - try later. Launching EC2 instance failed.", "PASSING"),
+        ("There is no Spot capacity available that matches your request.", "PASSING"),
+        ("The image id '[ami-1]' does not exist", "FATAL"),
+        ("You have requested more vCPU capacity than your current vCPU limit of 32 allows", "QUOTA"),
+        ("Your quota allows for 0 more running instance(s). You requested at least 1.", "QUOTA"),
+        ("There are not enough free addresses in subnet 'subnet-1' to satisfy the requested number", "ZONE"),
+        ("Your requested instance type (g5.xlarge) is not supported in your requested Availability Zone (a).", "ZONE"),
+        ("The requested configuration is currently not supported. Launching EC2 instance failed.", "ZONE"),
+        ("You are not authorized to perform this operation.", "FATAL"),
+        ("The key pair 'x' does not exist", "FATAL"),
+        ("Client.InternalError: Client error on launch", "FATAL"),
     ],
 )
-def test_which_refusals_waiting_can_help(message: str, helps: bool) -> None:
-    assert observe.waiting_helps(message) is helps
-
-
-@pytest.mark.parametrize("state", ["Quarantined", "Warmed:Stopped", "Terminating:Retained", "SomethingNew"])
-def test_states_nobody_knows_are_no_capacity_and_no_crash(state: str) -> None:
-    seen = see([*old("o1", "o2"), *old("odd", state=state)], desired=2)
-    noted = observe.remember(seen, journal(desired=2), Policy(), NOW)
-    assert turn(decide(seen, noted))[1] == 1
-
-
-def test_a_thousand_instances_are_decided_in_no_time() -> None:
-    import time
-
-    seen = see(old(*[f"o{n:05}" for n in range(10_000)]), max=20_000)
-    noted = journal(desired=10_000, max_size=20_000)
-    begun = time.process_time()
-    for _ in range(3):
-        noted = observe.remember(seen, noted, Policy(), NOW)
-        decide(seen, noted, batch_size=Amount(10, percent=True), canary=0)
-    assert time.process_time() - begun < 3
+def test_what_helps_against_a_refused_launch(message: str, kind: str) -> None:
+    assert wording.kind_of_refusal(message).name == kind
