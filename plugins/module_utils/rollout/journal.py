@@ -38,13 +38,24 @@ _SAFE = "/:.@+-_"  # of what is quoted in a tag, what need not be
 _LONGEST_NAME = 40  # of a launch configuration that the journal names in full
 _DIGEST = 20
 _FLOATING = {version[1]: version for version in FLOATING_VERSIONS}  # by their first letter
-_SIZES = ("surge", "pending", "desired", "max_size", "headroom", "headroom_before", "old", "failed")
 _LARGEST = 10**9  # a size beyond is no size
 
 
 def encode(journal: Journal) -> str:
     """The value of TAG_JOURNAL."""
-    sizes = "/".join(str(getattr(journal, name)) for name in _SIZES)
+    sizes = "/".join(
+        str(size)
+        for size in (
+            journal.surge,
+            journal.pending,
+            journal.desired,
+            journal.max_size,
+            journal.headroom,
+            journal.headroom_before,
+            journal.old,
+            journal.failed,
+        )
+    )
     fields = {
         "owner": re.sub(r"[^\w.:/+@-]", "-", journal.owner)[:_OWNER_LIMIT],
         "start": str(int(journal.started)),
@@ -69,7 +80,10 @@ def decode(value: str) -> Journal:
     try:
         fields = dict(part.split("=", 1) for part in value.split())
         numbers = [_number(text) for text in fields.get("sizes", "0").split("/")]
-        sizes = dict(zip(_SIZES, [*numbers, *[0] * (len(_SIZES) - len(numbers))], strict=True))
+        surge, pending, desired, max_size, headroom, headroom_before, old, failed = [
+            *numbers,
+            *[0] * (8 - len(numbers)),
+        ]
         return Journal(
             owner=fields["owner"],
             beat=float(_number(fields["beat"], most=10**11)),
@@ -81,7 +95,14 @@ def decode(value: str) -> Journal:
             back="b" in fields.get("flags", ""),
             held="h" in fields.get("flags", ""),
             refresh=fields.get("refresh", ""),
-            **sizes,
+            surge=surge,
+            pending=pending,
+            desired=desired,
+            max_size=max_size,
+            headroom=headroom,
+            headroom_before=headroom_before,
+            old=old,
+            failed=failed,
         )
     except (KeyError, ValueError) as exc:
         raise RolloutError(
@@ -221,12 +242,19 @@ def too_long(group: Group, journal: Journal, record: Record, largest: int, *, be
     ``largest`` is the largest size of the group that the roll may see; ``begins``: neither tag is there yet, as far as
     the group does not show it.
     """
-    size = max(largest, 1) * 10
+    size = 0 if journal.refresh else max(largest, 1) * 10
     fullest = replace(
         journal,
         owner=journal.owner.ljust(_OWNER_LIMIT, "x"),
         refresh="x" * 36 if journal.refresh else "",
-        **dict.fromkeys(_SIZES, 0 if journal.refresh else size),
+        surge=size,
+        pending=size,
+        desired=size,
+        max_size=size,
+        headroom=size,
+        headroom_before=size,
+        old=size,
+        failed=size,
     )
     values = {
         TAG_JOURNAL: encode(fullest),

@@ -35,7 +35,6 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import 
     Policy,
     RolloutError,
     Target,
-    Template,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.owner import Owner
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import Plan, make_plan, roles, units

@@ -149,7 +149,7 @@ def test_a_launch_of_what_is_left_that_is_refused_after_the_move_ends_nothing(wo
     def late(operation: str, params: Any, region: str) -> Any:
         answer = activities(operation, params, region)
         if operation == "DescribeScalingActivities" and w.cloud.now() > began:
-            from datetime import UTC, datetime  # noqa: PLC0415
+            from datetime import UTC, datetime
 
             refused = {
                 "ActivityId": "late",
@@ -174,7 +174,7 @@ def test_a_cancelled_launch_is_no_refusal(world: Any) -> None:
     def cancelled(service: str, operation: str, params: Any) -> Any:
         answer = handle(service, operation, params)
         if operation == "DescribeScalingActivities" and w.cloud.calls["TerminateInstanceInAutoScalingGroup"] == 0:
-            from datetime import UTC, datetime  # noqa: PLC0415
+            from datetime import UTC, datetime
 
             item = {
                 "ActivityId": f"c{w.cloud.now()}",
@@ -695,7 +695,7 @@ def test_a_controller_whose_clock_is_wrong_replaces_nobody_twice(world: Any, mat
 
         def shape(host: Any, real: Any = real, ahead: float = ahead) -> Any:
             told = real(host)
-            from datetime import timedelta  # noqa: PLC0415
+            from datetime import timedelta
 
             return {**told, "LaunchTime": told["LaunchTime"] + timedelta(seconds=ahead)}
 
