@@ -11,10 +11,10 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import RolloutError
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.options import ARGUMENTS
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.page import Page, differs
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.report import render_picture, render_report
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.options import ARGUMENTS
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.tell.page import Page, differs
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.tell.report import render_picture, render_report
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import RolloutError
 from ansible_collections.boring.fleet.plugins.plugin_utils.simulated_roll import Fleet, Outcome, simulate
 
 # What names a real group, its instances or their past has no meaning here.

@@ -404,8 +404,8 @@ msg:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.boring.fleet.plugins.module_utils.aws.session import ARGUMENT_SPEC
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.entry import run
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.options import ARGUMENTS
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.entry import run
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.options import ARGUMENTS
 
 
 def main() -> None:

@@ -77,8 +77,8 @@ groups:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import RolloutError
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.page import differs, draw
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.tell.page import differs, draw
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import RolloutError
 
 
 def main() -> None:

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.aws import Cloud
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.checks import Place
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Event, RolloutError
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.options import parse_policy
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.owner import Owner
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.result import Request, Result
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.runner import Roll
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.options import parse_policy
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.result import Result
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.roll import Roll
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.checks import Place
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.cloud import Cloud
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.owner import Owner
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import RolloutError
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Request
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.steps import Event
 
 _LARGEST = 10_000  # instances
 

@@ -1,4 +1,7 @@
 # Copyright: (c) 2026, boring.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rolling an Auto Scaling group: observe, decide, act. Only ``aws`` talks to AWS, only ``runner`` waits."""
+"""Rolling an Auto Scaling group: observe, decide, act.
+
+values -> decisions -> drive, which also uses edge (AWS, hosts) and tell (people).
+"""

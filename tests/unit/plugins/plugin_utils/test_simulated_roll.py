@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from ansible_collections.boring.fleet.plugins.action import rollout_simulation
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import RolloutError
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import RolloutError
 from ansible_collections.boring.fleet.plugins.plugin_utils.simulated_roll import Fleet, Outcome, simulate
 
 DEFAULTS = {name: argument.get("default") for name, argument in rollout_simulation._SPEC.items()}

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.boring.fleet.plugins.module_utils.probe.command import Command
 from ansible_collections.boring.fleet.plugins.module_utils.probe.http import HttpRequest, Statuses
 from ansible_collections.boring.fleet.plugins.module_utils.probe.tcp import TcpConnect
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.checks import Place, ask_all
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.checks import Place, ask_all
 
 LOOPBACK = "127.0.0.1"
 

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.aws import Cloud
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_RECORD
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Amount, Policy, Template
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.runner import Prober, Request, Result, Roll
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.places import Prober
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.result import Result
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.roll import Roll
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.cloud import Cloud
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journal import TAG_RECORD
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Amount, Policy, Request
 from localcloud.autoscaling.simulation import Call, SimulatedCloud
 
 BOOT = 90.0

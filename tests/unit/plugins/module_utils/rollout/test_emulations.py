@@ -10,12 +10,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.aws import Cloud
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_RECORD
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Match, Policy, Template
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.owner import Owner
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.parse import Parser
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.runner import Request, Result, Roll
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.roll import Result, Roll
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.cloud import Cloud
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.owner import Owner
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.parse import Parser
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journal import TAG_RECORD
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Match, Policy, Request
 
 KEYS = {
     "region_name": "eu-central-1",

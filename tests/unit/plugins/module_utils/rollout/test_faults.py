@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, TAG_RECORD
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journal import TAG_JOURNAL, TAG_RECORD
 
 
 def _unhealthy(w: Any, times: int | None = None) -> None:

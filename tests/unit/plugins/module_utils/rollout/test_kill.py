@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journal import TAG_JOURNAL
 from localcloud.autoscaling.simulation import SimulatedCloud
 
 CASES: dict[str, tuple[int, dict[str, Any]]] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, TAG_RECORD
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journal import TAG_JOURNAL, TAG_RECORD
 from localcloud.autoscaling.simulation import SimulatedCloud
 
 

@@ -9,19 +9,17 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout import plan
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.roles import Sorter
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.parse import Parser
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import (
     Group,
     Instance,
-    Journal,
-    Match,
-    Memory,
     Observation,
-    Policy,
-    Target,
     Template,
 )
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.parse import Parser
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journal import Journal
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.memory import Leavers, Memory
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Match, Policy, Target
 
 NEW, OLD = Template("lt-1", "web", "2"), Template("lt-1", "web", "1")
 NAMES = [f"i-{number}" for number in range(6)]
@@ -61,15 +59,11 @@ def test_roles_look_by_look_are_the_roles_of_one_look(
     looks: list[tuple[tuple[Instance, ...], Mapping[str, float]]], policy: Policy
 ) -> None:
     born = dict(zip(NAMES, (10.0, 60.0, 90.0, 100.0, 110.0), strict=False))
+    sorter = Sorter()
     for found, left in looks:
         seen = Observation(group(found), born=born)
-        journal = replace(JOURNAL, memory=Memory(gone=left))
-        kept = plan.roles(seen, journal, policy)
-        plan._latest.clear()
-        anew = plan.roles(seen, journal, policy)
-        plan._latest.clear()
-        for one, other in looks:  # whatever was looked at in between
-            plan.roles(Observation(group(one), born=born), replace(JOURNAL, memory=Memory(gone=other)), policy)
+        journal = replace(JOURNAL, memory=Memory(old=Leavers(left)))
+        kept, anew = sorter.sort(seen, journal, policy), Sorter().sort(seen, journal, policy)
         for name in PARTS:
             assert sorted(getattr(kept, name), key=str) == sorted(getattr(anew, name), key=str), name
         assert (kept.old_units, kept.all_units, dict(kept.part)) == (anew.old_units, anew.all_units, dict(anew.part))

@@ -11,30 +11,29 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout import timing
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import (
-    Record,
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions import timing
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.choice import level
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.plan import make_plan
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.roles import Sorter
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.sizes import settle
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.tags import (
     decode,
     decode_record,
     encode,
     encode_record,
 )
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
-    Amount,
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.options import parse_policy, parse_request
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.owner import Owner
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import (
     Group,
     Instance,
-    Journal,
     Observation,
-    Policy,
     RolloutError,
-    Target,
     Template,
-    Window,
 )
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.options import parse_policy, parse_request
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.owner import Owner
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.plan import level, make_plan
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.sizes import settle
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journal import Journal, Record
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.memory import Window
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Amount, Policy, Target
 
 FULL = Journal(
     owner="host/0123456789/4711/99",
@@ -165,13 +164,13 @@ def _journal(desired: int) -> Journal:
 
 
 def test_batches_hit_the_zones_evenly() -> None:
-    plan = make_plan(_group(12), _journal(12), Policy(batch_size=Amount(3), canary=0))
+    plan = make_plan(_group(12), _journal(12), Policy(batch_size=Amount(3), canary=0), Sorter())
     assert [sorted(due.instance.zone for due in batch) for batch in plan.batches] == [["a", "b", "c"]] * 4
 
 
 def test_a_plan_for_ten_thousand_names_each_of_them_once() -> None:
     seen, journal = _group(10_000), _journal(10_000)
-    plan = make_plan(seen, journal, Policy(batch_size=Amount(10, percent=True)))
+    plan = make_plan(seen, journal, Policy(batch_size=Amount(10, percent=True)), Sorter())
     planned = [due.instance.id for batch in plan.batches for due in batch]
     assert plan.due == 10_000
     assert sorted(planned) == sorted(one.id for one in seen.group.instances)

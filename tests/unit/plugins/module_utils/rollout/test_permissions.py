@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Match, Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Match
 from localcloud.autoscaling.simulation import SimulatedCloud
 
 ROOT = Path(__file__).resolve().parents[5]
@@ -155,7 +156,7 @@ def test_no_statement_is_without_a_reason() -> None:
 
 def test_no_operation_in_the_code_is_without_an_action() -> None:
     """What no roll above calls would be missed by them: so the source is asked as well."""
-    source = (ROOT / "plugins/module_utils/rollout/aws.py").read_text()
+    source = (ROOT / "plugins/module_utils/rollout/edge/cloud.py").read_text()
     found = re.findall(r'"(autoscaling|ec2|elbv2|elb|vpc-lattice)",\s*"([A-Z]\w+)"', source)
     actions = {f"{PREFIXES.get(service, service)}:{operation}" for service, operation in found}
     actions.discard("ec2:DescribeLaunchTemplates")  # only of endpoints other than AWS, which do not list versions

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, TAG_RECORD
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Match, RolloutError, Template
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.options import parse_policy
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.options import parse_policy
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import RolloutError, Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journal import TAG_JOURNAL, TAG_RECORD
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Match
 from tests.unit.plugins.module_utils.rollout.test_parts import DEFAULTS
 
 TO_2 = Template("", "web", "2")

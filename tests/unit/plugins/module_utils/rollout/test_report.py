@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.events import EventFile
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import RolloutError
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.page import differs, draw, read_probes
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.report import render_picture, render_report
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.story import tell
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.events import EventFile
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.tell.page import differs, draw, read_probes
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.tell.report import render_picture, render_report
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.tell.story import tell
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import RolloutError
 
 
 class _Outline(HTMLParser):

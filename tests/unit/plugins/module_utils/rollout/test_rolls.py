@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, TAG_RECORD
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journal import TAG_JOURNAL, TAG_RECORD
 from localcloud.autoscaling.simulation import SimulatedCloud
 
 BOOT, DRAIN, HEALTHY = 90.0, 30.0, 10.0
@@ -468,7 +468,7 @@ def test_what_is_left_of_a_roll_is_found_even_when_nothing_is_due(world: Any) ->
 
 
 def _match(name: str) -> Any:
-    from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Match
+    from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Match
 
     return Match(name)
 

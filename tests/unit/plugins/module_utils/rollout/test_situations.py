@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, CredentialRetrievalError
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, TAG_RECORD
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import Match, Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import Template
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journal import TAG_JOURNAL, TAG_RECORD
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Match
 from localcloud.autoscaling.simulation import SimulatedCloud
 from tests.unit.plugins.module_utils.rollout.others import FULL, QUOTA, keep_alive
 

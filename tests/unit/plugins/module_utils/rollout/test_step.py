@@ -8,31 +8,43 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout import observe, wording
-from ansible_collections.boring.fleet.plugins.module_utils.rollout import step as core
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.journal import TAG_JOURNAL, encode
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.model import (
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions import learning, wording
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions import step as core
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.roles import Sorter
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.situation import Situation
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.tags import encode
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import (
     Activity,
-    Amount,
-    Beat,
+    Group,
+    Instance,
+    Observation,
+    Template,
+)
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journal import TAG_JOURNAL, Journal
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.memory import (
     Capacity,
-    Drop,
+    Course,
+    Ending,
     Failure,
+    Launches,
+    Leavers,
+    Lock,
+    Losses,
+    Memory,
+    Newcomers,
+    Writes,
+)
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Amount, Policy, Target
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.steps import (
+    Beat,
+    Drop,
     Finish,
     Forget,
-    Group,
     Halt,
-    Instance,
-    Journal,
-    Memory,
-    Observation,
-    Policy,
     Restore,
     Resume,
     Shrink,
     Suspend,
-    Target,
-    Template,
     Turn,
     Wait,
 )
@@ -61,14 +73,12 @@ def see(
 
 def journal(*, proven: tuple[str, ...] = (), coming: tuple[str, ...] = (), **fields: Any) -> Journal:
     memory = Memory(
-        progress_at=NOW,
-        triggered_at=NOW,
-        proven=frozenset(proven),
-        spare=proven,
-        coming=dict.fromkeys(coming, 0),
-        suspended=True,
-        **fields.pop("memory", {}),
+        new=Newcomers(proven=frozenset(proven), spare=proven, coming=dict.fromkeys(coming, 0)),
+        launches=Launches(triggered_at=NOW),
+        writes=Writes(suspended=True),
+        course=Course(progress_at=NOW),
     )
+    memory = replace(memory, **fields.pop("memory", {}))
     values: dict[str, Any] = {
         "owner": "me",
         "beat": NOW,
@@ -80,7 +90,11 @@ def journal(*, proven: tuple[str, ...] = (), coming: tuple[str, ...] = (), **fie
 
 
 def decide(seen: Observation, noted: Journal, now: float = NOW, **policy: Any) -> Any:
-    return core.next_step(seen, noted, Policy(**policy), now)
+    return core.next_step(Situation.of(seen, noted, Policy(**policy), now, Sorter()))
+
+
+def remember(seen: Observation, noted: Journal, policy: Policy, now: float) -> Journal:
+    return learning.remember(seen, noted, policy, now, Sorter())
 
 
 def turn(step: Any) -> tuple[list[tuple[str, str, bool]], int, int | None, int | None]:
@@ -157,7 +171,7 @@ def test_an_observation_from_before_our_write_does_not_count_as_somebody_elses()
     noted = journal(
         desired=3, surge=1, memory={"capacity": Capacity(written_at=NOW - 5, written_to=4, written_range=(3, 4))}
     )
-    view = observe.survey(seen, noted, Policy(), NOW)
+    view = Situation.of(seen, noted, Policy(), NOW, Sorter())
     assert (view.desired, view.actual, view.settled) == (3, 4, False)
 
 
@@ -169,7 +183,7 @@ def test_without_room_and_leave_to_raise_it_waits() -> None:
 
 def test_az_rebalance_is_suspended_before_anything_is_launched() -> None:
     noted = journal(desired=1, suspended=("AZRebalance",))
-    noted = replace(noted, memory=replace(noted.memory, suspended=False))
+    noted = replace(noted, memory=replace(noted.memory, writes=Writes()))
     assert isinstance(decide(see(old("o1")), noted), Suspend)
 
 
@@ -190,7 +204,7 @@ def test_surplus_is_given_up_by_name_the_least_advanced_first() -> None:
 @pytest.mark.parametrize(("failed", "stops"), [(1, False), (2, True)])
 def test_one_failure_more_than_tolerated_stops(failed: int, stops: bool) -> None:
     failures = tuple(Failure(f"n{n}", "did not boot") for n in range(failed))
-    step = decide(see(old("o1")), journal(desired=1, memory={"failures": failures}))
+    step = decide(see(old("o1")), journal(desired=1, memory={"losses": Losses(failures)}))
     assert isinstance(step, Halt) is stops
     if stops:
         assert step.state == "failed"
@@ -200,7 +214,9 @@ def test_one_failure_more_than_tolerated_stops(failed: int, stops: bool) -> None
 def test_no_progress_fails_what_is_not_proven() -> None:
     seen = see([*old("o1"), *new("n1")], desired=2)
     noted = journal(
-        coming=("n1",), surge=1, desired=1, memory={"verdicts": {"n1": "target group tg reports unhealthy"}}
+        surge=1,
+        desired=1,
+        memory={"new": Newcomers(coming={"n1": 0}, verdicts={"n1": "target group tg reports unhealthy"})},
     )
     step = decide(seen, noted, now=NOW + 901, lock_timeout=9999.0)
     assert isinstance(step, Drop)
@@ -211,14 +227,16 @@ def test_no_progress_fails_what_is_not_proven() -> None:
 
 
 def test_nothing_launched_for_too_long_says_why() -> None:
-    noted = journal(surge=1, desired=1, memory={"shortage": "not sufficient capacity"})
+    noted = journal(
+        surge=1, desired=1, memory={"launches": Launches(shortage="not sufficient capacity", triggered_at=NOW)}
+    )
     step = decide(see(old("o1"), desired=2), noted, now=NOW + 901, lock_timeout=9999.0)
     assert isinstance(step, Halt)
     assert "sufficient capacity" in step.reason
 
 
 def test_a_lost_lock_ends_everything() -> None:
-    step = decide(see(old("o1")), journal(desired=1, memory={"lost": "somebody"}))
+    step = decide(see(old("o1")), journal(desired=1, memory={"lock": Lock(lost_to="somebody")}))
     assert isinstance(step, Finish)
     assert step.state == "aborted"
 
@@ -233,20 +251,20 @@ def test_winding_down_puts_back_one_thing_after_the_other() -> None:
         headroom=1,
         spec="$Latest",
         suspended=("AZRebalance",),
-        memory={"ending": "failed", "pointed_at": NOW - 100},
+        memory={"ending": Ending("failed"), "writes": Writes(pointed_at=NOW - 100, suspended=True)},
     )
     seen = see(group, desired=3, max=3)
     assert isinstance(decide(seen, noted), Drop)
-    noted = replace(noted, surge=0, memory=replace(noted.memory, gone={"n1": NOW}, leaving=frozenset({"n1"})))
+    noted = replace(noted, surge=0, memory=replace(noted.memory, old=Leavers({"n1": NOW}, frozenset({"n1"}))))
     assert decide(seen, noted) == Restore(2, "$Latest")
-    noted = replace(noted, memory=replace(noted.memory, restored=True))
+    noted = replace(noted, memory=replace(noted.memory, writes=replace(noted.memory.writes, restored=True)))
     assert decide(seen, noted) == Resume(("AZRebalance",))
-    noted = replace(noted, memory=replace(noted.memory, resumed=True))
+    noted = replace(noted, memory=replace(noted.memory, writes=replace(noted.memory.writes, resumed=True)))
     assert decide(seen, noted) == Forget()
 
 
 def test_capacity_for_which_nothing_was_launched_is_written_back() -> None:
-    step = decide(see(old("o1", "o2"), desired=3), journal(surge=1, desired=2, memory={"ending": "failed"}))
+    step = decide(see(old("o1", "o2"), desired=3), journal(surge=1, desired=2, memory={"ending": Ending("failed")}))
     assert isinstance(step, Shrink)
     assert step.to == 2
 
@@ -263,35 +281,35 @@ def test_proof_takes_min_healthy_time_without_a_break() -> None:
         (12, well, False),
         (22, well, True),
     ]:
-        noted = observe.remember(seen, noted, policy, NOW + seconds)
-        assert ("n1" in noted.memory.proven) is proven, seconds
+        noted = remember(seen, noted, policy, NOW + seconds)
+        assert ("n1" in noted.memory.new.proven) is proven, seconds
 
 
 def test_a_poll_that_asked_nothing_of_the_target_groups_proves_nothing() -> None:
     noted = journal(surge=1, desired=1, coming=("n1",))
     blind = replace(see([*old("o1"), *new("n1")]), health=None)
     for seconds in (0, 30, 60):
-        noted = observe.remember(blind, noted, Policy(), NOW + seconds)
-    assert not noted.memory.proven
-    assert not noted.memory.healthy_since
+        noted = remember(blind, noted, Policy(), NOW + seconds)
+    assert not noted.memory.new.proven
+    assert not noted.memory.new.healthy_since
 
 
 def test_one_answer_that_leaves_an_instance_out_is_no_failure() -> None:
     noted = journal(surge=1, desired=1, coming=("n1",))
     without = see(old("o1"), desired=2)
-    noted = observe.remember(without, noted, Policy(), NOW)
-    assert noted.memory.failures == ()
-    noted = observe.remember(without, noted, Policy(), NOW + 5)
-    assert [failure.instance_id for failure in noted.memory.failures] == ["n1"]
+    noted = remember(without, noted, Policy(), NOW)
+    assert noted.memory.losses.failures == ()
+    noted = remember(without, noted, Policy(), NOW + 5)
+    assert [failure.instance_id for failure in noted.memory.losses.failures] == ["n1"]
 
 
 def test_a_scale_in_that_takes_a_new_one_is_no_failure() -> None:
     noted = journal(surge=1, desired=3, coming=("n1",))
     gone = [*old("o1", "o2"), *new("n1", state="Terminating")]
-    noted = observe.remember(see(gone, desired=3), noted, Policy(), NOW)
-    assert noted.memory.failures == ()
-    noted = observe.remember(told(see(gone, desired=3), POLICY), noted, Policy(), NOW + 5)
-    assert noted.memory.failures == ()
+    noted = remember(see(gone, desired=3), noted, Policy(), NOW)
+    assert noted.memory.losses.failures == ()
+    noted = remember(told(see(gone, desired=3), POLICY), noted, Policy(), NOW + 5)
+    assert noted.memory.losses.failures == ()
     assert (noted.desired, noted.surge) == (2, 1)
 
 
@@ -323,17 +341,17 @@ def told(seen: Observation, *sentences: str) -> Observation:
 )  # fmt: skip
 def test_a_number_wins_and_a_difference_counts(sentences: list[str], desired: int, surge: int) -> None:
     seen = told(see(old("o1", "o2", "o3"), desired=3), *sentences)
-    noted = observe.remember(seen, journal(surge=1, desired=3), Policy(), NOW)
-    assert (noted.desired, noted.surge, noted.memory.unsaved) == (desired, surge, True)
+    noted = remember(seen, journal(surge=1, desired=3), Policy(), NOW)
+    assert (noted.desired, noted.surge, noted.memory.writes.unsaved) == (desired, surge, True)
 
 
 def test_a_change_that_nothing_explains_is_a_number_after_a_while() -> None:
     noted, shown = journal(surge=1, desired=3), see(old("o1", "o2", "o3"), desired=2)
     for later in (0, 5, 10):
-        noted = observe.remember(shown, noted, Policy(), NOW + later)
-        assert isinstance(core.next_step(shown, noted, Policy(), NOW + later), Wait)
+        noted = remember(shown, noted, Policy(), NOW + later)
+        assert isinstance(decide(shown, noted, NOW + later), Wait)
         assert (noted.desired, noted.surge) == (3, 1)
-    noted = observe.remember(shown, noted, Policy(), NOW + 15)
+    noted = remember(shown, noted, Policy(), NOW + 15)
     assert (noted.desired, noted.surge) == (2, 0)
 
 
@@ -341,21 +359,21 @@ def test_a_max_size_that_somebody_lowered_cuts_the_surge_and_not_the_users_part(
     noted = journal(surge=3, desired=3, max_size=3, headroom=3)
     cut = see(old("o1", "o2", "o3"), desired=5, max=5)
     for later in (0, 15):
-        noted = observe.remember(cut, noted, Policy(), NOW + later)
+        noted = remember(cut, noted, Policy(), NOW + later)
     assert (noted.desired, noted.surge, noted.max_size, noted.headroom) == (3, 2, 5, 0)
 
 
 def test_below_min_size_a_scale_in_took_what_was_the_rolls() -> None:
     seen = told(see(old("o1", "o2", "o3"), desired=3, min=3), POLICY)
-    noted = observe.remember(seen, journal(surge=1, desired=3), Policy(), NOW)
+    noted = remember(seen, journal(surge=1, desired=3), Policy(), NOW)
     assert (noted.surge, noted.desired) == (0, 3)
 
 
 def test_the_lock_of_another_is_noticed() -> None:
     mine = journal(desired=1)
     theirs = encode(replace(mine, owner="them"))
-    noted = observe.remember(see(old("o1"), tags={TAG_JOURNAL: theirs}), mine, Policy(), NOW)
-    assert noted.memory.lost == "them"
+    noted = remember(see(old("o1"), tags={TAG_JOURNAL: theirs}), mine, Policy(), NOW)
+    assert noted.memory.lock.lost_to == "them"
 
 
 @pytest.mark.parametrize(
