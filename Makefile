@@ -40,8 +40,8 @@ bench-zero-trust: setup ## Measure what the tailnet costs, look for secrets on h
 	@$(AS_ROOT) $(BIN)/python -m localcloud base debian-12 debian-13
 	@$(AS_ROOT) $(BIN)/python benchmarks/zero_trust.py
 
-prove-rollout: export ROLLOUT_SCHEDULES ?= 10000
-prove-rollout: setup ## Roll through 10,000 new random schedules of faults (some ten minutes)
+prove-rollout: export ROLLOUT_SCHEDULES ?= 25000
+prove-rollout: setup ## Roll through 25,000 new random schedules of faults (half an hour)
 	@$(BIN)/python -m pytest -q tests/unit/plugins/module_utils/rollout/test_schedules.py
 
 bench-images: setup ## Measure builds of a GPU image against plain Packer (some twenty minutes: NVIDIA's module is compiled twice)

@@ -37,10 +37,9 @@ sys.path.insert(0, str(PEER_PATH))
 
 from ansible_collections.amazon.aws.plugins.modules import autoscaling_group as peer  # noqa: E402
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.cloud import Cloud  # noqa: E402
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Amount, Policy
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Request
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.roll import Roll  # noqa: E402
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.cloud import Cloud  # noqa: E402
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Amount, Policy, Request  # noqa: E402
 from localcloud.autoscaling.simulation import Call, SimulatedCloud  # noqa: E402
 
 if not Path(peer.__file__).is_relative_to(PEER_PATH):

@@ -96,11 +96,16 @@ options:
     description:
       - Seconds without any progress after which new instances that are not proven count as failed.
       - When nothing could be launched, or nothing can be terminated, for so long, the roll fails.
-      - What lifecycle hooks and deregistration delays may take comes on top where an instance waits for them.
+      - What lifecycle hooks, up to their global timeouts, and deregistration delays may take comes on top where an instance
+        waits for them.
     type: float
     default: 900
   max_failures:
-    description: How many failed new instances are tolerated in the whole roll. One more stops it.
+    description:
+      - How many failed new instances are tolerated in the whole roll. One more stops it.
+      - Failed is one that was not proven in O(batch_timeout), that its lifecycle hook abandoned, or that died; also one that
+        died or stays unhealthy after it was proven, while the roll is under way.
+      - One that AWS takes, by a Spot interruption or a retirement, or that somebody terminates, is replaced and does not count.
     type: int
     default: 1
   on_failure:
@@ -113,7 +118,8 @@ options:
   health_checks:
     description:
       - Checks of the application, beside EC2's and every attached target group's.
-      - They are made from the machine where the module runs, against the instance's private address.
+      - They are made from the machine where the module runs, against the instance's private IPv4 address or, where it has none, its
+        IPv6 address.
     type: list
     elements: dict
     default: []
@@ -150,7 +156,8 @@ options:
   drain:
     description:
       - Tells an instance that it will leave, before it leaves the load balancer.
-      - It is told again and again until it says that it is drained, with a status of 2xx or exit code 0.
+      - It is asked again and again until it says that it is drained, with a status of 2xx or exit code 0. One that is not
+        healthy is asked once and goes, whatever it answers.
     type: dict
     suboptions:
       type:

@@ -148,3 +148,14 @@ def test_an_option_that_the_module_does_not_know_is_refused_by_name(aws: Simulat
     assert done.returncode != 0
     assert "batch_sise" in done.stdout
     assert versions(aws) == ["1"] * 3
+
+
+def test_a_group_with_a_slash_in_its_name_gets_its_report(aws: SimulatedAws, tmp_path: Path) -> None:
+    with aws.lock:
+        aws.cloud.create_group("team/web", size=1)
+        aws.cloud.new_template_version("team/web")
+    done = play(aws, rollout_groups=[{"group": "team/web", **QUICK}], rollout_report_dir=str(tmp_path / "report"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert versions(aws, "team/web") == ["2"]
+    written = sorted(path.name for path in (tmp_path / "report").iterdir())
+    assert written == ["team%2Fweb.eu-central-1.events.jsonl", "team%2Fweb.eu-central-1.html"]

@@ -17,7 +17,7 @@ _ONE_BY_ONE = 16  # up to so many terminations, AWS may have launched one succes
 class Choice:
     """Chooses who goes next, so that the group ends balanced over its zones and AZRebalance finds nothing to do.
 
-    Those that are told to drain already lead, then unhealthy ones: they serve nobody. Among equals the zones decide.
+    Those that were asked to drain already lead, then unhealthy ones: they serve nobody. Among equals the zones decide.
     AWS launches in the zone that holds fewest, so who goes tells where successors come; no zone should get more new
     instances than its share, and a batch should hit the zones evenly.
     """

@@ -186,9 +186,10 @@ def _new_ones(s: Situation, memory: Memory) -> Memory:
     if not tracked and not new.coming:
         return memory
     coming: dict[str, int] = {}
-    since, began, verdicts = dict(new.healthy_since), dict(new.began), dict[str, str]()
-    proven, spare = set(new.proven), list(new.spare)
-    unpaired, pairs = list(old.unpaired), list(old.pairs)
+    since = dict(new.healthy_since)
+    began, verdicts = dict(new.began), dict[str, str]()
+    arrived, relapses, spare = set[str](), {instance.id for instance in relapsed}, list(new.spare)
+    unpaired, pairs = list(old.unpaired), list[Pair]()
     inherited, progress = list(memory.losses.inherited), memory.course.progress_at
     for instance in tracked:
         name = instance.id
@@ -196,16 +197,13 @@ def _new_ones(s: Situation, memory: Memory) -> Memory:
         if verdict is not None:
             if verdict:
                 since.pop(name, None)
-                proven.discard(name)
             else:
                 since.setdefault(name, s.now)
-        if name in proven:
-            continue
         if name in since and looked and _is_proven(s, since[name]):
-            proven.add(name)
+            arrived.add(name)
             progress = s.now
             # One that was proven before, and sick in between, has its place already.
-            if not memory.course.trusting and name not in spare and all(pair.new != name for pair in pairs):
+            if not memory.course.trusting and name not in spare and all(pair.new != name for pair in old.pairs):
                 if unpaired:
                     pairs.append(Pair(unpaired.pop(0), name, round(s.now - began.get(name, s.now), 1)))
                 else:
@@ -230,14 +228,14 @@ def _new_ones(s: Situation, memory: Memory) -> Memory:
         memory,
         new=Newcomers(
             coming=coming,
-            healthy_since=since,
+            healthy_since={name: since[name] for name in coming if name in since},
             verdicts=verdicts,
             missing=new.missing,
-            proven=new.proven if proven == new.proven else frozenset(proven),
+            proven=new.proven - relapses | arrived if relapses or arrived else new.proven,
             spare=tuple(spare),
-            began=began,
+            began={name: moment for name, moment in began.items() if name in coming or name in spare},
         ),
-        old=replace(old, unpaired=tuple(unpaired), pairs=tuple(pairs)),
+        old=replace(old, unpaired=tuple(unpaired), pairs=(*old.pairs, *pairs)) if pairs else old,
         losses=replace(memory.losses, inherited=tuple(inherited)),
         course=replace(memory.course, progress_at=progress),
     )

@@ -75,6 +75,16 @@ class Sorter:
         self._units = dict.fromkeys(self._parts, 0)
         self._misfits: dict[tuple[Template | None, str], str] = {}  # few kinds of instances, however many there are
         self._roles = Roles((), (), ())
+        self._serial = 0
+        self._coming: tuple[tuple[Instance, ...], frozenset[str], tuple[Instance, ...]] = ((), frozenset(), ())
+
+    def coming(self, roles: Roles, proven: frozenset[str]) -> tuple[Instance, ...]:
+        """The new instances that are not proven."""
+        fresh, known, found = self._coming
+        if fresh is not roles.fresh or known is not proven:
+            found = tuple([instance for instance in roles.fresh if instance.id not in proven])
+            self._coming = (roles.fresh, proven, found)
+        return found
 
     def sort(self, seen: Observation, journal: Journal, policy: Policy) -> Roles:
         """The instances that count towards the group's capacity, less those that the roll terminated, by their part."""
@@ -87,9 +97,7 @@ class Sorter:
             self._clear()
         if group.instances is self._instances and gone is self._gone:
             return self._roles
-        before = self._members
-        touched = [name for name, instance in group.by_id.items() if before.get(name) is not instance]
-        touched += sorted(before.keys() - group.by_id.keys())
+        touched = self._touched(group)
         if gone is not self._gone:
             touched += sorted(gone.keys() ^ self._gone.keys())
         moved = set()
@@ -98,6 +106,7 @@ class Sorter:
             part = self._role(instance) if instance is not None and name not in gone else ""
             moved |= self._put(name, instance, part)
         self._instances, self._members, self._gone = group.instances, group.by_id, gone
+        self._serial = group.members.serial if group.members else 0
         if moved:
             roles = {name: tuple(part.values()) for name, part in self._parts.items() if name in moved}
             total = sum(self._units.values()) - self._units["apart"]
@@ -105,6 +114,16 @@ class Sorter:
                 self._roles, **roles, old_units=self._units["old"], all_units=total, part=dict(self._part)
             )
         return self._roles
+
+    def _touched(self, group: Group) -> list[str]:
+        """Who is not as at the look before."""
+        members, before = group.members, self._members
+        if group.instances is self._instances:
+            return []
+        if members is not None and members.changed is not None and members.before == self._serial and self._instances:
+            return list(members.changed)
+        touched = [name for name, instance in group.by_id.items() if before.get(name) is not instance]
+        return touched + sorted(before.keys() - group.by_id.keys())
 
     def _put(self, name: str, instance: Instance | None, part: str) -> set[str]:
         """Move one instance to a part, "" for none; the parts that are not as they were."""

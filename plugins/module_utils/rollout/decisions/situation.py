@@ -46,8 +46,7 @@ class Situation:
         """Sort the instances, and tell the user's part of the desired capacity from the roll's."""
         actual, settled = sizes.actual(seen, journal.memory, policy, now)
         roles = sorter.sort(seen, journal, policy)
-        proven = journal.memory.new.proven
-        coming = tuple([instance for instance in roles.fresh if instance.id not in proven])
+        coming = sorter.coming(roles, journal.memory.new.proven)
         return cls(seen, journal, policy, now, roles, actual, settled, coming)
 
     @property

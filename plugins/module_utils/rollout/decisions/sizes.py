@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, boring.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose capacity is it: the group's sizes as the user wants them, told from what the roll added. Pure.
+"""Whose capacity is it: the group's sizes as the user wants them, apart from what the roll added. Pure.
 
 Others change the sizes while a roll is under way. What they write as a number wins to the digit, and the roll's surge is
 gone with it; what they change by a difference (a policy, a termination that takes its place away) leaves the surge as it

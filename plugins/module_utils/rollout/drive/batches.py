@@ -12,7 +12,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import Aws
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions import learning, situation, wording
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions import step as core
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.tags import encode, encode_record
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.opening import Opener
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.destination import Destinations
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.places import Places
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.session import Session
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import (
@@ -59,9 +59,9 @@ _UNANSWERED = 5  # so often a termination may get no answer
 class Batches:
     """Drives a roll that has its journal on the group already."""
 
-    def __init__(self, session: Session, opener: Opener, places: Places) -> None:
+    def __init__(self, session: Session, destinations: Destinations, places: Places) -> None:
         self._session = session
-        self._opener = opener
+        self._destinations = destinations
         self._places = places
 
     def run(self) -> None:
@@ -279,15 +279,15 @@ class Batches:
             session.end_as("failed", f"{reason}; it is not rolled back, because nothing could be proven")
             return
         try:
-            target, pins = self._opener.before(record, group)
+            goal = self._destinations.before(record, group)
         except (AwsError, RolloutError) as exc:
             session.end_as("failed", f"{reason}; it cannot be rolled back: {exc}")
             return
         session.journal = replace(
             journal,
-            target=target,
+            target=goal.target,
             spec="",
-            pins=tuple(pin for pin in journal.pins if pin in pins),
+            pins=tuple(pin for pin in journal.pins if pin in goal.pins),
             failed=0,
             back=True,
             memory=replace(

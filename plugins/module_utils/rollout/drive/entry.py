@@ -39,7 +39,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> Result:
     def probe(places: Iterable[Place]) -> dict[str, str]:
         return ask_all(checks, places)
 
-    def tell_to_drain(places: Iterable[Place]) -> dict[str, str]:
+    def ask_to_drain(places: Iterable[Place]) -> dict[str, str]:
         return ask_all((drain,) if drain else (), places)
 
     with events:
@@ -54,6 +54,6 @@ def run(params: Mapping[str, Any], check_mode: bool) -> Result:
             emit=events.emit,
             stopped=interrupt.why,
             prober=probe if checks else None,
-            drainer=tell_to_drain if drain else None,
+            drainer=ask_to_drain if drain else None,
         )
         return roll.run(check_mode)

@@ -27,6 +27,11 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.wor
     shrunk_by_terminations,
     subject,
 )
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.destination import (
+    Destination,
+    Destinations,
+    merged_pins,
+)
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.cloud import MOST_ACTIVITIES, Cloud
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.owner import Owner
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import (
@@ -88,14 +93,15 @@ class Opener:
         self._clock = clock
         self._owner = owner
         self._sorter = sorter
+        self.destinations = Destinations(cloud, request, policy)
 
     def open(self, group: Group) -> Opening:
         """The plan for a group as it was described. Raises RolloutError where there cannot be one, and AwsError."""
         left = self.left_behind(group)
         record = decode_record(group.tags.get(TAG_RECORD, ""))
-        target, spec, pins = self._target(group, left, record)
-        target = self._mixed(target, group)
-        journal = self._journal(group, target, spec, pins, left, record)
+        goal = self.destinations.of(group, left, record)
+        target, spec = goal.target, goal.spec
+        journal = self._journal(group, goal, left, record)
         policy = self._policy
         born = self._births(group)
         health, idle = self._cloud.health(group)
@@ -134,7 +140,7 @@ class Opener:
         own = {name: template for name, template in group.overrides.items() if template is not None}
         by_type = {name: template for name, template in own.items() if not floating(template.version)}
         target = Target(named(left.target.template, known), by_type)
-        journal = self._journal(group, target, left.spec, left.pins, left, record)
+        journal = self._journal(group, Destination(target, left.spec, left.pins), left, record)
         try:
             born = self._births(group)
         except AwsError:
@@ -224,88 +230,9 @@ class Opener:
         names = ", ".join(sorted(missing))
         return [f"instances names {names}, which the group {group.name} does not have: correct the list"]
 
-    # ---- where to ----------------------------------------------------------------------------------------------
-
-    def _target(
-        self, group: Group, left: Journal | None, record: Record | None
-    ) -> tuple[Target, str, tuple[tuple[int, str], ...]]:
-        """What to roll to with its number, and the floating versions that group and overrides are to have in the end."""
-        if self._request.state == "rolled_back":
-            if record is None:
-                raise RolloutError(
-                    f"the group {group.name} has no record of a roll (tag {TAG_RECORD}): "
-                    "name the template to return to in launch_template instead"
-                )
-            target, pins = self.before(record, group)
-            return target, "", pins
-        if left is not None and left.back and self._policy.rollback:
-            return self._left_target(left, group, record), "", _pins(group)
-        asked = self._request.template
-        if asked is not None:
-            resolved = self._cloud.resolve(asked)
-            spec = asked.version if floating(asked.version) else ""
-            return Target(resolved), spec, _pins(group)
-        if left is not None:
-            return self._left_target(left, group, record), left.spec, _pins(group)
-        if group.template is None:
-            raise RolloutError(
-                f"the group {group.name} has no launch template: give it one, or name it in launch_template"
-            )
-        if not floating(group.template.version):
-            return Target(group.template), "", _pins(group)
-        return Target(self._cloud.resolve(group.template)), group.template.version, _pins(group)
-
-    def before(self, record: Record, group: Group) -> tuple[Target, tuple[tuple[int, str], ...]]:
-        """What there was before the last roll, looked up, and the floating versions of overrides that stay.
-
-        Raises RolloutError or AwsError where it is no more.
-        """
-        template = self._cloud.resolve(record.template) if record.template.id else record.template
-        own = {name: has for name, has in group.overrides.items() if has is not None}
-        versions = record.own.by_id(has.id for has in own.values())
-        if record.own.versions and not versions:
-            raise RolloutError(
-                f"the overrides of the group {group.name} name other launch templates than before its last roll: "
-                "name what to return to in launch_template, and the versions in the overrides"
-            )
-        target = self._mixed(Target(template), group)
-        if not versions:
-            return target, _pins(group)
-        numbers = {has.id: self._cloud.resolve(replace(has, version=versions[has.id])) for has in own.values()}
-        same = {name for name, has in own.items() if numbers[has.id].same(target.by_type[name])}
-        stay = {place for place, name in enumerate(group.overrides) if name in same}
-        by_type = {name: numbers[has.id] for name, has in own.items()}
-        return replace(target, by_type=by_type), tuple(pin for pin in _pins(group) if pin[0] in stay)
-
-    @staticmethod
-    def _left_target(left: Journal, group: Group, record: Record | None) -> Target:
-        known = (group.template, record.template if record else None, *(i.template for i in group.instances))
-        return replace(left.target, template=named(left.target.template, known))
-
-    def _mixed(self, target: Target, group: Group) -> Target:
-        """A target with what a mixed instances policy says of instance types, where that is not decided."""
-        if not group.overrides:
-            return target
-        own = {name: template for name, template in group.overrides.items() if template is not None}
-        numbers = {
-            template: self._cloud.resolve(template) if floating(template.version) else template
-            for template in {has for name, has in own.items() if name not in target.by_type}
-        }
-        by_type = {name: target.by_type.get(name) or numbers[template] for name, template in own.items()}
-        types = frozenset() if group.any_type else frozenset(group.overrides)
-        return replace(target, by_type=by_type, types=types)
-
     # ---- the journal -------------------------------------------------------------------------------------------
 
-    def _journal(
-        self,
-        group: Group,
-        target: Target,
-        spec: str,
-        pins: tuple[tuple[int, str], ...],
-        left: Journal | None,
-        record: Record | None,
-    ) -> Journal:
+    def _journal(self, group: Group, goal: Destination, left: Journal | None, record: Record | None) -> Journal:
         now, policy = self._clock(), self._policy
         # EC2 tells launches to the second.
         started = float(floor(now))
@@ -316,9 +243,9 @@ class Opener:
             owner=self._owner.name,
             beat=now,
             started=started,
-            target=target,
-            spec=spec,
-            pins=pins,
+            target=goal.target,
+            spec=goal.spec,
+            pins=goal.pins,
             desired=group.desired,
             max_size=group.max,
             suspended=(AZ_REBALANCE,) if suspends else (),
@@ -332,23 +259,14 @@ class Opener:
             left,
             owner=self._owner.name,
             beat=now,
-            target=target,
-            spec=spec,
-            pins=pins if journal.back and not left.back else tuple(sorted({**dict(left.pins), **dict(pins)}.items())),
+            target=goal.target,
+            spec=goal.spec,
+            pins=goal.pins if journal.back and not left.back else merged_pins(left.pins, goal.pins),
             suspended=tuple(dict.fromkeys((*left.suspended, *journal.suspended))),
             back=journal.back or (left.back and policy.rollback),
             held=journal.held,
             memory=Memory(),
         )
-
-
-def _pins(group: Group) -> tuple[tuple[int, str], ...]:
-    """The floating versions of the group's overrides, by their place in the policy."""
-    return tuple(
-        (place, template.version)
-        for place, template in enumerate(group.overrides.values())
-        if template is not None and floating(template.version)
-    )
 
 
 def came_from(group: Group, journal: Journal, plan: Plan) -> Record:

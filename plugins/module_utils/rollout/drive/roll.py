@@ -167,7 +167,7 @@ class Roll:
             if refreshing is not None:
                 refreshing.run()
             else:
-                Batches(session, self._opener, self._places).run()
+                Batches(session, self._opener.destinations, self._places).run()
         except NoGroupError:
             raise RolloutError(session.deleted()) from None
         except Exception as exc:
@@ -188,7 +188,7 @@ class Roll:
             if refreshing is not None:
                 refreshing.give_up()
             else:
-                Batches(session, self._opener, self._places).run()
+                Batches(session, self._opener.destinations, self._places).run()
         except NoGroupError:
             raise RolloutError(session.deleted()) from None
         except (AwsError, RolloutError) as exc:

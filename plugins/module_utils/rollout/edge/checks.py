@@ -42,7 +42,7 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a command is told of the instance."""
+        """What a command finds in its environment."""
         return {"INSTANCE_ID": self.instance_id, "INSTANCE_ADDRESS": self.address, "INSTANCE_ZONE": self.zone}
 
 

@@ -73,7 +73,7 @@ class Cloud:
 
     @property
     def ahead(self) -> float:
-        """By how many seconds AWS's clock is ahead of this one's, as its first answer told."""
+        """By how many seconds AWS's clock is ahead of this one's, as its first answer said."""
         return self._caller.ahead
 
     @property
@@ -119,7 +119,7 @@ class Cloud:
         return tuple(found)
 
     def delays(self, group: Group) -> Delays:
-        """How long lifecycle hooks and load balancers may hold an instance of the group up, as far as we may know.
+        """How long lifecycle hooks and load balancers may hold an instance of the group up, as far as the permissions reach.
 
         Of a hook it is the global timeout: a heartbeat renews the shorter one, and where none comes AWS itself goes on.
         """
@@ -157,8 +157,7 @@ class Cloud:
         An instance that some target group or load balancer does not list is missing from the answer.
         """
         places: list[dict[str, str]] = []
-        idle = []
-        zones = {instance.id: instance.zone for instance in group.instances}
+        idle: list[str] = []
         for arn in group.target_groups:
             label = _label(arn)
             answer = self._caller.read(
@@ -169,21 +168,17 @@ class Cloud:
             )
             targets = answer.get("TargetHealthDescriptions") or ()
             place = {item["Target"]["Id"]: "" for item in targets}
-            unused: dict[str, str] = {}
+            unused: set[str] = set()
             for item in [i for i in targets if i.get("TargetHealth", _NO_HEALTH).get("State") != "healthy"]:
                 health, name = item.get("TargetHealth", _NO_HEALTH), item["Target"]["Id"]
                 if health.get("Reason") == "Target.NotInUse":
-                    unused[name] = zones.get(name, "")
+                    unused.add(name)
                 # Registered on several ports: all of them must be healthy.
                 place[name] = place[name] or _target_words(
                     label, health.get("State") or "unknown", health.get("Reason"), health.get("Description")
                 )
-            if place and len(unused) >= len(place):
-                idle.append(_no_balancer(label, group.name))
-            else:
-                # A zone in which every target is unused is one that the load balancer does not serve.
-                dark = {*unused.values()} - {zones.get(name, "") for name in place.keys() - unused.keys()} - {""}
-                idle.extend(_dark_zone(label, group.name, zone) for zone in sorted(dark))
+            if unused:
+                idle.extend(_never_healthy(label, group, place, unused))
             places.append(place)
         for arn in group.lattice:
             place = self._lattice_health(arn)
@@ -460,6 +455,18 @@ def _address(item: Mapping[str, Any]) -> str:
     cards = item.get("NetworkInterfaces") or ()
     found = [address.get("Ipv6Address") for card in cards for address in card.get("Ipv6Addresses") or ()]
     return str(item.get("Ipv6Address") or next(filter(None, found), ""))
+
+
+def _never_healthy(label: str, group: Group, place: Iterable[str], unused: set[str]) -> Iterable[str]:
+    """Why targets that get no traffic never will, in sentences."""
+    zones = {instance.id: instance.zone for instance in group.instances}
+    used = {zones.get(name, "") for name in place if name not in unused}
+    if not used:
+        yield _no_balancer(label, group.name)
+        return
+    # A zone in which every target is unused is one that the load balancer does not serve.
+    for zone in sorted({zones.get(name, "") for name in unused} - used - {""}):
+        yield _dark_zone(label, group.name, zone)
 
 
 def _no_balancer(label: str, group: str) -> str:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, boring.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Being told to stop. A signal only sets a flag: an exception in the middle of a boto3 call would be retried by it."""
+"""Signals that end a roll. A signal only sets a flag: an exception in the middle of a boto3 call would be retried by it."""
 
 from __future__ import annotations
 

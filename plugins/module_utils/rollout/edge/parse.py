@@ -30,6 +30,7 @@ class Parser:
         self._known: dict[str, Instance] = {}
         self._listed: Sequence[Mapping[str, Any]] = ()
         self._latest = Members.of(())
+        self._serials = itertools.count(1)
         self._templates: dict[Template | None, Template | None] = {}
 
     def group(self, raw: Mapping[str, Any]) -> Group:
@@ -88,12 +89,16 @@ class Parser:
         self._listed = raw
         names = [item["InstanceId"] for item in raw]
         before = map(self._raw.get, names)
+        known, latest = self._known, self._latest
+        changed = []
         for item in itertools.compress(raw, map(operator.is_not, before, raw)):
-            self.instance(item)
-        found = tuple(map(self._known.__getitem__, names))
-        latest = self._latest.instances
-        if len(found) != len(latest) or not all(map(operator.is_, found, latest)):
-            self._latest = Members.of(found)
+            was = known.get(item["InstanceId"])
+            if self.instance(item) is not was:
+                changed.append(item["InstanceId"])
+        found = tuple(map(known.__getitem__, names))
+        if len(found) != len(latest.instances) or not all(map(operator.is_, found, latest.instances)):
+            news = {*changed, *(latest.by_id.keys() ^ names)}
+            self._latest = latest.followed_by(found, sorted(news), next(self._serials))
         return self._latest
 
     def instance(self, raw: Mapping[str, Any]) -> Instance:

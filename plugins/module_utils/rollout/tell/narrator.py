@@ -27,7 +27,7 @@ ERASED = (
     "the tag boring:rollout, in which the roll keeps its journal, is gone from the group: another tool that manages the "
     "group's tags may have deleted it"
 )
-_MANY = 4  # more that do the same at the same time are told in one line
+_MANY = 4  # more that do the same at the same time have one line
 
 
 class Narrator:
@@ -37,8 +37,9 @@ class Narrator:
         self._emit = emit
         self._clock = clock
         self._group = group
-        self._told: dict[str, Instance] = {}
+        self._shown: dict[str, Instance] = {}
         self._instances: tuple[Instance, ...] = ()
+        self._serial = 0
         self._phases: dict[str, str] = {}
         self._roles: dict[str, str] = {}
         self._since: dict[str, float] = {}
@@ -50,10 +51,10 @@ class Narrator:
         self._left = 0
 
     def _tell(self, event: str, message: str = "", **data: Any) -> None:
-        told: Event = {"time": round(self._clock(), 3), "group": self._group, "event": event}
+        found: Event = {"time": round(self._clock(), 3), "group": self._group, "event": event}
         if message:
-            told["message"] = message
-        self._emit(told | data)
+            found["message"] = message
+        self._emit(found | data)
 
     def say(self, message: str) -> None:
         """A line for people."""
@@ -76,16 +77,19 @@ class Narrator:
         memory = after.memory
         first = not self._phases
         # Most are as they were: the same value, and in none of the roll's hands.
-        told, listed = self._told, seen.group.by_id
+        known, listed = self._shown, seen.group.by_id
         restless = {*before.memory.new.coming, *memory.new.coming, *memory.old.listed}
+        members = seen.group.members
         if seen.group.instances is self._instances:
             changed = [listed[name] for name in sorted(listed.keys() & restless)]
+        elif members is not None and members.changed is not None and members.before == self._serial and known:
+            changed = [listed[name] for name in sorted(restless.union(members.changed)) if name in listed]
         else:
-            changed = [i for name, i in listed.items() if told.get(name) is not i or name in restless]
-        self._instances = seen.group.instances
+            changed = [i for name, i in listed.items() if known.get(name) is not i or name in restless]
+        self._instances, self._serial = seen.group.instances, members.serial if members else 0
         moved = []
         for instance in changed:
-            told[instance.id] = instance
+            known[instance.id] = instance
             role = _ROLES.get(parts.part.get(instance.id, "")) or self._roles.get(instance.id, "kept")
             phase = _phase(instance, memory.new.coming, memory.old.terminated)
             if role == "new" and instance.id in memory.new.began:
@@ -99,9 +103,9 @@ class Narrator:
             self._moved(instance, role, phase, memory.new.verdicts.get(instance.id, ""), quiet=quiet)
         if not first:
             self._crowds([item for item in moved if crowds[item[2]] > _MANY])
-        left = [name for name in told if name not in listed] if len(told) > len(listed) else []
+        left = [name for name in known if name not in listed] if len(known) > len(listed) else []
         for name in left:
-            del told[name]
+            del known[name]
             self._phases[name] = "gone"
             words = f"{name} is gone" if len(left) <= _MANY else ""
             self._tell("instance", words, instance_id=name, phase="gone", role=self._roles.get(name, ""))
@@ -170,15 +174,15 @@ class Narrator:
                 self._tell("crowd", line)
 
     def turned(self, step: Turn, journal: Journal) -> None:
-        told = [victim for victim in step.victims if victim.instance.id in journal.memory.old.terminated]
-        for victim in told:
+        known = [victim for victim in step.victims if victim.instance.id in journal.memory.old.terminated]
+        for victim in known:
             self._leaves(victim.instance)
             self._left += 1
             took = f", {victim.successor} took its place" if victim.successor else ""
             words = f"{victim.instance.id} terminated{took} ({self._left} of {self._due})"
-            self._tell("terminate", words if len(told) <= _MANY else "", instance_id=victim.instance.id)
-        if len(told) > _MANY:
-            self._tell("crowd", f"{len(told)} terminated ({self._left} of {self._due})")
+            self._tell("terminate", words if len(known) <= _MANY else "", instance_id=victim.instance.id)
+        if len(known) > _MANY:
+            self._tell("crowd", f"{len(known)} terminated ({self._left} of {self._due})")
         if step.launches:
             grown = f", desired capacity is {step.grow_to} for now" if step.grow_to is not None else ""
             raised = f", max size {step.max_to}" if step.max_to is not None else ""
@@ -205,7 +209,7 @@ class Narrator:
         )
 
     def waiting(self, step: Wait) -> None:
-        """Told only when it is for something else than before."""
+        """An event only when it is for something else than before."""
         if step.why != self._waiting:
             self._waiting = step.why
             self._tell("wait", why=step.why, until=round(step.until, 3))

@@ -42,10 +42,12 @@ class Page:
 
 def draw(events: list[str], title: str, probes: str | None) -> tuple[dict[str, Page], list[str]]:
     """The page (``dest``) and the SVG (``picture``), and the groups in them. Raises RolloutError for a file that cannot be read."""
-    told = [event for path in events for event in read_events(path)]
+    lines = [event for path in events for event in read_events(path)]
     samples = list(read_probes(probes)) if probes else None
-    page = Page(render_report(told, title=title, probes=samples))
-    return {"dest": page, "picture": Page(render_picture(told, probes=samples))}, [story.group for story in tell(told)]
+    page = Page(render_report(lines, title=title, probes=samples))
+    return {"dest": page, "picture": Page(render_picture(lines, probes=samples))}, [
+        story.group for story in tell(lines)
+    ]
 
 
 def differs(page: Page, dest: str) -> bool:

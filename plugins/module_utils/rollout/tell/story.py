@@ -49,7 +49,7 @@ class Life:
 
 @dataclass
 class Story:
-    """One group's rolls, in the order in which they were told."""
+    """One group's rolls, in the order of their events."""
 
     group: str
     start: float

@@ -9,7 +9,7 @@ instances policy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -88,16 +88,29 @@ _latest: list[tuple[tuple[Instance, ...], Mapping[str, Instance], frozenset[str]
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """A group's instances, by id too, and those that are not in service or not Healthy."""
+    """A group's instances, by id too, and those that are not in service or not Healthy.
+
+    ``changed`` are the ids of those that came, left or changed since the members that were ``before``, None where that is
+    not known: of a thousand, few are not what they were at the look before.
+    """
 
     instances: tuple[Instance, ...]
     by_id: Mapping[str, Instance]
     unfit: frozenset[str]
+    before: int = 0  # of the members before, the serial number
+    serial: int = 0
+    changed: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, instances: tuple[Instance, ...]) -> Members:
         unfit = frozenset([i.id for i in instances if i.state != IN_SERVICE or not i.healthy])
         return cls(instances, {instance.id: instance for instance in instances}, unfit)
+
+    def followed_by(self, instances: tuple[Instance, ...], changed: Iterable[str], serial: int) -> Members:
+        """The members after these, of which only some changed."""
+        by_id, names = {instance.id: instance for instance in instances}, tuple(changed)
+        idle = [n for n in names if n in by_id and (by_id[n].state != IN_SERVICE or not by_id[n].healthy)]
+        return Members(instances, by_id, self.unfit.difference(names).union(idle), self.serial, serial, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +222,10 @@ class Delays:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything that one poll told.
+    """Everything that one poll showed.
 
     ``health`` is why an instance is not healthy in some target group or load balancer ("" healthy in all), by
-    instance; None when this poll did not ask. ``checks`` likewise for the health checks of ours. ``born`` has launch
+    instance; None when this poll did not ask. ``checks`` likewise for the health checks of the application. ``born`` has launch
     times, where the policy needs them.
     """
 

@@ -54,7 +54,7 @@ class Journal:
         return {types[place]: version for place, version in self.pins if place < len(types)}
 
     def owns(self, refresh: Refresh) -> bool:
-        """Whether this instance refresh is ours."""
+        """Whether this roll started the instance refresh."""
         return refresh.id == self.refresh or (self.refresh == NEW_REFRESH and refresh.started >= self.started - SKEW)
 
 

@@ -62,7 +62,7 @@ class Newcomers:
     verdicts: Mapping[str, str] = field(default_factory=dict)  # why they are not healthy
     missing: Mapping[str, int] = field(default_factory=dict)  # for how many polls they were not listed
     proven: frozenset[str] = frozenset()
-    spare: tuple[str, ...] = ()  # proven, and nobody's successor yet
+    spare: tuple[str, ...] = ()  # proven, and not paired with an old one yet
     began: Mapping[str, float] = field(default_factory=dict)  # when their launch was set off
 
 
@@ -142,7 +142,7 @@ class Course:
     batches: int = 0
     baked_since: float = 0.0  # 0: no bake
     progress_at: float = 0.0
-    serving: int = 0  # the capacity in service and healthy everywhere, as far as the last look told
+    serving: int = 0  # the capacity in service and healthy everywhere, as of the last look
     lowest: int | None = None
 
 

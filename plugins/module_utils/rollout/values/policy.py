@@ -91,8 +91,8 @@ class Policy:
     poll_interval: float = 5.0
     lock_timeout: float = 900.0
     one_batch: bool = False  # state=advanced
-    checked: bool = False  # there are health checks of ours
-    drained: bool = False  # instances are told before they leave
+    checked: bool = False  # there are health checks of the application
+    drained: bool = False  # instances are asked to drain before they leave
     rollback: bool = False  # a failed roll is rolled back
     refreshes: bool = False  # AWS rolls it
 
@@ -102,7 +102,7 @@ class Policy:
 
     @property
     def lag(self) -> float:
-        """For how long descriptions may show what was before a write of ours, in seconds."""
+        """For how long descriptions may show what was before one of the roll's writes, in seconds."""
         return min(60.0, 12 * self.poll_interval)
 
     @property

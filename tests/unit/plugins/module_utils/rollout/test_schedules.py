@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Random schedules of faults over the simulated cloud, with the contract's guarantees as invariants.
 
-``make test`` runs the same few hundred every time; ``make prove-rollout`` runs 10,000 new ones. What they found is a
+``make test`` runs the same few hundred every time; ``make prove-rollout`` runs 25,000 new ones. What they found is a
 test of its own name at the end of this file, as small as Hypothesis could make it.
 """
 
