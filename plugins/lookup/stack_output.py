@@ -122,11 +122,8 @@ _raw:
   elements: raw
 """
 
-import contextlib
 import json
 import os
-import signal
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import current_process
@@ -155,6 +152,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.stack.tools import (
 )
 from ansible_collections.boring.fleet.plugins.module_utils.stack.types import read_types
 from ansible_collections.boring.fleet.plugins.plugin_utils.controller_files import find, names_in
+from ansible_collections.boring.fleet.plugins.plugin_utils.processes import run_to_end
 from ansible_collections.boring.fleet.plugins.plugin_utils.running_task import (
     hide_result,
     play_id,
@@ -290,27 +288,12 @@ class LookupModule(LookupBase):
 
 
 def _run(argv: list[str], env: Mapping[str, str], directory: str, timeout: float) -> Finished | None:
-    """Run a tool in a group of its own, so that what it started ends with it."""
-    process = subprocess.Popen(
-        argv,
-        cwd=directory,
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except BaseException as exc:  # also an interrupt: nothing of the tool stays behind
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        if isinstance(exc, subprocess.TimeoutExpired):
-            return None
-        raise
+    done = run_to_end(argv, env, directory, timeout)
+    if done is None:
+        return None
+    code, out, err = done
     # What is no UTF-8 is refused where it is read; in an error text it does no harm.
-    return Finished(process.returncode, out.decode("utf-8-sig", "surrogateescape"), err.decode(errors="replace"))
+    return Finished(code, out.decode("utf-8-sig", "surrogateescape"), err.decode(errors="replace"))
 
 
 def _outputs(text: str, layout: str, what: str, **marks: Any) -> Mapping[str, Output]:
