@@ -15,7 +15,7 @@ description:
     file is shows in the file. Everything happens on the controller; nothing is fetched, and nothing is written.
   - The plain text follows dotenv's own grammar, with comments, quotes, C(export) and values of several lines.
   - Each file follows the rules of the tool that wrote it. Values of a C(.env.vault) are taken as they are, as dotenv does.
-    In values of dotenvx C(\\$) means C($), references to variables are replaced and commands run, if the value does not
+    In values of dotenvx C(\$) means C($), references to variables are replaced and commands run, if the value does not
     stand in single quotes. Here references and commands are refused unless O(references) and O(commands) say otherwise.
   - A warning names variables whose value means something else to dotenv, python-dotenv or C(docker run --env-file).
     One is C(PW=abc#def), which ends at C(#) for dotenv alone.
@@ -64,7 +64,7 @@ options:
     default: refuse
   commands:
     description:
-      - What to do about C($(command)) in a value of dotenvx.
+      - What to do about a command in a value of dotenvx, which C($() begins and a closing parenthesis ends.
       - V(refuse) fails and names the variable; V(run) runs it with C(/bin/sh) on the controller each time the look-up is
         evaluated, for 30 seconds at most; V(keep) takes it as a part of the value.
     type: str

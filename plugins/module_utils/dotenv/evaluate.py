@@ -20,7 +20,8 @@ from ansible_collections.boring.fleet.plugins.module_utils.dotenv.grammar import
 
 _REFERENCE: Final = re.compile(r"(?<!\\)\$\{(?P<braced>[^{}]+)\}|(?<!\\)\$(?P<bare>[A-Za-z_][A-Za-z0-9_]*)")
 _OPERATOR: Final = re.compile(r":\+|\+|:-|-")
-_MOST: Final = 100  # references, commands or replacements in one value; more is a mistake or does not end
+_MOST: Final = 100  # references or commands in one value; more is a mistake or does not end
+_UNCLOSED: Final = 3  # `$(` without an end in one value; each is looked for up to the value's end
 _LARGEST: Final = 4 * 1024 * 1024
 
 # A command and the variables above it -> what it prints, or None where it fails
@@ -119,15 +120,18 @@ def _evaluated(value: str, above: _Above, rules: Rules) -> str:
 def commands_in(value: str) -> list[str]:
     """What stands in the value's `$(...)`, outermost only; quotes and parentheses within it are followed."""
     found: list[str] = []
-    tried = 0
+    unclosed = 0
     begin = value.find("$(")
     while begin >= 0:
-        tried += 1
-        if tried > _MOST:
-            raise _ProblemError(f"holds '$(' more than {_MOST} times")
         end = _end_of_command(value, begin + 2)
         if end > 0:
             found.append(value[begin + 2 : end])
+        else:
+            unclosed += 1
+        if unclosed > _UNCLOSED or len(found) > _MOST:
+            raise _ProblemError(
+                f"holds '$(' too often: {_MOST} commands, and {_UNCLOSED} that do not end, are the most"
+            )
         begin = value.find("$(", end + 1 if end > 0 else begin + 2)
     return found
 

@@ -105,7 +105,24 @@ def _same(reader: str, found: str | None, value: str) -> bool:
         return found is not None and (
             found == value or (found[:1] + value + found[:1] == found and found[:1] in ("'", '"', "`"))
         )
-    return found == value and (reader != "python-dotenv" or "${" not in value)
+    return found == value and (reader != "python-dotenv" or not _expands(value))
+
+
+def _expands(value: str) -> bool:
+    """Whether python-dotenv finds `${NAME}` or `${NAME:-default}` in it, by looking at each character a few times at most."""
+    brace = colon = -1
+    place = value.find("${")
+    while place >= 0:
+        if brace < place:
+            brace = value.find("}", place)
+        if colon < place:
+            colon = value.find(":", place) % (len(value) + 1)  # none: behind the end
+        if brace < 0:
+            return False
+        if colon > brace or value.startswith(":-", colon):
+            return True
+        place = value.find("${", place + 2)
+    return False
 
 
 _READERS: Final = {"dotenv": parse, "python-dotenv": python_dotenv, "Docker": docker}
