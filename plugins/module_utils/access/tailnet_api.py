@@ -33,6 +33,7 @@ class Tailnet:
             "Content-Type": "application/json",
             "User-Agent": "boring.fleet",
         }
+        self._key = key.encode()
         self._request = request
         self._timeout = timeout
         self._name = tailnet
@@ -70,7 +71,7 @@ class Tailnet:
             )
         if problem:
             raise AccessError(f"cannot {doing} {where}: the connection failed ({problem}); run this again")
-        document = _load(answer)
+        document = _load(answer.replace(self._key, b"***"))  # whatever it repeats, the key is in no message
         if status == _CHANGED_MEANWHILE:
             raise AccessError(
                 f"cannot {doing} {where}: somebody else changed it meanwhile; run this again and look at the difference"
