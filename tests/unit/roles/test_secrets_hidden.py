@@ -260,3 +260,71 @@ def test_they_show_nothing_whatever_their_module_tells(run: tuple[str, dict[str,
     output, dummy = run
     assert "it has told" in output, "what a module says of its failure is shown"
     assert not [line for line in output.splitlines() if any(form in line for form in FORMS)]
+
+
+def test_a_role_that_is_given_a_secret_in_a_wrong_way_does_not_repeat_it(tmp_path: Path) -> None:
+    """Its arguments are of a wrong type, then refused by the role, then right. Nothing here touches the host."""
+    password = SECRET + "-longer-than-16"
+    user = {"name": "app", "password": password, "rules": ["+@read"]}
+    (tmp_path / "key").write_text(SECRET)
+    nats_user = {"user": "app", "password": password, "salt": "0123456789012345678901"}
+    redis_right = {"redis_users": [user], "redis_admin_password": password, "redis_maxmemory": "1G"}
+    wrong: list[tuple[str, dict[str, Any]]] = [
+        ("redis", {**redis_right, "redis_users": SECRET}),
+        ("redis", {**redis_right, "redis_users": [SECRET]}),
+        ("redis", {**redis_right, "redis_users": [{**user, "rules": {"a": SECRET}}]}),
+        ("redis", {**redis_right, "redis_users": [{**user, "pasword": SECRET}]}),
+        ("redis", {**redis_right, "redis_users": [{"password": SECRET}]}),
+        ("redis", {**redis_right, "redis_admin_password": [SECRET]}),
+        ("redis", {**redis_right, "redis_admin_password": SECRET[:8]}),
+        ("redis", {**redis_right, "redis_users": [{**user, "password": SECRET[:8]}]}),
+        ("redis", {**redis_right, "redis_users": [user, user]}),
+        ("redis", {**redis_right, "redis_replica_password": SECRET[:8]}),
+        ("redis", {**redis_right, "redis_settings": {"requirepass": SECRET}}),
+        ("redis", {**redis_right, "redis_settings": SECRET}),
+        ("nats", {"nats_users": SECRET}),
+        ("nats", {"nats_users": [SECRET]}),
+        ("nats", {"nats_users": [{"user": "app", "password": SECRET}]}),
+        ("nats", {"nats_users": [nats_user, nats_user]}),
+        ("nats", {"nats_users": [nats_user], "nats_leafnode_remotes": [{"url": f"tls://u:{SECRET}@h:7422", "user": "u", "password": SECRET}]}),
+        ("conversion_api", {"conversion_api_nats_url": "nats://127.0.0.1:4222", "conversion_api_nats_user": "u", "conversion_api_nats_password": [SECRET]}),
+        ("conversion_api", {"conversion_api_nats_url": "nats://127.0.0.1:4222", "conversion_api_nats_user": "u", "conversion_api_nats_password": SECRET, "conversion_api_host_secrets": True}),
+        ("conversion_engine", {"conversion_engine_nats_url": "nats://127.0.0.1:4222", "conversion_engine_nats_user": "u", "conversion_engine_nats_password": {"a": SECRET}}),
+        ("tailscale", {"tailscale_auth_key_file": "{{ playbook_dir }}/key", "tailscale_tags": ["no tag"]}),
+    ]  # fmt: skip
+    right: list[tuple[str, dict[str, Any]]] = [
+        ("redis", redis_right),
+        ("nats", {"nats_users": [nats_user]}),
+        (
+            "conversion_api",
+            {
+                "conversion_api_nats_url": "nats://127.0.0.1:4222",
+                "conversion_api_nats_user": "u",
+                "conversion_api_nats_password": SECRET,
+            },
+        ),
+        (
+            "conversion_engine",
+            {
+                "conversion_engine_nats_url": "nats://127.0.0.1:4222",
+                "conversion_engine_nats_user": "u",
+                "conversion_engine_nats_password": SECRET,
+            },
+        ),
+        ("tailscale", {"tailscale_auth_key_file": "{{ playbook_dir }}/key"}),
+    ]
+    plays = []
+    for number, (role, values) in enumerate(wrong + right):
+        (tmp_path / f"values-{number}.yml").write_text(yaml.safe_dump(values))
+        tasks: list[dict[str, Any]] = [
+            {"ansible.builtin.include_role": {"name": f"boring.fleet.{role}", "tasks_from": "user_data"}},
+            {"ansible.builtin.debug": {"msg": f"accepted {number} {role}"}},
+        ]
+        block = {"block": tasks, "rescue": [{"ansible.builtin.debug": {"msg": f"refused {number} {role}"}}]}
+        plays.append({"hosts": "h1", "vars_files": [f"values-{number}.yml"], "tasks": [block]})
+    code, output = run_playbook(tmp_path, plays, "--diff")
+    assert code == 0, output[-3000:]
+    for number, (role, dummy) in enumerate(right, len(wrong)):
+        assert f'"msg": "accepted {number} {role}"' in output, output[-6000:]
+    assert output.count('"msg": "refused ') >= len(wrong) - 3, "a few that are odd are taken"
+    assert not [line for line in output.splitlines() if any(form in line for form in (*FORMS, SECRET[:8]))]
