@@ -159,6 +159,8 @@ from ansible_collections.boring.fleet.plugins.plugin_utils.running_task import (
     shown_anyway,
 )
 
+_GRACE = 10.0  # seconds beyond the tool's own time to wait for another process that runs it
+
 
 @dataclass(frozen=True)
 class _Stack:
@@ -167,9 +169,6 @@ class _Stack:
     shown: str
     outputs: Mapping[str, Output]
     why_empty: Callable[[], str]
-
-
-_GRACE = 10.0  # seconds beyond the tool's own time to wait for another process that runs it
 
 
 class LookupModule(LookupBase):

@@ -73,7 +73,6 @@ def python_dotenv(text: str) -> dict[str, str]:
     return found
 
 
-# pylint: disable-next=unsupported-binary-operation
 def _python_value(text: str, place: int, sign: str) -> tuple[str | None, int]:
     mark = text[place : place + 1]
     if mark == "#" and len(sign) > 1:
@@ -99,7 +98,6 @@ def docker(text: str) -> dict[str, str]:
     return found
 
 
-# pylint: disable-next=unsupported-binary-operation
 def _same(reader: str, found: str | None, value: str) -> bool:
     if reader == "Docker":
         return found is not None and (

@@ -110,7 +110,7 @@ class Api:
         patience: float = 60.0,
     ) -> None:
         self._url = url
-        self._key = key.encode()
+        self._key = key
         self._headers = {"X-API-KEY": key, "Content-Type": "application/json", "User-Agent": "boring.fleet"}
         self._send = send
         self._clock = clock
@@ -224,13 +224,14 @@ class Api:
             raise _BusyError(f"cannot {doing}: Twingate asks to slow down", _seconds(headers.get("Retry-After", "")))
         if status >= 500:
             raise UnansweredError(f"cannot {doing}: Twingate answered {status}")
-        document = _load(answer.replace(self._key, b"***"))  # whatever it repeats, the key is in no message
+        document = _load(answer)
         if status != 200 or not isinstance(document, dict):
             raise TwingateError(f"cannot {doing}: {self._url} answered {status} and no GraphQL; check network or url")
         errors = document.get("errors")
         if errors:
             first = errors[0].get("message") if isinstance(errors, list) and isinstance(errors[0], dict) else errors
-            raise TwingateError(f"cannot {doing}: Twingate refuses it: {_line(first)}")
+            said = _line(first).replace(self._key or "\0", "***")  # whatever it repeats, the key is in no message
+            raise TwingateError(f"cannot {doing}: Twingate refuses it: {said}")
         return dict(document.get("data") or {})
 
 
