@@ -13,8 +13,12 @@ author: boring.fleet contributors (@boring-fleet)
 description:
   - Decrypts C(.env.vault) as dotenv-vault wrote it, and C(.env) files whose values dotenvx encrypted. Which of the two a
     file is shows in the file. Everything happens on the controller; nothing is fetched, and nothing is written.
-  - The plain text follows dotenv's own grammar, with comments, quotes, C(export) and values of several lines. Neither
-    variables nor commands in a value are expanded.
+  - The plain text follows dotenv's own grammar, with comments, quotes, C(export) and values of several lines.
+  - Each file follows the rules of the tool that wrote it. Values of a C(.env.vault) are taken as they are, as dotenv does.
+    In values of dotenvx C(\$) means C($), references to variables are replaced and commands run, if the value does not
+    stand in single quotes. Here references and commands are refused unless O(references) and O(commands) say otherwise.
+  - A warning names variables whose value means something else to dotenv, python-dotenv or C(docker run --env-file).
+    One is C(PW=abc#def), which ends at C(#) for dotenv alone.
   - A message of this lookup names the file, the environment and the reason, never a key or a value. Values that it
     returns are ordinary data to Ansible, so tasks that would print them need C(no_log).
   - dotenv itself no longer reads C(.env.vault). M(boring.fleet.dotenv_vault) writes such files and changes their keys.
@@ -50,6 +54,22 @@ options:
       - A file with keys, read when neither O(key) nor the environment has one. Nobody but its owner may read it.
       - It holds keys, a line each, or assignments such as dotenvx's C(.env.keys).
     type: str
+  references:
+    description:
+      - What to do about C($NAME) and C(${NAME}) in a value of dotenvx.
+      - V(refuse) fails and names the variable; V(expand) puts the value of a variable above in the same file there, never
+        one of the controller's environment; V(keep) takes them as a part of the value.
+    type: str
+    choices: [refuse, expand, keep]
+    default: refuse
+  commands:
+    description:
+      - What to do about a command in a value of dotenvx, which C($() begins and a closing parenthesis ends.
+      - V(refuse) fails and names the variable; V(run) runs it with C(/bin/sh) on the controller each time the look-up is
+        evaluated, for 30 seconds at most; V(keep) takes it as a part of the value.
+    type: str
+    choices: [refuse, run, keep]
+    default: refuse
 seealso:
   - module: boring.fleet.dotenv_vault
   - plugin: boring.fleet.stack_output
@@ -84,6 +104,7 @@ _raw:
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +114,7 @@ from ansible.release import __version__
 
 from ansible_collections.boring.fleet.plugins.module_utils.dotenv.access import read_key_file, read_text
 from ansible_collections.boring.fleet.plugins.module_utils.dotenv.errors import DotenvError
+from ansible_collections.boring.fleet.plugins.module_utils.dotenv.evaluate import Rules
 from ansible_collections.boring.fleet.plugins.module_utils.dotenv.keys import (
     Key,
     keys_in_file,
@@ -101,16 +123,28 @@ from ansible_collections.boring.fleet.plugins.module_utils.dotenv.keys import (
 )
 from ansible_collections.boring.fleet.plugins.module_utils.dotenv.reader import key_variables, open_file
 from ansible_collections.boring.fleet.plugins.plugin_utils.controller_files import find, names_in
+from ansible_collections.boring.fleet.plugins.plugin_utils.processes import run_to_end
 from ansible_collections.boring.fleet.plugins.plugin_utils.running_task import hide_result, source_holds
 
 # ansible-core before 2.19 puts the text of the expression into the message of a lookup that failed
 _TELLS_TEMPLATE = tuple(map(int, __version__.split(".")[:2])) < (2, 19)
+_SECONDS = 30.0  # that a command in a value may take
 _TELLING = 16  # characters of a key that nobody may see; host names and environments are shorter
 
 
 def _long_words(key: Any) -> list[str]:
     parts = key if isinstance(key, (list, tuple)) else [key or ""]
     return [word for part in parts for word in re.split(r"[^0-9A-Za-z]", str(part)) if len(word) >= _TELLING]
+
+
+def _shell(command: str, above: Mapping[str, str]) -> str | None:
+    try:
+        done = run_to_end(["/bin/sh", "-c", command], {**os.environ, **above}, None, _SECONDS)
+    except (OSError, ValueError):  # no shell, or a variable that no environment can hold
+        return None
+    if done is None or done[0]:
+        return None
+    return done[1].decode(errors="replace")
 
 
 class LookupModule(LookupBase):
@@ -135,7 +169,16 @@ class LookupModule(LookupBase):
         file = self.get_option("file")
         environment = self.get_option("environment") or ""
         text = read_text(find(self, variables, file), "the file")
-        opened = open_file(text, file, environment, self._keys(key_variables(text, file, environment), variables))
+        opened = open_file(
+            text,
+            file,
+            environment,
+            self._keys(key_variables(text, file, environment), variables),
+            wanted=names,
+            rules=Rules(self.get_option("references"), self.get_option("commands"), _shell),
+        )
+        if opened.odd:
+            self._display.warning(f"dotenv_vault: {file} {opened.odd}")
         if not names:
             return [dict(opened.values)]
         for name in names:

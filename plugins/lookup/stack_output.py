@@ -44,8 +44,18 @@ options:
     description: Terraform's or OpenTofu's workspace. The default is the one that is selected in O(dir).
     type: str
   path:
-    description: For O(tool=file), what C(output -json) or C(stack output --json) printed. Found as O(dir) is.
+    description:
+      - For O(tool=file), what C(output -json) or C(stack output --json) printed, in UTF-8. Found as O(dir) is.
+      - What Terraform and OpenTofu print says of each output whether it is sensitive. What Pulumi prints does not, so every
+        output of such a file counts as secret unless O(public) names it.
     type: str
+  public:
+    description:
+      - Outputs that are not secret, of a saved file of Pulumi's or of O(tool=pulumi) with O(allow_secrets).
+      - It is refused where the file itself says that one of them is secret.
+    type: list
+    elements: str
+    default: []
   schema:
     description:
       - A JSON Schema over the outputs by name, as a file or a dictionary. It is held against all outputs.
@@ -66,8 +76,13 @@ options:
   allow_secrets:
     description:
       - Return secret (sensitive) outputs too. The task that reads one is then treated as if it had C(no_log).
-      - What such a task hands on by C(set_fact) or C(register) is ordinary data again. Read the output where it is used,
-        or give the tasks that print it C(no_log).
+      - It is refused where Ansible shows a value whatever C(no_log) says. These are names of plays and tasks, C(environment),
+        C(delegate_to), C(notify), labels of loops, loops of C(include_tasks) and C(include_role), and the arguments of C(fail),
+        C(add_host), C(group_by), C(set_stats), C(include_tasks) and C(include_role), and of C(assert) all but C(that).
+      - What a task hands on by C(set_fact) or C(register) is ordinary data again, and a warning says so. Read the output
+        where it is used, or give the tasks that print it C(no_log).
+      - ansible-core 2.19 and newer show the message of a module that failed whatever C(no_log) says. No such message may
+        hold an argument; most do not.
     type: bool
     default: false
 seealso:
@@ -89,6 +104,10 @@ EXAMPLES = r"""
     msg: "{{ query('boring.fleet.stack_output', 'vpc_id', 'port', tool='pulumi', dir='infra',
                    stack='organization/network/production', schema='infra/outputs.schema.json') }}"
 
+- name: What a pipeline saved of a stack of Pulumi; only what is listed is not secret
+  ansible.builtin.debug:
+    msg: "{{ lookup('boring.fleet.stack_output', 'vpc_id', tool='file', path='network.json', public=['vpc_id', 'port']) }}"
+
 - name: A secret output; this task is not logged
   ansible.builtin.copy:
     content: "{{ lookup('boring.fleet.stack_output', 'db_password', tool='terraform', dir='infra', allow_secrets=true) }}"
@@ -103,12 +122,10 @@ _raw:
   elements: raw
 """
 
-import contextlib
 import json
 import os
-import signal
-import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
@@ -118,15 +135,40 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.boring.fleet.plugins.module_utils.stack.errors import StackError
-from ansible_collections.boring.fleet.plugins.module_utils.stack.outputs import Output, read_outputs
+from ansible_collections.boring.fleet.plugins.module_utils.stack.outputs import (
+    Output,
+    decode,
+    read_json,
+    read_outputs,
+)
 from ansible_collections.boring.fleet.plugins.module_utils.stack.select import pick
 from ansible_collections.boring.fleet.plugins.module_utils.stack.store import Store
-from ansible_collections.boring.fleet.plugins.module_utils.stack.tools import Finished, Source, ask
+from ansible_collections.boring.fleet.plugins.module_utils.stack.tools import (
+    Finished,
+    Run,
+    Source,
+    ask_known,
+    why_empty,
+)
 from ansible_collections.boring.fleet.plugins.module_utils.stack.types import read_types
 from ansible_collections.boring.fleet.plugins.plugin_utils.controller_files import find, names_in
-from ansible_collections.boring.fleet.plugins.plugin_utils.running_task import hide_result, play_id
+from ansible_collections.boring.fleet.plugins.plugin_utils.processes import run_to_end
+from ansible_collections.boring.fleet.plugins.plugin_utils.running_task import (
+    hide_result,
+    play_id,
+    shown_anyway,
+)
 
 _GRACE = 10.0  # seconds beyond the tool's own time to wait for another process that runs it
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """What a stack gave; `shown` is its name in messages, `why_empty` says what to do where it gave nothing."""
+
+    shown: str
+    outputs: Mapping[str, Output]
+    why_empty: Callable[[], str]
 
 
 class LookupModule(LookupBase):
@@ -148,15 +190,42 @@ class LookupModule(LookupBase):
         given = self.get_option("types")
         types = read_types(given) if given else None
         schema = self._schema(variables)
-        shown, outputs = self._saved(variables) if self.get_option("tool") == "file" else self._asked(variables)
-        picked = pick(outputs, names, shown, types=types, schema=schema, allow_secrets=self.get_option("allow_secrets"))
+        stack = self._saved(variables) if self.get_option("tool") == "file" else self._asked(variables)
+        picked = pick(
+            stack.outputs,
+            names,
+            stack.shown,
+            types=types,
+            schema=schema,
+            allow_secrets=self.get_option("allow_secrets"),
+            why_empty=stack.why_empty,
+        )
         if picked.secret:
-            hide_result()
+            self._hide(stack.shown)
         return [picked.values[name] for name in names] if names else [dict(picked.values)]
+
+    def _hide(self, shown: str) -> None:
+        """Let nothing show the running task; say where that is not enough."""
+        place = shown_anyway()
+        if place:
+            raise StackError(
+                f"a secret output of {shown} cannot be in {place}, which Ansible shows even with no_log:"
+                " use it in the arguments of the module that needs it"
+            )
+        if hide_result():
+            self._display.warning(
+                f"stack_output: set_fact and register keep a secret output of {shown} as ordinary data, which a later task may"
+                " print: read it in vars where it is used, or give tasks that print it no_log"
+            )
 
     def _refuse_mixtures(self) -> None:
         tool = self.get_option("tool")
-        for option, tools in (("stack", ("pulumi",)), ("workspace", ("terraform", "tofu")), ("path", ("file",))):
+        for option, tools in (
+            ("stack", ("pulumi",)),
+            ("workspace", ("terraform", "tofu")),
+            ("path", ("file",)),
+            ("public", ("pulumi", "file")),
+        ):
             if self.get_option(option) and tool not in tools:
                 raise StackError(
                     f"the option {option} means nothing to {tool}, only to {' and '.join(tools)}: leave it out"
@@ -168,17 +237,22 @@ class LookupModule(LookupBase):
         given = self.get_option("schema")
         if not isinstance(given, str) or not given:
             return given or None
-        document = _json(_text(find(self, variables, given), "the schema"))
-        if document is None:
-            raise StackError(f"the schema {given} is not JSON")
-        return document
+        try:
+            return read_json(_text(find(self, variables, given), "the schema"))
+        except StackError as exc:
+            problem = str(exc)
+        raise StackError(problem if problem.startswith("the schema ") else f"the schema {given} is not JSON: {problem}")
 
-    def _saved(self, variables: dict[str, Any]) -> tuple[str, Mapping[str, Output]]:
+    def _saved(self, variables: dict[str, Any]) -> _Stack:
         path = self.get_option("path")
         text = _text(find(self, variables, path), "the saved outputs")
-        return path, _outputs(text, "any", f"the saved outputs {path}")
+        return _Stack(
+            path,
+            _outputs(text, "any", f"the saved outputs {path}", public=self.get_option("public")),
+            lambda: "nothing was applied yet, or another workspace or stack was selected when it was saved: look there",
+        )
 
-    def _asked(self, variables: dict[str, Any]) -> tuple[str, Mapping[str, Output]]:
+    def _asked(self, variables: dict[str, Any]) -> _Stack:
         tool = self.get_option("tool")
         directory = find(self, variables, self.get_option("dir"))
         if not directory.is_dir():
@@ -196,38 +270,35 @@ class LookupModule(LookupBase):
         if timeout <= 0:
             raise StackError(f"timeout must be more than 0 seconds, not {timeout:g}")
         store = Store(Path(constants.DEFAULT_LOCAL_TMP), bytes(current_process().authkey))
-        name = json.dumps([play_id(), *vars(source).values()])
-        text = store.once(name, lambda: ask(source, _run, os.environ, timeout), timeout + _GRACE)
-        return str(source), _outputs(text, source.layout, f"the outputs of {source}", all_secret=source.with_secrets)
+
+        def once(what: str, work: Callable[[Source, Run, Mapping[str, str], float], str]) -> str:
+            name = json.dumps([play_id(), what, *vars(source).values()])
+            return store.once(name, lambda: work(source, _run, os.environ, timeout), 2 * timeout + _GRACE)
+
+        text = once("outputs", ask_known)
+        outputs = _outputs(
+            text,
+            source.layout,
+            f"the outputs of {source}",
+            all_secret=source.with_secrets,
+            public=self.get_option("public"),
+        )
+        return _Stack(str(source), outputs, lambda: once("why empty", why_empty))
 
 
 def _run(argv: list[str], env: Mapping[str, str], directory: str, timeout: float) -> Finished | None:
-    """Run a tool in a group of its own, so that what it started ends with it."""
-    process = subprocess.Popen(
-        argv,
-        cwd=directory,
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except BaseException as exc:  # also an interrupt: nothing of the tool stays behind
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        if isinstance(exc, subprocess.TimeoutExpired):
-            return None
-        raise
-    return Finished(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+    done = run_to_end(argv, env, directory, timeout)
+    if done is None:
+        return None
+    code, out, err = done
+    # What is no UTF-8 is refused where it is read; in an error text it does no harm.
+    return Finished(code, out.decode("utf-8-sig", "surrogateescape"), err.decode(errors="replace"))
 
 
-def _outputs(text: str, layout: str, what: str, *, all_secret: bool = False) -> Mapping[str, Output]:
+def _outputs(text: str, layout: str, what: str, **marks: Any) -> Mapping[str, Output]:
     problem = ""
     try:
-        return read_outputs(text, layout, all_secret=all_secret)
+        return read_outputs(text, layout, **marks)
     except StackError as exc:
         problem = str(exc)
     raise StackError(f"{what} cannot be used: {problem}")
@@ -236,14 +307,9 @@ def _outputs(text: str, layout: str, what: str, *, all_secret: bool = False) -> 
 def _text(path: Path, what: str) -> str:
     problem = ""
     try:
-        return path.read_bytes().decode(errors="replace")
+        return decode(path.read_bytes())
     except OSError as exc:
-        problem = (exc.strerror or type(exc).__name__).lower()
-    raise StackError(f"{what} {path} cannot be read: {problem}")
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
+        problem = f"cannot be read: {(exc.strerror or type(exc).__name__).lower()}"
+    except StackError as exc:
+        problem = f"cannot be used: {exc}"
+    raise StackError(f"{what} {path} {problem}")

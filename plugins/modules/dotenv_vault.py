@@ -42,7 +42,9 @@ options:
     type: path
     required: true
   src:
-    description: A plain dotenv file, whose text becomes the environment as it is. Without O(src) and O(values) it stays.
+    description:
+      - A plain dotenv file, whose text becomes the environment as it is. Without O(src) and O(values) it stays.
+      - A warning names variables whose value means something else to python-dotenv or C(docker run --env-file).
     type: path
   values:
     description: The variables of the environment, in place of O(src).
@@ -109,6 +111,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.boring.fleet.plugins.module_utils.dotenv.access import read_key_file, read_text, write_text
 from ansible_collections.boring.fleet.plugins.module_utils.dotenv.errors import DotenvError
+from ansible_collections.boring.fleet.plugins.module_utils.dotenv.readings import differing
 from ansible_collections.boring.fleet.plugins.module_utils.dotenv.writer import Files, Plan, Wish, plan, render
 
 
@@ -165,6 +168,10 @@ def run(module: AnsibleModule) -> dict[str, object]:
     if not module.check_mode:
         for path, new, mode in wanted:
             write_text(path, new, mode)
+    if text is not None and given["src"]:
+        odd = differing(text, made.after, made.after, ("python-dotenv", "Docker"))
+        if odd:
+            module.warn(f"{given['src']} {odd}")
     return {
         "changed": bool(wanted),
         "environment": given["environment"],

@@ -35,6 +35,7 @@ def test_a_bad_configuration_never_replaces_a_good_one(change: Callable[..., Any
     play = change(nats_max_payload="lots")
     assert not play.ok
     assert "failed to validate" in play.output
+    assert "$2b$" not in play.output, "no hash of a password"
     assert {name: host.file(CONFIG).sha256sum for name, host in everywhere.items()} == before
     assert pids(everywhere) == running
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import sys
 from collections.abc import Callable
@@ -53,6 +54,8 @@ def test_a_bad_configuration_never_replaces_a_good_one(
     play = change(limit=name, **bad)
     assert not play.ok
     assert "failed to validate" in play.output
+    assert ("+@nonsense" if "redis_users" in bad else "maxmemory-samples") in play.output, "Redis's reason"
+    assert not re.search("#[0-9a-f]{64}", play.output), "no hash of a password"
     assert files(everywhere) == before
     assert pids(everywhere) == running
 

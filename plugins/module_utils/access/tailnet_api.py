@@ -33,6 +33,7 @@ class Tailnet:
             "Content-Type": "application/json",
             "User-Agent": "boring.fleet",
         }
+        self._key = key
         self._request = request
         self._timeout = timeout
         self._name = tailnet
@@ -51,11 +52,17 @@ class Tailnet:
                 for one in document.get("data") or []
                 if isinstance(one, dict)
             ]
-            raise AccessError(f"Tailscale refuses the policy: {_line('; '.join([str(document['message']), *more]))}")
+            raise AccessError(
+                f"Tailscale refuses the policy: {self._said('; '.join([str(document['message']), *more]))}"
+            )
 
     def replace(self, policy: Mapping[str, Any], mark: str) -> None:
         """Put the policy in the place of the version that `mark` names. Raises AccessError."""
         self._ask("POST", self._url, policy, {"If-Match": mark} if mark else {}, "replace the policy")
+
+    def _said(self, text: object) -> str:
+        """What the API says, as one line without the key, should it repeat that."""
+        return _line(text).replace(self._key or "\0", "***")
 
     def _ask(self, method: str, url: str, policy: Mapping[str, Any] | None, more: dict[str, str], doing: str) -> tuple[dict[str, Any], str]:  # fmt: skip
         where = f"of the tailnet {self._name}"
@@ -82,7 +89,7 @@ class Tailnet:
         if status != 200 or not isinstance(document, dict):
             said = document.get("message") if isinstance(document, dict) else ""
             raise AccessError(
-                f"cannot {doing} {where}: Tailscale answered {status}{': ' + _line(said) if said else ''}"
+                f"cannot {doing} {where}: Tailscale answered {status}{': ' + self._said(said) if said else ''}"
             )
         return document, headers.get("ETag") or ""
 

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Files of dotenv: what they hold, how they are encrypted, and how they are written.
 
-Each file does one thing: `grammar` reads assignments, `keys` reads what a user gives as a key, `vault` opens and seals an
-environment of a `.env.vault`, `dotenvx` opens the values of a `.env` that dotenvx encrypted, `reader` tells the two apart,
-`writer` makes vaults and changes their keys, `access` looks after the files.
+Each file does one thing: `grammar` reads assignments, `evaluate` makes of them what dotenvx does, `readings` says what other
+readers take them for, `keys` reads what a user gives as a key, `vault` opens and seals an environment of a `.env.vault`,
+`dotenvx` opens the values of a `.env` that dotenvx encrypted, `reader` tells the two apart, `writer` makes vaults and changes
+their keys, `access` looks after the files.
 """

@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.dotenv import dotenvx, vault
 from ansible_collections.boring.fleet.plugins.module_utils.dotenv.errors import DotenvError
+from ansible_collections.boring.fleet.plugins.module_utils.dotenv.evaluate import Rules, evaluate, inside_of
+from ansible_collections.boring.fleet.plugins.module_utils.dotenv.grammar import assignments as each_assignment
 from ansible_collections.boring.fleet.plugins.module_utils.dotenv.grammar import parse
 from ansible_collections.boring.fleet.plugins.module_utils.dotenv.keys import PRIVATE, Key
+from ansible_collections.boring.fleet.plugins.module_utils.dotenv.readings import differing
 
 VAULT: Final = "DOTENV_VAULT_"
+_REFUSE: Final = Rules()
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A decrypted environment."""
+    """A decrypted environment. `odd`: what a user should know about its values, a sentence without one; "" for nothing."""
 
     environment: str
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(repr=False)
+    odd: str = ""
 
 
 def kind_of(assignments: Mapping[str, str]) -> str:
@@ -37,10 +42,19 @@ def kind_of(assignments: Mapping[str, str]) -> str:
     return "dotenvx" if any(value.startswith(dotenvx.PREFIX) for value in assignments.values()) else ""
 
 
-def open_file(text: str, file: str, environment: str, keys: Sequence[Key]) -> Opened:
+def open_file(
+    text: str,
+    file: str,
+    environment: str,
+    keys: Sequence[Key],
+    *,
+    wanted: Sequence[str] = (),
+    rules: Rules = _REFUSE,
+) -> Opened:
     """Decrypt one environment of a file's text.
 
-    `file` is its name for error messages, `environment` "" to take what the keys name. Raises DotenvError.
+    `file` is its name for error messages, `environment` "" to take what the keys name. `wanted` are the variables that
+    somebody wants (all, if there are none), `rules` what a file of dotenvx may do in them. Raises DotenvError.
     """
     assignments = parse(text)
     kind = kind_of(assignments)
@@ -48,7 +62,14 @@ def open_file(text: str, file: str, environment: str, keys: Sequence[Key]) -> Op
         raise DotenvError(f"{file} is malformed: it holds neither a {VAULT}<ENVIRONMENT> nor a value of dotenvx")
     if environment and not _NAME.fullmatch(environment):
         raise DotenvError(f"the environment for {file} may have letters, digits, dots, dashes and underscores only")
-    return (_open_vault if kind == "vault" else _open_dotenvx)(assignments, file, environment, keys)
+    if kind == "dotenvx":
+        return _open_dotenvx(text, file, environment, keys, wanted=wanted, rules=rules)
+    for option, choice in (("references", rules.references), ("commands", rules.commands)):
+        if choice in ("expand", "run"):
+            raise DotenvError(
+                f"{file} is a vault, and dotenv takes its values as they are: leave out {option}={choice}"
+            )
+    return _open_vault(assignments, file, environment, keys, wanted=wanted)
 
 
 def key_variables(text: str, file: str, environment: str) -> list[str]:
@@ -60,7 +81,9 @@ def key_variables(text: str, file: str, environment: str) -> list[str]:
     return [PRIVATE, f"{PRIVATE}_{_same(own)}"] if own else [PRIVATE]
 
 
-def _open_vault(assignments: Mapping[str, str], file: str, environment: str, keys: Sequence[Key]) -> Opened:
+def _open_vault(
+    assignments: Mapping[str, str], file: str, environment: str, keys: Sequence[Key], *, wanted: Sequence[str]
+) -> Opened:
     if not keys:
         raise DotenvError(
             f"{file} cannot be decrypted{_for(environment)}: there is no key; set DOTENV_KEY, or the option key or key_file"
@@ -83,7 +106,8 @@ def _open_vault(assignments: Mapping[str, str], file: str, environment: str, key
             blobs[name] = vault.unwrap(assignments[variable], what, vault.NONCE + vault.TAG)
         plain = vault.unseal(blobs[name], key.secret)
         if plain is not None:
-            return Opened(name, parse(plain))
+            values = parse(plain)
+            return Opened(name, values, differing(plain, values, wanted or values, ("python-dotenv", "Docker")))
         tried.append(name)
     raise DotenvError(_why_not(assignments, file, unnamed, missing, tried))
 
@@ -99,7 +123,10 @@ def _why_not(assignments: Mapping[str, str], file: str, unnamed: int, missing: l
     return f"{file} cannot be decrypted: {'the key names' if unnamed == 1 else 'the keys name'} no environment; set the option environment"
 
 
-def _open_dotenvx(assignments: Mapping[str, str], file: str, environment: str, keys: Sequence[Key]) -> Opened:
+def _open_dotenvx(
+    text: str, file: str, environment: str, keys: Sequence[Key], *, wanted: Sequence[str], rules: Rules
+) -> Opened:
+    assignments = parse(text)
     own = _environment_of(assignments, file)
     if environment and own and _same(environment) != _same(own):
         raise DotenvError(f"{file} has no environment {environment}; it has {own}")
@@ -113,21 +140,26 @@ def _open_dotenvx(assignments: Mapping[str, str], file: str, environment: str, k
             f"{file} cannot be decrypted{_for(name)}: there is no key for it; set {variable}, or the option key or key_file"
         )
     secrets = list(dict.fromkeys(key.secret for key in fitting))
-    values: dict[str, str] = {}
-    for variable, value in assignments.items():
+    plain: list[tuple[str, str, str]] = []
+    visible: set[str] = set()
+    for found in each_assignment(text):
+        variable, value = found.name, inside_of(found)
         if variable.startswith(dotenvx.PUBLIC):
             continue
+        visible.add(variable)
         if value.startswith(dotenvx.PREFIX):
-            plain = dotenvx.decrypt(value, secrets, f"the value of {variable} in {file}")
-            if plain is None:
+            decrypted = dotenvx.decrypt(value, secrets, f"the value of {variable} in {file}")
+            if decrypted is None:
                 fits = "the key does not fit" if len(secrets) == 1 else f"none of {len(secrets)} keys fits"
                 raise DotenvError(
                     f"{file} cannot be decrypted{_for(name)}: {fits} the value of {variable}, or it was changed; give its present key"
                 )
-            values[variable] = plain
-        else:
-            values[variable] = value
-    return Opened(name, values)
+            value = decrypted
+            visible.remove(variable)  # other readers see nothing of it
+        plain.append((variable, value, found.quote))
+    values = evaluate(plain, wanted, rules, file)
+    seen = [variable for variable in wanted or values if variable in visible]
+    return Opened(name, values, differing(text, values, seen, ("dotenv", "python-dotenv", "Docker")))
 
 
 def _environment_of(assignments: Mapping[str, str], file: str) -> str:

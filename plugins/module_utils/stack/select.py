@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -34,15 +34,15 @@ def pick(
     types: Mapping[str, Type] | None = None,
     schema: Any = None,
     allow_secrets: bool = False,
+    why_empty: Callable[[], str] = lambda: "apply it first, or name the right workspace, stack or directory",
 ) -> Picked:
     """The outputs `names`, or all where there are none. `source` names the stack in errors. Raises StackError.
 
     What `types` and `schema` say is held against all outputs, not only the wanted ones: a play must not run half.
+    `why_empty` says what to do about a stack without outputs, should any be needed.
     """
-    if names and not outputs:
-        raise StackError(
-            f"{source} has no outputs at all: apply it first, or name the right workspace, stack or directory"
-        )
+    if not outputs and (names or any(not kind.optional for kind in (types or {}).values())):
+        raise StackError(f"{source} has no outputs at all: {why_empty()}")
     for name in names:
         if name not in outputs:
             raise StackError(f"{source} has no output {name}{_instead(name, outputs)}")
@@ -57,7 +57,11 @@ def pick(
     if secret and not allow_secrets:
         what, are = ("the output", "is") if len(secret) == 1 else ("the outputs", "are")
         way = "set allow_secrets=true" if names else "name the outputs that you want, or set allow_secrets=true"
-        raise StackError(f"{what} {_listed(secret, ', ')} of {source} {are} secret: {way}")
+        guess = ""
+        if any(outputs[name].assumed for name in secret):
+            guess = " as far as anybody can tell"
+            way = f"a saved file of Pulumi does not say what is secret, so list in public what is not, or {way}"
+        raise StackError(f"{what} {_listed(secret, ', ')} of {source} {are} secret{guess}: {way}")
     hidden = [name for name in wanted if outputs[name].hidden]
     if hidden:
         raise StackError(

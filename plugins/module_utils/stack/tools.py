@@ -1,20 +1,22 @@
 # Copyright: (c) 2026, boring.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tools that own stacks: their command line, and one sentence for each way in which they fail."""
+"""The tools that own stacks: their command lines, and one sentence for each way in which they fail."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.stack.errors import StackError
+from ansible_collections.boring.fleet.plugins.module_utils.stack.outputs import read_json
 
 TOOLS: Final = ("terraform", "tofu", "pulumi")
 _ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# A line of `workspace list`; below it may be a sentence about TF_WORKSPACE
+_WORKSPACE: Final = re.compile(r"(?P<mark>[* ]) (?P<name>[^\s{}\"]+)")
 _FRAME: Final = re.compile(r"^[\s\u2502\u2577\u2575|]+|^(?:Error|error):\s*")
 # What a tool may repeat in its error text but nobody else may read
 _SECRET_NAME: Final = re.compile(r"SECRET|TOKEN|PASS|PRIVATE|KEY|CREDENTIAL|TF_VAR_|DOTENV", re.IGNORECASE)
@@ -57,20 +59,72 @@ Run = Callable[[list[str], Mapping[str, str], str, float], Finished | None]
 
 def ask(source: Source, run: Run, environ: Mapping[str, str], timeout: float) -> str:
     """What the tool prints, as text of a JSON object. Raises StackError."""
+    if source.tool == "pulumi":
+        arguments = ["stack", "output", "--json", "--non-interactive", "-C", source.directory]
+        arguments += ["--stack", source.stack] if source.stack else []
+        arguments += ["--show-secrets"] if source.with_secrets else []
+    else:
+        arguments = [f"-chdir={source.directory}", "output", "-json"]
+    done = _done(source, arguments, run, environ, timeout)
+    problem = "it is not a JSON object of outputs"
+    try:
+        if isinstance(read_json(done.out), dict):
+            return done.out
+    except StackError as exc:
+        problem = str(exc)
+    raise StackError(f"{source.tool} gave no outputs of {source}: what it printed {problem.removeprefix('it ')}")
+
+
+def ask_known(source: Source, run: Run, environ: Mapping[str, str], timeout: float) -> str:
+    """`ask`, but a workspace that does not exist is refused.
+
+    Terraform and OpenTofu make a workspace that is named to them, also when they only print outputs, and print none.
+    """
+    wanted = "" if source.tool == "pulumi" else source.workspace or environ.get("TF_WORKSPACE", "")
+    if wanted and wanted != "default":
+        there, dummy = _workspaces(source, run, environ, timeout)
+        if there and wanted not in there:
+            raise StackError(f"{source} cannot be asked: there is no workspace {wanted}; there are {', '.join(there)}")
+    return ask(source, run, environ, timeout)
+
+
+def why_empty(source: Source, run: Run, environ: Mapping[str, str], timeout: float) -> str:
+    """What to do about a stack that has no outputs at all, as the rest of a sentence. Raises StackError."""
+    if source.tool == "pulumi":
+        stack = f"the stack {source.stack}" if source.stack else "the selected stack"
+        return f"{stack} exists and is empty, so run 'pulumi up' first, or name another stack or directory"
+    try:
+        there, current = _workspaces(source, run, environ, timeout)
+    except StackError:  # a backend without workspaces
+        there, current = [], ""
+    if not current:
+        return "apply it first, or name the right workspace or directory"
+    others = [name for name in there if name != current]
+    way = f"the right workspace (there are also {', '.join(others)}) or directory" if others else "the right directory"
+    return f"nothing was applied in its workspace {current} yet, so do that first, or name {way}"
+
+
+def _workspaces(source: Source, run: Run, environ: Mapping[str, str], timeout: float) -> tuple[list[str], str]:
+    """The workspaces that there are, and the one that is selected; nothing where the tool lists none."""
+    done = _done(source, [f"-chdir={source.directory}", "workspace", "list"], run, environ, timeout)
+    lines = [line for line in _ANSI.sub("", done.out).splitlines() if line.strip()]
+    listed = [found for found in map(_WORKSPACE.fullmatch, lines) if found]
+    current = next((found["name"] for found in listed if found["mark"] == "*"), "")
+    return [found["name"] for found in listed], current
+
+
+def _done(source: Source, arguments: list[str], run: Run, environ: Mapping[str, str], timeout: float) -> Finished:
+    """How the tool ended, which was well. Raises StackError."""
     env = {**environ, "NO_COLOR": "1"}
     if source.tool == "pulumi":
         env["PULUMI_SKIP_UPDATE_CHECK"] = "true"
-        argv = ["pulumi", "stack", "output", "--json", "--non-interactive", "-C", source.directory]
-        argv += ["--stack", source.stack] if source.stack else []
-        argv += ["--show-secrets"] if source.with_secrets else []
     else:
         env |= {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}
         env.pop("TF_LOG", None)  # would fill the error text with traces of requests
         if source.workspace:
             env["TF_WORKSPACE"] = source.workspace
-        argv = [source.tool, f"-chdir={source.directory}", "output", "-json"]
     try:
-        done = run(argv, env, source.directory, timeout)
+        done = run([source.tool, *arguments], env, source.directory, timeout)
     except OSError as exc:
         reason = (exc.strerror or type(exc).__name__).lower()
         done = Finished(127, "", reason)
@@ -84,20 +138,11 @@ def ask(source: Source, run: Run, environ: Mapping[str, str], timeout: float) ->
         )
     if done.code:
         raise StackError(f"{source.tool} gave no outputs of {source}: {_reason(done, environ)}")
-    if _is_object(done.out):
-        return done.out
-    raise StackError(f"{source.tool} gave no outputs of {source}: what it printed is not a JSON object")
+    return done
 
 
 def _absent(reason: str) -> bool:
     return reason in ("no such file or directory", "not found")
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
 
 
 def _reason(done: Finished, environ: Mapping[str, str]) -> str:

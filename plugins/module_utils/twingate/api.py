@@ -110,6 +110,7 @@ class Api:
         patience: float = 60.0,
     ) -> None:
         self._url = url
+        self._key = key
         self._headers = {"X-API-KEY": key, "Content-Type": "application/json", "User-Agent": "boring.fleet"}
         self._send = send
         self._clock = clock
@@ -229,7 +230,8 @@ class Api:
         errors = document.get("errors")
         if errors:
             first = errors[0].get("message") if isinstance(errors, list) and isinstance(errors[0], dict) else errors
-            raise TwingateError(f"cannot {doing}: Twingate refuses it: {_line(first)}")
+            said = _line(first).replace(self._key or "\0", "***")  # whatever it repeats, the key is in no message
+            raise TwingateError(f"cannot {doing}: Twingate refuses it: {said}")
         return dict(document.get("data") or {})
 
 

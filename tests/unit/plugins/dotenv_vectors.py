@@ -42,3 +42,10 @@ EMPTY="encrypted:BJ0dE/VOfBhZnn80q+490XktSWV57rvWuQqjZ1ixIhocsDdGDV4FUa2fIHY1vFx
 PLAIN=as is # note
 """
 DOTENVX_VALUES = {"HELLO": "World", "MULTI": "line one\nline two", "UNICODE": "é✓", "EMPTY": "", "PLAIN": "as is"}
+
+# `x\\$y`, encrypted by dotenvx 2.38 for the same key
+DOTENVX_DOLLARS = """\
+DOUBLE="encrypted:BPwKr5/RycotWkdIlRn3MKLSipOEJlYWm+GoBkb48WnIr+ujsWzmD8Ac7je0Kq2MkCCXrfSDVBLevNp/y+bg4OVQ4DEOPE8wKUmDgEfBYVhQnWWU+o4T6m6dNsGzhQzdz4gkwwc="
+NONE=encrypted:BCSnJMGOGDbinHN7EObUr5z+fQNrh23wiBSUebRgvsYYNBIHmnCXP9uUq24RNeaDgbELHa8uLXtAEfhhXcwtdrTh982JWrGJR+E1gZwDpWuRHUzvgTsJPTIR//IBjtdkDS6JwSQ=
+SINGLE='encrypted:BJXUdwigurLhggcr2H4UpReM1gWadTJl0Yn4c+IvrqutDrUjlR20X1iimwfRXPLncQ2GhtUs1Xm+06IAyBzjxCYu6buSqobauJ/pVxNijSI3SYpiO1bfnTm6NsXKnRXw2fE286s='
+"""

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.tell.report import (
     Probe,
@@ -20,6 +20,8 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.tell.report i
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.tell.story import tell
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import RolloutError
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.steps import Event
+
+_LAST: Final = 253402300800.0  # the first second of the year 10000, for which no calendar has a name
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,16 @@ def read_events(path: str) -> Iterator[Event]:
     """Events of a file; the torn last line of a killed run is passed over."""
     for item in _lines(path, "events"):
         if isinstance(item, dict):
+            for name in ("time", "since"):
+                _refuse_no_moment(item.get(name), f"events {path}")
             yield item
 
 
 def read_probes(path: str) -> Iterator[Probe]:
     """Samples of a file."""
     for item in _lines(path, "probes"):
+        if isinstance(item, (dict, list)) and item:
+            _refuse_no_moment(item.get("time") if isinstance(item, dict) else item[0], f"probes {path}")
         try:
             if isinstance(item, dict):
                 yield float(item["time"]), bool(item["ok"])
@@ -75,6 +81,18 @@ def read_probes(path: str) -> Iterator[Probe]:
                 yield float(item[0]), bool(item[1])
         except (KeyError, IndexError, TypeError, ValueError) as exc:
             raise RolloutError(f"probes {path} holds {item!r}: each line has time and ok") from exc
+
+
+def _refuse_no_moment(value: Any, where: str) -> None:
+    """Raise RolloutError for a number that is no time; what is no number is others' matter."""
+    try:
+        at = float(value)
+    except (TypeError, ValueError):
+        return
+    except OverflowError:
+        at = float("inf")
+    if not 0 <= at < _LAST:  # nor is nan
+        raise RolloutError(f"{where} holds a time that is none ({at:g}): it must be seconds since 1970")
 
 
 def _lines(path: str, option: str) -> Iterator[Any]:

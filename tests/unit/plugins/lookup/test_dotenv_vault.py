@@ -62,6 +62,55 @@ def test_dotenvx_and_its_keys(here: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert lookup("HELLO", file=".env.production", environment="production") == ["World"]
 
 
+def test_what_dotenvx_makes_of_its_values(here: Path) -> None:
+    (here / ".env").write_text(
+        known.DOTENVX_DOLLARS + 'REFERENCE=${DOUBLE}!\nCOMMAND=$(printf %s "$NONE")\nSLOW=$(exit 3)\n'
+    )
+    options = {"file": ".env", "key": known.DOTENVX_KEY}
+    assert lookup("DOUBLE", "SINGLE", **options) == ["x$y", "x\\$y"]
+    with pytest.raises(
+        AnsibleError, match=r"the value of REFERENCE in \.env refers to the variable DOUBLE, .* set references=expand"
+    ):
+        lookup("REFERENCE", **options)
+    with pytest.raises(AnsibleError, match=r"the value of COMMAND in \.env holds a command"):
+        lookup("COMMAND", **options)
+    with pytest.raises(AnsibleError, match=r"the value of SLOW in \.env holds a command that failed"):
+        lookup("SLOW", commands="run", **options)
+    assert lookup("REFERENCE", references="keep", **options) == ["${DOUBLE}!"]
+    assert lookup("COMMAND", commands="run", **options) == ["x$y"]
+    with pytest.raises(AnsibleError, match="refers to the variable y, which no line above"):
+        lookup("REFERENCE", references="expand", **options)
+    with pytest.raises(AnsibleError, match="references"):
+        lookup("REFERENCE", references="hope", **options)
+
+
+def test_a_warning_names_what_other_readers_read_otherwise(here: Path) -> None:
+    files = {
+        "file": "{{ playbook_dir }}/own.vault",
+        "environment": "production",
+        "key_file": "{{ playbook_dir }}/own.key",
+    }
+    (here / "plain").write_text("PW=hunter2#hunter3\nGOOD='hunter2#3'\n")
+    asked = "lookup('boring.fleet.dotenv_vault', {}, file='own.vault', key_file='own.key')"
+    tasks: list[dict[str, Any]] = [
+        {"boring.fleet.dotenv_vault": {**files, "src": "{{ playbook_dir }}/plain"}},
+        {"ansible.builtin.assert": {"that": [asked.format("'GOOD'") + " | length == 9"]}},
+        {
+            "ansible.builtin.assert": {
+                "that": [asked.format("'PW', 'GOOD'").replace("lookup(", "query(") + "[0] | length == 7"]
+            }
+        },
+    ]
+    code, output = run_playbook(here, [{"hosts": "h1", "tasks": tasks}], env={"COLUMNS": "400"})
+    assert code == 0, output
+    said = " ".join(output.split())
+    assert "plain means something else to other readers of such a text: PW (python-dotenv, Docker);" in said
+    assert (
+        said.count("own.vault means something else to other readers of such a text: PW (python-dotenv, Docker);") >= 1
+    )
+    assert "hunter2" not in output
+
+
 @pytest.mark.parametrize(
     ("terms", "options", "words"),
     [

@@ -109,6 +109,14 @@ def test_saved_outputs_need_no_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["x"], {"tool": "file", "path": "calls"}, "the saved outputs calls cannot be used: it is not a JSON object"),
         (["x"], {"schema": "absent.json"}, "the schema .*absent.json cannot be read: no such file"),
         (["x"], {"schema": "calls"}, "the schema calls is not JSON"),
+        (["x"], {"schema": "wide.json"}, "the schema .*wide.json cannot be used: it is UTF-16"),
+        (["x"], {"tool": "file", "path": "wide.json"}, "the saved outputs .*wide.json cannot be used: it is UTF-16"),
+        (
+            ["x"],
+            {"tool": "file", "path": "empty.json"},
+            "empty.json has no outputs at all: nothing was applied yet, or another",
+        ),
+        (["x"], {"public": ["x"]}, "the option public means nothing to tofu, only to pulumi and file"),
         (["x"], {"types": "{x: strin}"}, "'strin' is none of"),
         (["x"], {"timeout": 0}, "timeout must be more than 0 seconds"),
     ],
@@ -116,6 +124,8 @@ def test_saved_outputs_need_no_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_errors(tool: Tool, terms: list[str], options: dict[str, Any], words: str) -> None:
     here = tool("tofu", prints(OUTPUTS))
     (here / "calls").write_text("hunter2\n")
+    (here / "wide.json").write_text('{"a": "hunter2"}', encoding="utf-16")
+    (here / "empty.json").write_text("{}")
     with pytest.raises(AnsibleError, match=words) as refusal:
         lookup(*terms, **{"tool": "tofu", "dir": "infra", **options})
     assert "hunter2" not in str(refusal.value)
@@ -135,6 +145,21 @@ def test_a_tool_that_hangs_is_ended_with_all_that_it_started(tool: Tool) -> None
         time.sleep(0.05)
     os.kill(child, 9)
     pytest.fail("what the tool had started was still there")
+
+
+def test_an_empty_stack_says_which_workspace_was_asked(tool: Tool) -> None:
+    """The tool prints what Terraform 1.11 does."""
+    tool("tofu", 'case "$*" in *workspace*) printf "* default\\n  prod\\n\\n" ;; *) echo "{}" ;; esac')
+    options = {"tool": "tofu", "dir": "infra"}
+    with pytest.raises(
+        AnsibleError, match=r"has no outputs at all: .* its workspace default yet, .*\(there are also prod\)"
+    ):
+        lookup("vpc_id", **options)
+    with pytest.raises(AnsibleError, match="has no outputs at all"):
+        lookup(types="{vpc_id: str}", **options)
+    with pytest.raises(AnsibleError, match="there is no workspace prd; there are default, prod"):
+        lookup("vpc_id", workspace="prd", **options)
+    assert lookup(**options) == [{}]
 
 
 ASK = "lookup('boring.fleet.stack_output', {})"
@@ -191,3 +216,61 @@ def test_a_secret_output_is_used_and_not_shown(tool: Tool) -> None:
     assert output.count('"msg": "plain 443"') == 3, "an output that is not secret is shown"
     for host in HOSTS:
         assert (here / host).read_text() == "password=hunter2hunter2\n"
+
+
+SAVED = "tool='file', path='saved.json', public=['vpc_id'], allow_secrets=true"
+
+
+def test_a_saved_file_of_pulumi_is_used_and_not_shown(tmp_path: Path) -> None:
+    """Marked as any secret is: no task shows it, and where Ansible shows things in spite of no_log it is refused."""
+    (tmp_path / "saved.json").write_text(json.dumps({"vpc_id": "vpc-1", "password": "hunter2hunter2"}))
+    (tmp_path / "config.j2").write_text("password={{ secret }}\n")
+    (tmp_path / "included.yml").write_text("[{ansible.builtin.debug: {msg: 'included {{ passed }}'}}]")
+    whole = ASK.format(SAVED)
+    builtin = "ansible.builtin."
+    used: list[dict[str, Any]] = [
+        {builtin + "debug": {"msg": "{{ secret }}"}},
+        {builtin + "debug": {"var": "secret"}},
+        {builtin + "debug": {"msg": "{{ item }}"}, "loop": "{{ query('boring.fleet.stack_output', 'password', 'vpc_id', " + SAVED + ") }}"},
+        {builtin + "debug": {"msg": "{{ item }}"}, "loop": f"{{{{ {whole} | dict2items }}}}"},
+        {builtin + "command": "echo {{ secret }}", "register": "done", "until": "done.rc == 0", "changed_when": "secret == done.stdout"},
+        {builtin + "command": "false {{ secret }}", "ignore_errors": True},
+        {builtin + "assert": {"that": ["secret == 'x'"]}, "ignore_errors": True},
+        {builtin + "debug": {"msg": "x"}, "when": "(secret | int(default='x')) + 1 > 0", "ignore_errors": True},
+        {builtin + "include_tasks": "included.yml", "vars": {"passed": "{{ secret }}"}},
+        {builtin + "debug": {"msg": "x"}, "loop": [1], "loop_control": {"label": "{{ secret }}"}, "ignore_errors": True},  # ansible-core 2.21 hides it, others would not
+        {builtin + "template": {"src": "config.j2", "dest": "{{ playbook_dir }}/out", "mode": "0600"}},
+        {builtin + "set_fact": {"kept": "{{ secret }}"}},
+        {builtin + "debug": {"msg": "public {{ lookup('boring.fleet.stack_output', 'vpc_id', tool='file', path='saved.json', public=['vpc_id']) }}"}},
+        {builtin + "debug": {"msg": "{{ lookup('boring.fleet.stack_output', 'vpc_id', tool='file', path='saved.json') }}"}, "ignore_errors": True},
+    ]  # fmt: skip
+    refused: list[dict[str, Any]] = [
+        {builtin + "fail": {"msg": "{{ secret }}"}},
+        {builtin + "assert": {"that": ["true"], "success_msg": "{{ secret }}"}},
+        {builtin + "command": "env", "environment": {"PASSWORD": "{{ secret }}"}, "changed_when": False},
+        {builtin + "include_tasks": "included.yml", "loop": ["{{ secret }}"], "loop_control": {"loop_var": "passed"}},
+        {builtin + "include_tasks": "{{ secret }}.yml"},
+        {builtin + "debug": {"msg": "x"}, "delegate_to": "{{ secret }}"},
+        {builtin + "add_host": {"name": "{{ secret }}"}},
+        {builtin + "group_by": {"key": "{{ secret }}"}},
+        {builtin + "set_stats": {"data": {"secret": "{{ secret }}"}}},
+        {builtin + "command": "true", "notify": "{{ secret }}", "changed_when": True},
+    ]
+    blocks = [{"block": [task], "rescue": [{builtin + "debug": {"msg": "refused"}}]} for task in refused]
+    named = [{"name": "called {{ secret }}", builtin + "debug": {"msg": "x"}}]
+    plays = [
+        {"hosts": "h1", "vars": {"secret": f"{{{{ lookup('boring.fleet.stack_output', 'password', {SAVED}) }}}}"}, "tasks": tasks}
+        for tasks in (used + named, blocks)
+    ]  # fmt: skip
+    code, output = run_playbook(tmp_path, plays, "--diff")
+    assert code == 0, output
+    assert "hunter2" not in output
+    assert (tmp_path / "out").read_text() == "password=hunter2hunter2\n"
+    assert '"msg": "public vpc-1"' in output
+    assert (
+        "the output vpc_id of saved.json is secret as far as anybody can tell: a saved file of Pulumi does not say"
+        in output
+    )
+    assert output.count('"msg": "refused"') == len(refused)
+    assert "cannot be in the arguments of fail, which Ansible shows even with no_log" in output
+    assert "set_fact and register keep a secret output of saved.json as ordinary data" in " ".join(output.split())

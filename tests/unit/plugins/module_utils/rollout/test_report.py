@@ -155,6 +155,25 @@ def test_files_that_cannot_be_read_are_named(path: str, tmp_path: Path) -> None:
         EventFile(str(tmp_path / "no" / "such" / "place"))
 
 
+@pytest.mark.parametrize("time", ["1e400", "-1e400", "NaN", "-1", "253402300800", "9" * 400, '"1e400"'])
+def test_a_time_that_is_none_is_a_sentence(time: str, tmp_path: Path) -> None:
+    events, probes = tmp_path / "e.jsonl", tmp_path / "p.jsonl"
+    for text in (
+        f'{{"time": {time}, "group": "g", "event": "plan"}}',
+        f'{{"time": 1, "since": {time}, "group": "g", "event": "instance"}}',
+    ):
+        events.write_text(text)
+        with pytest.raises(
+            RolloutError, match=r"events .*e\.jsonl holds a time that is none .*: it must be seconds since 1970"
+        ):
+            draw([str(events)], "t", None)
+    events.write_text('{"time": 1, "group": "g", "event": "plan"}')
+    for text in (f'{{"time": {time}, "ok": true}}', f"[{time}, true]"):
+        probes.write_text(text)
+        with pytest.raises(RolloutError, match=r"probes .*p\.jsonl holds a time that is none"):
+            draw([str(events)], "t", str(probes))
+
+
 def test_the_reason_stands_on_top_of_the_picture_too(world: Any) -> None:
     w = world(2)
     w.cloud.faults.add({"kind": "target", "outcome": "unhealthy", "times": None})

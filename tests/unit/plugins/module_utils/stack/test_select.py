@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.boring.fleet.plugins.module_utils.stack.errors import StackError
-from ansible_collections.boring.fleet.plugins.module_utils.stack.outputs import read_outputs
+from ansible_collections.boring.fleet.plugins.module_utils.stack.outputs import decode, read_outputs
 from ansible_collections.boring.fleet.plugins.module_utils.stack.select import Picked, pick
 from ansible_collections.boring.fleet.plugins.module_utils.stack.types import read_types
 
@@ -195,6 +195,82 @@ def test_what_is_no_output(text: str, layout: str, words: str) -> None:
 
 
 def test_a_saved_file_shows_what_it_is() -> None:
-    assert read_outputs(TERRAFORM, "any")["db_password"].secret
+    saved = read_outputs(TERRAFORM, "any")
+    assert {name for name, output in saved.items() if output.secret} == {"db_password"}, "it says so itself"
     assert read_outputs(PULUMI, "any")["password"].hidden
     assert read_outputs("{}", "any") == {}
+
+
+SHOWN = json.dumps({"vpcId": "vpc-1", "port": 443, "password": "hunter2"})
+
+
+def test_a_saved_file_of_pulumi_is_secret_but_for_what_is_public() -> None:
+    """It cannot say what is secret: `--show-secrets` writes all values alike."""
+    saved = {"text": SHOWN, "layout": "any"}
+    for names in (["password"], ["vpcId"], ["vpcId", "port"], []):
+        with pytest.raises(
+            StackError,
+            match=r"secret as far as anybody can tell: .*list in public what is not, or .*allow_secrets=true",
+        ):
+            pick(read_outputs(**saved), names, "saved.json")
+        assert pick(read_outputs(**saved), names, "saved.json", allow_secrets=True).secret
+    marked = read_outputs(**saved, public=["vpcId", "port", "not there"])
+    assert pick(marked, ["vpcId", "port"], "saved.json") == Picked({"vpcId": "vpc-1", "port": 443})
+    assert not pick(marked, ["port"], "saved.json", allow_secrets=True).secret
+    with pytest.raises(StackError, match=r"the output password of saved.json is secret as far as"):
+        pick(marked, ["password", "port"], "saved.json")
+    asked = read_outputs(SHOWN, "pulumi", all_secret=True, public=["port"])
+    assert {name for name, output in asked.items() if output.secret} == {"vpcId", "password"}
+
+
+@pytest.mark.parametrize(
+    ("text", "public", "words"),
+    [
+        (TERRAFORM, ["db_password"], "it says that db_password is sensitive, and the option public that it is not"),
+        (PULUMI, ["password"], r"password is '\[secret\]' in it, and the option public says that it is not"),
+        (json.dumps({"a": wrapped("hunter2", sensitive=True), "b": "hunter2"}), [], r"it mixes Terraform's outputs \(a\) with others \(b\)"),
+        (json.dumps({"a": {"sensitive": "yes", "value": "hunter2", "type": "string"}}), [], "it does not say whether a is sensitive"),
+        (json.dumps({"a": {**wrapped("hunter2"), "sensitive": None}}), [], "it does not say whether a is sensitive"),
+        ('{"a": "hunter2", "a": "hunter3"}', [], "it names a twice"),
+        ('{"a": {"b": 1, "b": "hunter2"}}', [], "it names b twice"),
+        ('{"a": NaN}', [], "it holds a number that is none of JSON's"),
+        ('{"a": -Infinity}', [], "it holds a number that is none of JSON's"),
+        ('{"a": ' + "9" * 5000 + "}", [], "a number that is none of JSON's or too long"),
+        ('{"a": ' + "[" * 200 + "]" * 200 + "}", [], "it is nested too deeply"),
+        ('{"a": ' + "[" * 100000, [], "it is nested too deeply|not a JSON object"),
+        ('{"a": "\\ud800"}', [], "half of a character"),
+        ('{"format_version": "1.0", "values": {}}', [], "it is a state, not outputs"),
+        ('"hunter2"', [], "it is not a JSON object of outputs"),
+        ('{"a": "hunter2', [], "it is not a JSON object of outputs"),
+        (f"[command]/opt/tofu output -json\n{TERRAFORM}\n::debug::exit 0", [], r"it begins with '\[command\]', a line that a wrapper"),
+        (f"2026-01-01 hunter2\n{TERRAFORM}", [], "it has other text before the JSON object"),
+        (f"{TERRAFORM}\nhunter2", [], "it has other text after the JSON object"),
+        (f"{TERRAFORM}{PULUMI}", [], "it has other text after the JSON object"),
+    ],
+)  # fmt: skip
+def test_odd_files_are_named_as_such(text: str, public: list[str], words: str) -> None:
+    with pytest.raises(StackError, match=words) as refusal:
+        read_outputs(text, "any", public=public)
+    assert "hunter2" not in str(refusal.value)
+    assert refusal.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (TERRAFORM.encode("utf-16"), "it is UTF-16, which PowerShell's '>' writes: save it as UTF-8"),
+        (b"\xfe\xff" + TERRAFORM.encode("utf-16-be"), "it is UTF-16"),
+        (TERRAFORM.encode("utf-32"), "it is UTF-32"),
+        (TERRAFORM.encode("utf-16-le"), "it is UTF-16 or UTF-32"),
+        (b'{\n"a": "hunter2\xe9"}', "it is not UTF-8: byte 16, in line 2, is broken"),
+    ],
+)
+def test_bytes_that_are_no_utf_8(data: bytes, words: str) -> None:
+    with pytest.raises(StackError, match=words) as refusal:
+        decode(data)
+    assert "hunter2" not in str(refusal.value)
+    assert refusal.value.__context__ is None
+
+
+def test_a_byte_order_mark_is_read() -> None:
+    assert read_outputs(decode(b"\xef\xbb\xbf" + TERRAFORM.encode()), "any")["port"].value == 443

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,13 @@ import pytest
 
 from ansible_collections.boring.fleet.plugins.module_utils.stack.errors import StackError
 from ansible_collections.boring.fleet.plugins.module_utils.stack.store import Store
-from ansible_collections.boring.fleet.plugins.module_utils.stack.tools import Finished, Source, ask
+from ansible_collections.boring.fleet.plugins.module_utils.stack.tools import (
+    Finished,
+    Source,
+    ask,
+    ask_known,
+    why_empty,
+)
 
 
 class Recorder:
@@ -86,6 +93,8 @@ def test_command_lines(source: Source, argv: list[str], extra: dict[str, str]) -
         (Finished(1, "hunter2hunter2", "error: token hunter2hunter2 is not valid"), r"token \*\*\* is not valid"),
         (Finished(0, "hunter2hunter2", ""), "what it printed is not a JSON object"),
         (Finished(0, "[]", ""), "what it printed is not a JSON object"),
+        (Finished(0, "[command]/opt/tofu output -json\n{}", ""), r"what it printed begins with '\[command\]', a line"),
+        (Finished(0, '{"a": "\udce9"}', ""), "what it printed holds bytes that are not UTF-8"),
     ],
 )
 def test_failures(answer: Finished | OSError | None, words: str) -> None:
@@ -93,6 +102,56 @@ def test_failures(answer: Finished | OSError | None, words: str) -> None:
         ask(Source("tofu", "/i", workspace="w"), Recorder(answer), {"PULUMI_ACCESS_TOKEN": "hunter2hunter2"}, 7)
     assert "hunter2" not in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+class Scripted(Recorder):
+    """A tool with workspaces: `answers` by the arguments after -chdir."""
+
+    def __init__(self, **answers: Finished) -> None:
+        super().__init__(OK)
+        self.answers = answers
+
+    def __call__(self, argv: list[str], env: Mapping[str, str], directory: str, timeout: float) -> Finished | None:
+        self.answer = self.answers[argv[2]]
+        return super().__call__(argv, env, directory, timeout)
+
+
+# What Terraform 1.11 prints; no star where the selected one does not exist
+LISTED = Finished(0, "* default\n  prod\n\n", "")
+OVERRIDDEN = Finished(
+    0,
+    "  default\n  prod\n\n\n\nThe active workspace is being overridden using the TF_WORKSPACE environment\nvariable.\n",
+    "",
+)
+
+
+def test_a_workspace_that_does_not_exist_is_refused_before_the_tool_makes_it() -> None:
+    runner = Scripted(workspace=OVERRIDDEN, output=OK)
+    with pytest.raises(
+        StackError, match=r"/i \(tofu prd\) cannot be asked: there is no workspace prd; there are default, prod"
+    ):
+        ask_known(Source("tofu", "/i", workspace="prd"), runner, {}, 7)
+    with pytest.raises(StackError, match="there is no workspace prd"):
+        ask_known(Source("tofu", "/i"), runner, {"TF_WORKSPACE": "prd"}, 7)
+    assert {argv[2] for argv, *dummy in runner.calls} == {"workspace"}, "'output' would have made it"
+    assert ask_known(Source("tofu", "/i", workspace="prod"), runner, {}, 7) == "{}"
+    assert ask_known(Source("pulumi", "/i"), Recorder(OK), {"TF_WORKSPACE": "prd"}, 7) == "{}"
+    unlisted = Scripted(workspace=Finished(0, '{"a": 1}', ""), output=OK)
+    assert ask_known(Source("tofu", "/i", workspace="prd"), unlisted, {}, 7) == "{}", "a tool that lists none"
+
+
+@pytest.mark.parametrize(
+    ("source", "listed", "words"),
+    [
+        (Source("tofu", "/i"), LISTED, r"nothing was applied in its workspace default yet, .* workspace \(there are also prod\)"),
+        (Source("tofu", "/i"), Finished(0, "* default\n", ""), "in its workspace default yet, .* or name the right directory"),
+        (Source("tofu", "/i"), Finished(1, "", "workspaces not supported"), "apply it first, or name the right workspace"),
+        (Source("pulumi", "/i", stack="o/p/s"), LISTED, "the stack o/p/s exists and is empty, so run 'pulumi up' first"),
+        (Source("pulumi", "/i"), LISTED, "the selected stack exists and is empty"),
+    ],
+)  # fmt: skip
+def test_an_empty_stack_is_told_from_a_wrong_one(source: Source, listed: Finished, words: str) -> None:
+    assert re.search(words, why_empty(source, Scripted(workspace=listed), {}, 7))
 
 
 def _asks(folder: str, key: bytes, started: Any) -> None:

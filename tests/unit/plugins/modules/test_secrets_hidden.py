@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every module that is given a secret, in real runs at -vvv --diff: it succeeds, it is refused, it cannot connect.
+
+The servers and the program are as talkative as can be: what they refuse they repeat, the secret with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.fakes.tailscale_api import FakeTailnet
+from tests.fakes.twingate import FakeTwingate, Server
+from tests.unit.plugins.playbook_runs import ROOT, run_playbook
+
+SECRET = "hunter2hunter2"
+
+
+class _Redis(socketserver.StreamRequestHandler):
+    """A Redis and its Sentinel in one, the only node of its set. Lets in who says the secret, and repeats what others say."""
+
+    def handle(self) -> None:
+        while line := self.rfile.readline():
+            words = []
+            for dummy in range(int(line[1:])):
+                size = int(self.rfile.readline()[1:])
+                words.append(self.rfile.read(size + 2)[:-2].decode())
+            self.wfile.write(self.answer(words).encode())
+
+    def answer(self, words: list[str]) -> str:
+        port = self.server.server_address[1]
+        info = "role:master\r\nmaster_repl_offset:1\r\n"
+        answers = {
+            "INFO": f"${len(info)}\r\n{info}\r\n",
+            "GET-MASTER-ADDR-BY-NAME": f"*2\r\n$9\r\n127.0.0.1\r\n${len(str(port))}\r\n{port}\r\n",
+            "CKQUORUM": "+OK 1 usable Sentinels\r\n",
+            "REPLICAS": "*0\r\n",
+        }
+        if words[0] == "AUTH":
+            return "+OK\r\n" if words[2] == SECRET else f"-WRONGPASS for {' '.join(words)}\r\n"
+        return answers[words[1] if words[0] == "SENTINEL" else words[0]]
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """An API that repeats in its error what it was given as a key."""
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        said = self.headers["X-API-KEY"] or self.headers["Authorization"]
+        data = json.dumps({"message": f"no {said}", "errors": [{"message": f"the key {said} is none"}]}).encode()
+        self.send_response(200 if "graphql" in self.path else 418)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *dummy: Any) -> None:
+        """Nothing."""
+
+
+@contextlib.contextmanager
+def serving(server: socketserver.BaseServer) -> Iterator[int]:
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def nats(folder: Path) -> Iterator[int]:
+    """A real NATS server with JetStream and one user."""
+    program = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
+    assert program, "nats-server is missing: pip install -r requirements/dev.txt"
+    (folder / "nats.conf").write_text(
+        f'host: 127.0.0.1\nport: -1\nports_file_dir: "{folder}"\njetstream {{ store_dir: "{folder}/store" }}\n'
+        f'authorization {{ users: [ {{ user: app, password: "{SECRET}" }} ] }}\n'
+    )
+    process = subprocess.Popen(
+        [program, "-c", str(folder / "nats.conf")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (found := list(folder.glob("nats-server_*.ports"))) or not found[0].read_text():
+            assert time.monotonic() < deadline, "nats-server did not start"
+            assert process.poll() is None, "nats-server ended"
+            time.sleep(0.05)
+        yield int(json.loads(found[0].read_text())["nats"][0].rsplit(":", 1)[1])
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.mark.timeout(280)
+def test_no_module_shows_a_secret(tmp_path: Path) -> None:
+    """Its own messages are what is looked at; what they say otherwise is other tests' matter."""
+    for name, text in {"key": SECRET, "wrong": SECRET + "-wrong"}.items():
+        (tmp_path / name).write_text(text + "\n")
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "plain").write_text(f"PASSWORD='{SECRET}'\nODD={SECRET}#{SECRET}\n")
+    tailscale = tmp_path / "tailscale"
+    tailscale.write_text(
+        '#!/bin/sh\ncase "$1" in\n'
+        'status) echo \'{"BackendState": "NeedsLogin"}\' ;;\n'
+        "debug) echo '{}' ;;\n"
+        f'*) echo "invalid key $(cat {tmp_path}/key) $*" >&2; exit 1 ;;\nesac\n'
+    )
+    tailscale.chmod(0o755)
+    example = yaml.safe_load(
+        (ROOT / "plugins/modules/access_policy.py").read_text().split('EXAMPLES = r"""')[1].split('"""')[0]
+    )
+    access = example[0]["boring.fleet.access_policy"]["access"]
+    here = "{{ playbook_dir }}"
+    tailnet, fake = FakeTailnet(SECRET), FakeTwingate(key=SECRET)
+    twingate = Server(fake)
+    try:
+        with (
+            serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Redis)) as redis,
+            serving(ThreadingHTTPServer(("127.0.0.1", 0), _Echo)) as echo,
+            nats(tmp_path) as port,
+        ):
+
+            def policy(key: str, url: str = tailnet.url) -> dict[str, Any]:
+                api = {"tailnet": "example.org", "key_file": f"{here}/{key}", "url": url, "timeout": 5}
+                return {"boring.fleet.access_policy": {"access": access, "tailnet_api": api}}
+
+            def connector(key: str, url: str = twingate.url, **more: Any) -> dict[str, Any]:
+                common = {"url": url, "remote_network": "production", "name": "a", "api_key_file": f"{here}/{key}"}
+                return {"boring.fleet.twingate_connector": {**common, "tokens_file": f"{here}/tokens", **more}}
+
+            def redis_set(at: int, password: str) -> dict[str, Any]:
+                ports = {"port": at, "sentinel_port": at}
+                return {
+                    "boring.fleet.redis_set": {
+                        "nodes": ["127.0.0.1"],
+                        **ports,
+                        "password": password,
+                        "tls": False,
+                        "patience": 0,
+                    }
+                }
+
+            def stream(at: int, password: str, **more: Any) -> dict[str, Any]:
+                login = {
+                    "servers": [f"127.0.0.1:{at}"],
+                    "user": "app",
+                    "password": password,
+                    "tls": False,
+                    "timeout": 5,
+                }
+                return {
+                    "boring.fleet.nats_stream": {"name": "S", "subjects": ["s"], "storage": "memory", **login, **more}
+                }
+
+            def vault(**more: Any) -> dict[str, Any]:
+                files = {"file": f"{here}/v", "environment": "production", "key_file": f"{here}/vault.key"}
+                return {"boring.fleet.dotenv_vault": {**files, **more}}
+
+            succeed = [
+                redis_set(redis, "{{ secret }}"),
+                stream(port, "{{ secret }}"),
+                policy("key"),
+                connector("key"),
+                vault(src=f"{here}/plain"),
+                vault(values={"PASSWORD": "{{ secret }}-more"}),
+                vault(rotate=True),
+            ]
+            fail = [
+                redis_set(redis, "{{ secret }}-wrong"),
+                redis_set(9, "{{ secret }}"),
+                stream(port, "{{ secret }}-wrong"),
+                stream(9, "{{ secret }}"),
+                stream(port, "{{ secret }}", storage="nowhere"),
+                policy("wrong"),
+                policy("key", "http://127.0.0.1:9"),
+                connector("wrong"),
+                connector("key", "http://127.0.0.1:9"),
+                policy("wrong", f"http://127.0.0.1:{echo}"),
+                connector("wrong", f"http://127.0.0.1:{echo}/graphql"),
+                connector("key", tokens_file="/nowhere/x", tokens="always"),
+                vault(values={"PASSWORD": ["{{ secret }}"]}),
+                vault(values="{{ secret }}"),
+                vault(key_file=f"{here}/key", rotate=True),
+                {
+                    "boring.fleet.tailscale_node": {
+                        "auth_key_file": f"{here}/key",
+                        "executable": str(tailscale),
+                        "timeout": 2,
+                    }
+                },
+            ]
+            tasks = [{**task, "register": "done"} for task in succeed]
+            tasks += [{"block": [task], "rescue": [{"ansible.builtin.debug": {"msg": "it failed"}}]} for task in fail]
+            variables = {"secret": "{{ lookup('ansible.builtin.file', 'key') }}"}
+            code, output = run_playbook(tmp_path, [{"hosts": "h1", "vars": variables, "tasks": tasks}], "--diff")
+    finally:
+        tailnet.close()
+        twingate.close()
+    assert code == 0, output[-4000:]
+    assert output.count('"msg": "it failed"') == len(fail)
+    for secret in (SECRET, *fake.issued, (tmp_path / "vault.key").read_text().split("key_")[1][:32]):
+        leaks = [line for line in output.splitlines() if secret in line]
+        assert not leaks, leaks[:3]
