@@ -146,6 +146,8 @@ summary:
   elements: str
 """
 
+import time
+from http.client import HTTPResponse
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -222,7 +224,7 @@ def fetch(feed: str, timeout: float) -> str:
     data = b""
     try:
         if feed.startswith(("http://", "https://")):
-            data = open_url(feed, timeout=timeout, http_agent="boring.fleet").read(LARGEST + 1)
+            data = _read(open_url(feed, timeout=timeout, http_agent="boring.fleet"), timeout)
         else:
             with Path(feed).open("rb") as file:
                 data = file.read(LARGEST + 1)
@@ -233,6 +235,17 @@ def fetch(feed: str, timeout: float) -> str:
     if len(data) > LARGEST:
         raise ReleaseError(f"the feed {feed} is larger than {LARGEST // 1024 // 1024} MiB; name one of releases")
     return data.decode("utf-8", errors="replace")
+
+
+def _read(response: HTTPResponse, seconds: float) -> bytes:
+    """Up to the largest allowed size; raises TimeoutError, as a server that sends a little at a time never times out."""
+    end = time.monotonic() + seconds
+    data = bytearray()
+    while len(data) <= LARGEST and (piece := response.read1(65536)):
+        data += piece
+        if time.monotonic() > end:
+            raise TimeoutError(f"it takes longer than {seconds:g} s")
+    return bytes(data)
 
 
 if __name__ == "__main__":

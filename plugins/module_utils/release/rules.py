@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.release.model import Entry, ReleaseError
@@ -192,33 +193,39 @@ class Platforms:
         return _ONLY_FOR.search(text) is not None and self._named(text) == "others"
 
     def _named(self, text: str) -> str:
-        others, ours = self._names(self.others, text), self._names(self.ours, text)
-        if ours and not self._spared(text):
-            return "ours"
-        return "others" if others or ours else ""
+        return _platform_of(self.ours, self.others, text)
 
-    def _spared(self, text: str) -> bool:
-        """Whether a text says that what runs here does not have the fault."""
-        words = _either(self.ours)
-        return (
-            re.search(
-                rf"{words}(?: \w+){{0,2}} (?:is|are|was|were) (?:not (?:affected|vulnerable|impacted|concerned)|unaffected)"
-                rf"|\b(?:does not|doesn't|do not|don't) (?:affect|concern|apply to|impact)(?: \w+)? {words}"
-                rf"|\b(?:except|other than|but not|not on|nothing for|unaffected:)(?: (?:for|on))? {words}"
-                rf"|\b(?:windows|macos|ios|android)[- ]only\b",
-                text,
-                re.IGNORECASE,
-            )
-            is not None
+
+@lru_cache(maxsize=4096)
+def _platform_of(ours: tuple[str, ...], others: tuple[str, ...], text: str) -> str:
+    """Whose platform a text names: `ours`, `others` or ""."""
+    if _names(ours, text) and not _spared(ours, text):
+        return "ours"
+    return "others" if _names(others, text) or _names(ours, text) else ""
+
+
+def _spared(ours: tuple[str, ...], text: str) -> bool:
+    """Whether a text says that what runs here does not have the fault."""
+    words = _either(ours)
+    return (
+        re.search(
+            rf"{words}(?: \w+){{0,2}} (?:is|are|was|were) (?:not (?:affected|vulnerable|impacted|concerned)|unaffected)"
+            rf"|\b(?:does not|doesn't|do not|don't) (?:affect|concern|apply to|impact)(?: \w+)? {words}"
+            rf"|\b(?:except|other than|but not|not on|nothing for|unaffected:)(?: (?:for|on))? {words}"
+            rf"|\b(?:windows|macos|ios|android)[- ]only\b",
+            text,
+            re.IGNORECASE,
         )
+        is not None
+    )
 
-    @staticmethod
-    def _names(words: Iterable[str], text: str) -> bool:
-        plain = [word for word in words if word.lower() != "windows"]
-        if plain and re.search(_either(plain), text, re.IGNORECASE):
-            return True
-        # A rate limit has windows too: the system is written with a capital letter, or stands alone.
-        return len(plain) < len(list(words)) and _WINDOWS.search(text) is not None
+
+def _names(words: tuple[str, ...], text: str) -> bool:
+    plain = tuple(word for word in words if word.lower() != "windows")
+    if plain and re.search(_either(plain), text, re.IGNORECASE):
+        return True
+    # A rate limit has windows too: the system is written with a capital letter, or stands alone.
+    return len(plain) < len(words) and _WINDOWS.search(text) is not None
 
 
 _ONLY_FOR: Final = re.compile(
@@ -231,7 +238,8 @@ _WINDOWS: Final = re.compile(
 )
 
 
-def _either(words: Iterable[str]) -> str:
+@lru_cache(maxsize=64)
+def _either(words: tuple[str, ...]) -> str:
     return rf"(?<!\w)(?:{'|'.join(re.escape(word) for word in words)})(?!\w)"
 
 
