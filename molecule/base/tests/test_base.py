@@ -3,12 +3,12 @@
 
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from conftest import Play
 from testinfra.host import Host
 
-Change = Callable[..., Play]
+Change = Callable[..., Any]
 
 
 def test_no_unit_failed(host: Host) -> None:
