@@ -37,17 +37,22 @@ _GONE: Final = (
     r"(?:yanked|withdrawn|retracted|pulled|paused|recalled|revoked|halted|suspended|unpublished|stopped|rolled back"
     r"|removed from (?:the )?(?:\w+ )?(?:download|repositor|registr|release|channel|index)\w*)"
 )
-_GONE_TITLE: Final = re.compile(rf"\b(?!stopped){_GONE}(?!\w)|\bdo not (?:use|install)\b|^~~.*~~$", re.IGNORECASE)
 _NUMBER: Final = r"v?\d{1,9}(?:\.\d{1,9}){1,3}"
-_THIS: Final = r"(?:this|the) (?:release|version|build|roll-?out|driver)"
-_SUBJECT: Final = rf"(?:this (?:update|package|image|tag)|{_THIS}|(?:release|roll-?out)(?: of)?|{_NUMBER})"
+_GONE_TITLE: Final = re.compile(
+    rf"[\[(]{_GONE}\b|\d[\])]?\W{{1,5}}{_GONE}\W*$|\bdo not (?:use|install)\b|^~~.*~~$", re.IGNORECASE
+)
+_THIS: Final = r"(?:this|the) (?:release|version|build|driver)"
+_ROLLOUT: Final = rf"(?:staged |gradual )?roll-?out(?: of (?:{_THIS}|\S+)| \([^)]{{0,40}}\))?"
+# Straight before its verb: "in this release consumers are paused" takes nothing back.
+_SUBJECT: Final = rf"(?:this (?:update|package)|{_THIS}(?: \([^)]{{0,40}}\))?|{_ROLLOUT}|release {_NUMBER}|{_NUMBER}(?: release| version| build)?)(?:,? (?:which|that))?"
 _GONE_TEXT: Final = re.compile(
-    rf"\b{_SUBJECT}\b[^;]{{0,60}}?\b(?:has|have|was|were|is|are|been) (?:(?!not\b|never\b|no\b)\w+ ){{0,2}}{_GONE}(?!\w)"
-    rf"|\b(?:we|we've|we have|has|have) (?:(?!not\b|never\b)\w+ )?{_GONE} (?:\w+ )?(?:{_THIS}\b|roll-?out\b|release\b|{_NUMBER})"
+    rf"\b{_SUBJECT} (?:has|have|was|were|is|are) (?:(?!not\b|never\b|no\b)(?:been|now|since|later|therefore|also|\w+ly) ){{0,3}}{_GONE}(?!\w)"
+    rf"|\b(?:we|we've|we have|has|have) (?:(?:been|now|since|\w+ly) )?{_GONE} (?:\w+ )?(?:{_THIS}\b|roll-?out\b|release\b|{_NUMBER})"
     rf"|\b(?:do not|don't|never) (?:use|install|deploy|run|(?:upgrade|update) to)\b (?:\w+ )?(?:{_THIS}\b|{_NUMBER})"
     rf"|\b(?:skip|avoid) (?:this (?:release|version|build)\b|{_NUMBER})|\bthis (?:release|version|build) (?:is|was) broken\b"
-    rf"|\b{_THIS}\b[^.;]{{0,30}}\b(?:must|should) not be (?:used|installed|deployed)\b"
-    rf"|^\W*{_GONE}(?:\W*$|:| because\b| due to\b)|^\W*(?:yanked|withdrawn|retracted|recalled)\b|^\W*do not (?:use|install|upgrade)\W*$",
+    rf"|\b{_THIS} (?:must|should) not be (?:used|installed|deployed)\b|^\W*(?:the )?{_ROLLOUT}:? {_GONE}\b"
+    rf"|^\W*{_GONE}(?:\W*$|:| because\b| due to\b)|^\W*(?:yanked|withdrawn|retracted|recalled)\b|^\W*(?:release|version) (?:{_NUMBER} )?{_GONE}\b"
+    rf"|^\W*do not (?:use|install|upgrade)\W*$",
     re.IGNORECASE,
 )
 _BACK: Final = re.compile(

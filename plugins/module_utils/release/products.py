@@ -38,7 +38,8 @@ class Product:
     rules: tuple[Rule, ...] = ()
 
 
-_URGENCY: Final = r"^\W*(?:upgrade|update)[ -]urgency(?! levels)\W{0,8}(?:is |for |if )?"
+# "Upgrade urgency: HIGH"; others write "Severity: high".
+_URGENCY: Final = r"(?m:^)\W*(?:(?:upgrade|update)[ -]urgency(?! levels)|(?:severity|priority|importance|urgency)(?=\W{0,4}:))\W{0,8}(?:is |for |if )?"
 
 REDIS: Final = Product(
     "redis",
@@ -84,7 +85,7 @@ NATS: Final = Product(
     hint=r"\bnats\b",
     body=r"\bjetstream\b|\bnats-io/|\bnats server\b|\bleafnodes?\b",
     foreign=r"\b(?:nats\.\w+|cli|surveyor|helm|operator|natscli|nack|jwt|nsc)\b",
-    skip=r"^refer to the .{0,20}upgrade guide|^TBD\.?$",
+    skip=r"^refer to the .{0,20}upgrade guide",
     skip_sections=r"^(?:go version|complete changes)$",
     rules=(
         Rule(
@@ -148,6 +149,7 @@ TWINGATE: Final = Product(
     ),
 )  # fmt: skip
 
+_SHARE: Final = 4  # one in four titles tells: a feed may be about more than one program of a vendor's
 PRODUCTS: Final = {product.name: product for product in (REDIS, NATS, TAILSCALE, NVIDIA, TWINGATE)}
 # Of a feed whose product nobody knows every product's rules are asked: what they look for is said by none of the others.
 ANY: Final = Product(
@@ -169,7 +171,7 @@ _SKIP_SECTION: Final = re.compile(
 
 
 def product_of(name: str, feed: str, releases: Sequence[Release]) -> Product:
-    """The product of that `name`; with "" the one that most titles, the feed's name or what most releases say hint at.
+    """The product of that `name`; with "" the one that titles, the feed's name or what releases say hint at.
 
     Raises ReleaseError.
     """
@@ -187,7 +189,7 @@ def product_of(name: str, feed: str, releases: Sequence[Release]) -> Product:
         (bodies, {name: product.body for name, product in PRODUCTS.items()}),
     ):
         for product, pattern in patterns.items():
-            if sum(re.search(pattern, text, re.IGNORECASE) is not None for text in texts) * 2 > len(texts):
+            if sum(re.search(pattern, text, re.IGNORECASE) is not None for text in texts) * _SHARE >= len(texts) > 0:
                 return PRODUCTS[product]
     return ANY
 

@@ -83,7 +83,8 @@ _SEVERE: Final = (
     r"|out of memory|disconnect|los(?:e|es|ing|t) (?:connection|connectivity)|fail(?:s|ed|ing)? to (?:start|connect|reconnect)|unreachable|outage)"
 )
 _URGED: Final = (
-    r"\bcritical (?:\w+ )?(?:bug|fix|issue|regression|error|fault|hotfix|update|release|upgrade)"
+    r"^\W*(?:critical|urgent)\W|\bemergency (?:release|fix|patch|update)|\b(?:mandatory|required) (?:update|upgrade)"
+    r"|\bcritical (?:\w+ )?(?:bug|fix|issue|regression|error|fault|hotfix|update|release|upgrade)"
     r"|\b(?:upgrad|updat|install)\w* (?:\w+ ){0,6}(?:immediately|as soon as possible|asap\b|urgently|without delay)"
     r"|\b(?:strongly|highly) (?:recommend|advise|encourage|urge)\w*\b[^.]{0,60}\b(?:upgrad|updat)|\burgent (?:update|upgrade|fix)"
     r"|\b(?:all|every) (?:users?|customers?|operators?|deployments?) (?:should|must|need to|are (?:advised|urged) to) (?:\w+ )?(?:upgrade|update)"
@@ -179,14 +180,14 @@ class Platforms:
     def about(self, entry: Entry, title: str = "") -> str:
         """`ours`, `others`, or "" for an entry that names no platform.
 
-        The innermost heading that names a platform decides, then the text, then the `title` of the release. Ours wins where
-        one of them names both, unless it says that ours is not affected.
+        The innermost heading that names a platform decides, then the text, then a `title` of the release that names only
+        others. Ours wins where one of them names both, unless it says that ours is not affected.
         """
-        for part in (*reversed(entry.section.split(" / ")), entry.text, title):
+        for part in (*reversed(entry.section.split(" / ")), entry.text):
             named = self._named(part)
             if named:
                 return named
-        return ""
+        return "others" if self._named(title) == "others" else ""
 
     def only_others(self, text: str) -> bool:
         """Whether a text says that a whole release is for other platforms only."""

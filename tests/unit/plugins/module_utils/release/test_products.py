@@ -175,6 +175,9 @@ def test_redis_urgency(product: str, running: str, verdict: str, reason: str, se
         ("upgrade urgency: critical", "now"),
         ("Upgrade urgency: URGENT if you use made-up lists.", "now"),
         ("Upgrade urgency: LOW, but HIGH if you use made-up lists.", "now"),
+        ("Upgrade urgency: LOW. HIGH if you use made-up lists.", "now"),
+        ("Severity: Critical", "now"),
+        ("Severity: low", "convenient"),
         ("Upgrade urgency: MODERATE.", "convenient"),
         ("Upgrade urgency MODERATE: fixes a crash on Linux that is critical to nobody.", "convenient"),
         ("Upgrade urgency: LOW: it is not urgent.", "convenient"),
@@ -302,6 +305,8 @@ def test_nats_the_newest_of_the_branch_is_offered_first_and_the_newest_of_all_is
         ("Fixed a possible loss of data: a restart may lose messages", "now"),
         ("Fix a made-up regression introduced in 2.10.27 that stops the server (CVE-2026-90004)", "convenient"),
         ("This release fixes a critical bug in the made-up store. All users should upgrade immediately.", "now"),
+        ("[Critical] A made-up store is written twice", "now"),
+        ("A fix that is critical to nobody", "convenient"),
         ("A time window counts windows of a minute; CVE-2026-90005", "now"),
     ],
 )  # fmt: skip
@@ -413,6 +418,10 @@ def test_rss_with_other_programs_of_the_vendor() -> None:
         "Version 2.0.2 has been retracted due to a problem. A fix for Linux will follow.",
         "Please do not upgrade to this version.",
         "> The rollout is currently paused.",
+        "Rollout paused: reports of a made-up problem.",
+        "The rollout of this version was temporarily halted.",
+        "Withdrawn on 22 January because of a made-up regression.",
+        "UPDATE 22-Jan: this release (2.0.2) has now been pulled.",
     ],
 )
 def test_a_release_that_was_taken_back_is_never_recommended(words: str) -> None:
@@ -428,6 +437,10 @@ def test_a_release_that_was_taken_back_is_never_recommended(words: str) -> None:
     "words",
     [
         "A made-up consumer can be paused.",
+        "In this release a made-up consumer is paused when its stream is.",
+        "In this release the made-up default was rolled back to 4.",
+        "Fixed: in 2.0.2 clients consumers were paused for ever.",
+        "Connectors on 2.0.2 clients were suspended when the laptop was.",
         "Fixed: nodes that have pulled the image twice.",
         "The rollout was paused on Monday and has been resumed on Tuesday.",
         "This release replaces 1.9.9, which was pulled.",
@@ -446,6 +459,23 @@ def test_what_takes_no_release_back(words: str) -> None:
 def test_a_release_that_a_later_one_takes_back() -> None:
     text = "## 2.0.2 (2026-01-20)\n- This release replaces 2.0.1, which was pulled.\n\n## 2.0.1 (2026-01-12)\n- z\n\n## 2.0.0 (2026-01-01)\n- x\n"
     assert [bool(release.withdrawn) for release in read_feed(text, "feed")] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("title", "withdrawn"),
+    [
+        ("2.0.2 [YANKED]", True),
+        ("2.0.2 (2026-01-02) [yanked]", True),
+        ("2.0.2 (withdrawn on 2026-01-03)", True),
+        ("2.0.2 - pulled", True),
+        ("~~2.0.2~~", True),
+        ("2.0.2 - consumers can be paused", False),
+        ("2.0.2 - Paused consumers", False),
+    ],
+)
+def test_titles_that_take_a_release_back(title: str, withdrawn: bool) -> None:
+    (release,) = read_feed(f"## {title}\n- x\n", "feed")
+    assert bool(release.withdrawn) == withdrawn
 
 
 def test_nothing_is_recommended_where_all_was_taken_back() -> None:
@@ -518,6 +548,11 @@ def test_nvidia(product: str, running: str, verdict: str, command: str, words: s
     assert (advice["verdict"], advice["command"]) == (verdict, command)
     assert words in tell(advice)
     assert "CVE-2020" not in tell(advice)
+
+
+def test_nvidia_a_heading_that_names_linux_makes_no_fix_urgent() -> None:
+    text = "# Version 550.163.02 (Linux)\n\n## 1.2. Fixed Issues\n\n- Fixed a made-up hang at the end of a job. [1]\n\n# Version 550.163.01 (Linux)\n- x\n"
+    assert ask(text, "550.163.01")["verdict"] == "convenient"
 
 
 def test_nvidia_branches_and_windows_and_zeros() -> None:
