@@ -26,6 +26,12 @@ _SINCE: Final = re.compile(
     re.IGNORECASE,
 )
 
+# And one that no version has any more that is listed: "affecting all versions prior to v2.11.1 or v2.10.27".
+_UNTIL: Final = re.compile(
+    r"(?<!not )\baffect(?:s|ing|ed)?\b[^;]{0,80}?\b(?:prior to|before|earlier than|older than|below) ((?:v?\d+(?:\.\d+)+(?:,? (?:and|or)\b|,)? ?){1,8})",
+    re.IGNORECASE,
+)
+
 
 @dataclass(frozen=True)
 class Weighed:
@@ -76,7 +82,7 @@ class _Judge:
         news = [
             self._weigh(release, entry)
             for entry in entries
-            if not had.has(entry) and not _later(entry, running, release.version)
+            if not had.has(entry) and not self._elsewhere(entry, running, release.version)
         ]
         vendor = [one for one in news if one.rule.weight == "vendor"]
         plain = [one for one in news if one.rule.weight != "vendor"]
@@ -84,6 +90,19 @@ class _Judge:
             return plain  # what the vendor found urgent is in this branch, or not in its program, already
         most = max((VERDICTS.index(one.rule.verdict) for one in vendor), default=len(VERDICTS))
         return [one if one.rule.weight == "fixed" else _capped(one, most) for one in news]
+
+    def _elsewhere(self, entry: Entry, running: Version, released: Version) -> bool:
+        """Whether a fault is in other versions only: in later ones that this release mends, or in earlier ones."""
+        if match := _SINCE.search(entry.text):
+            since = Version.find(match[1] or match[2])
+            if since is not None and running < since < released:
+                return True
+        if match := _UNTIL.search(entry.text):
+            branch = running.branch(self.product.branch)
+            mended = Version.find_all(match[1])
+            own = [version for version in mended if version.branch(self.product.branch) == branch]
+            return bool(mended) and running >= (max(own) if own else max(mended))
+        return False
 
     def _weigh(self, release: Release, entry: Entry) -> Weighed:
         about = self.platforms.about(entry, release.title)
@@ -127,13 +146,6 @@ class _Had:
 
 def _plain(text: str) -> str:
     return _REFERENCE.sub(" ", text).strip().lower()
-
-
-def _later(entry: Entry, running: Version, released: Version) -> bool:
-    """Whether a fault came into the program after the version that runs, and before this release mends it."""
-    match = _SINCE.search(entry.text)
-    since = Version.find(match[1] or match[2]) if match else None
-    return since is not None and running < since < released
 
 
 def advise(

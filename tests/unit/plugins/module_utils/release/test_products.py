@@ -318,6 +318,16 @@ def test_nats_what_an_entry_says(entry: str, verdict: str) -> None:
     assert ask(forge(releases), "2.10.26", "nats")["verdict"] == verdict
 
 
+@pytest.mark.parametrize(
+    ("running", "verdict"),
+    [("2.10.26", "now"), ("2.10.27", "current"), ("2.9.25", "now"), ("2.11.0", "now"), ("2.11.1", "current")],
+)
+def test_nats_a_hole_whose_text_names_the_versions_that_mend_it(running: str, verdict: str) -> None:
+    """The feed's first page may not reach back to the release of the branch that mended it."""
+    text = "This release contains fixes for CVE-2026-90007, a CRITICAL severity vulnerability affecting all versions from v2.2.0, prior to v2.11.1 or v2.10.27."
+    assert ask(forge({"v2.11.1": ("2026-04-01", f"### CVEs\r\n- {text}\r\n")}), running)["verdict"] == verdict
+
+
 def test_nats_nested_lists_of_its_older_notes() -> None:
     text = "## v2.7.3\n\n### Fixed\n\n- JetStream:\n    - Fix a made-up panic (#1)\n- Windows:\n    - CVE-2026-90006 in the service\n\n## v2.7.2\n- x\n"
     first = read_feed(text, "feed")[0]
