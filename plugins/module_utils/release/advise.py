@@ -19,13 +19,13 @@ _NOTHING: Final = Rule("nothing said", "convenient", "is newer; its notes say no
 _WITHDRAWN: Final = Rule("withdrawn", "now", "was withdrawn")
 _IDENTITY: Final = re.compile(r"\bCVE-\d{4}-\d+|\bGHSA(?:-\w{4}){3}|\bTS-\d{4}-\d+", re.IGNORECASE)
 _REFERENCE: Final = re.compile(r"\((?:[^()]*#\d+[^()]*)\)|\bby @\S+|\W+")
+_MENDS: Final = re.compile(r"\b(?:fix|mend|resolv|correct|prevent|avoid|repair|bug)", re.IGNORECASE)
 # A fault that only later versions have: "affects 7.0.0 or newer", "a regression introduced in 2.11.0".
 _SINCE: Final = re.compile(
     r"\b(?:affects?|affected|present in|exists in)\b(?: only)?(?: all)?(?: \w+)?(?: versions?)? v?(\d+(?:\.\d+)+)(?: or| and)? (?:newer|later|above|onwards?|up)\b"
     r"|\b(?:introduced|regression|regressed) (?:in|with|by|since) (?:\w+ )?v?(\d+(?:\.\d+)+)",
     re.IGNORECASE,
 )
-
 # And one that no version has any more that is listed: "affecting all versions prior to v2.11.1 or v2.10.27".
 _UNTIL: Final = re.compile(
     r"(?<!not )\baffect(?:s|ing|ed)?\b[^;]{0,80}?\b(?:prior to|before|earlier than|older than|below) ((?:v?\d+(?:\.\d+)+(?:,? (?:and|or)\b|,)? ?){1,8})",
@@ -86,7 +86,7 @@ class _Judge:
         ]
         vendor = [one for one in news if one.rule.weight == "vendor"]
         plain = [one for one in news if one.rule.weight != "vendor"]
-        if len(news) < len(entries) and not any(_is_severe(one) for one in plain):
+        if len(news) < len(entries) and not _left(vendor, plain):
             return plain  # what the vendor found urgent is in this branch, or not in its program, already
         most = max((VERDICTS.index(one.rule.verdict) for one in vendor), default=len(VERDICTS))
         return [one if one.rule.weight == "fixed" else _capped(one, most) for one in news]
@@ -120,8 +120,13 @@ def _capped(one: Weighed, most: int) -> Weighed:
     return replace(one, rule=replace(one.rule, verdict=VERDICTS[most]))
 
 
-def _is_severe(one: Weighed) -> bool:
-    return one.rule.verdict == "now" or one.rule.name.startswith("severe")
+def _left(vendor: Sequence[Weighed], plain: Sequence[Weighed]) -> bool:
+    """Whether what is left of a release may be what its vendor found urgent: a hole, or any fix if it was none."""
+    hole = any("security" in one.rule.name for one in vendor)
+    return any(
+        one.rule.verdict == "now" or one.rule.name.startswith("severe") or (not hole and _MENDS.search(one.entry.text))
+        for one in plain
+    )
 
 
 @dataclass(frozen=True)

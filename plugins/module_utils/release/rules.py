@@ -64,7 +64,7 @@ def _has(pattern: str, text: str) -> bool:
 
 # What says that there is no hole. That other versions have none is no denial.
 _DENIED: Final = (
-    r"\bno (?:known |new )?(?:security|cves?\b|vulnerabilit|breaking)|\bnon-security|\bnot (?:a )?security"
+    r"\bno (?:known |new )?(?:security|cves?\b|vulnerabilit|breaking)|\bnon-security|(?:\bnot|n't|\bwithout) (?:\w+ ){0,4}(?:security|cves?\b|vulnerab)"
     r"|security(?: fixes)?: (?:none|n/a)|(?m:^\W*(?:none|n/?a|nothing|no changes?)\W*$)"
     r"|false[- ]positive|does not use the affected"
     r"|^(?!(?:.|\n)*\b(?:versions?|releases?|older|earlier|before|prior)\b[^;]{0,60}(?:not (?:affected|vulnerable)|unaffected))"

@@ -199,6 +199,24 @@ def test_redis_old_form_with_one_kind_of_line() -> None:
     assert ask(text, "7.2.6")["verdict"] == "now"
 
 
+@pytest.mark.parametrize(
+    ("urgency", "left", "verdict"),
+    [
+        ("SECURITY, there are security fixes", "* Faster made-up command", "convenient"),
+        ("SECURITY, there are security fixes", "* (CVE-2026-90099) Another made-up hole", "now"),
+        ("HIGH, a made-up replica may stop", "* Fix a made-up number", "now"),
+        ("HIGH, a made-up replica may stop", "* Faster made-up command", "convenient"),
+    ],
+)
+def test_redis_an_urgency_of_what_another_branch_has_already(urgency: str, left: str, verdict: str) -> None:
+    hole = "* (CVE-2026-90001) A made-up script may write past the end of a made-up buffer.\n"
+    text = (
+        f"## 7.4.2 (2026-06-02)\n\nUpgrade urgency: {urgency}\n\nFixes:\n{hole}{left}\n\n"
+        f"## 7.2.6 (2026-06-01)\n\nUpgrade urgency: SECURITY\n\nFixes:\n{hole}\n"
+    )
+    assert ask(text, "7.2.6")["verdict"] == verdict
+
+
 def test_redis_a_hole_of_later_versions_only_is_no_reason() -> None:
     text = REDIS.replace("Redis 7.2.5 Released", "Redis 6.2.22 Released").replace("7.2.0 or newer", "7.0.0 or newer")
     advice = ask(text.replace("SECURITY, contains fixes to security issues.", "LOW."), "6.2.22")
@@ -302,6 +320,10 @@ def test_nats_the_newest_of_the_branch_is_offered_first_and_the_newest_of_all_is
         ("CVE-2026-90003: a message stops the server; versions before 2.9 are not affected", "now"),
         ("CVE-2026-90003: a message stops the server. Releases up to 2.9 are unaffected.", "now"),
         ("No security fixes in this release", "convenient"),
+        ("This release does not contain any security fixes", "convenient"),
+        ("This is a release without security updates", "convenient"),
+        ("The server isn't vulnerable to CVE-2026-90003", "convenient"),
+        ("Tokens were not compared in constant time; this closes a vulnerability", "now"),
         ("Fixed a possible loss of data: a restart may lose messages", "now"),
         ("Fix a made-up regression introduced in 2.10.27 that stops the server (CVE-2026-90004)", "convenient"),
         ("This release fixes a critical bug in the made-up store. All users should upgrade immediately.", "now"),
