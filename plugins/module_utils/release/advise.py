@@ -22,7 +22,8 @@ _REFERENCE: Final = re.compile(r"\((?:[^()]*#\d+[^()]*)\)|\bby @\S+|\W+")
 _MENDS: Final = re.compile(r"\b(?:fix|mend|resolv|correct|prevent|avoid|repair|bug)", re.IGNORECASE)
 # A fault that only later versions have: "affects 7.0.0 or newer", "a regression introduced in 2.11.0".
 _SINCE: Final = re.compile(
-    r"\b(?:affects?|affected|present in|exists in)\b(?: only)?(?: all)?(?: \w+)?(?: versions?)? v?(\d+(?:\.\d+)+)(?: or| and)? (?:newer|later|above|onwards?|up)\b"
+    r"\b(?:affects?|affected|present in|exists in)\b(?: only)?(?: all)?(?: \w+)?(?: versions?)?"
+    r" v?(\d+(?:\.\d+)+)(?: or| and)? (?:newer|later|above|onwards?|up)\b"
     r"|\b(?:introduced|regression|regressed) (?:in|with|by|since) (?:\w+ )?v?(\d+(?:\.\d+)+)",
     re.IGNORECASE,
 )

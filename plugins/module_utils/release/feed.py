@@ -44,7 +44,10 @@ _GONE_TITLE: Final = re.compile(
 _THIS: Final = r"(?:this|the) (?:release|version|build|driver)"
 _ROLLOUT: Final = rf"(?:staged |gradual )?roll-?out(?: of (?:{_THIS}|\S+)| \([^)]{{0,40}}\))?"
 # Straight before its verb: "in this release consumers are paused" takes nothing back.
-_SUBJECT: Final = rf"(?:this (?:update|package)|{_THIS}(?: \([^)]{{0,40}}\))?|{_ROLLOUT}|release {_NUMBER}|{_NUMBER}(?: release| version| build)?)(?:,? (?:which|that))?"
+_SUBJECT: Final = (
+    rf"(?:this (?:update|package)|{_THIS}(?: \([^)]{{0,40}}\))?|{_ROLLOUT}|release {_NUMBER}|{_NUMBER}(?: release| version| build)?)"
+    r"(?:,? (?:which|that))?"
+)
 _GONE_TEXT: Final = re.compile(
     rf"\b{_SUBJECT} (?:has|have|was|were|is|are) (?:(?!not\b|never\b|no\b)(?:been|now|since|later|therefore|also|\w+ly) ){{0,3}}{_GONE}(?!\w)"
     rf"|\b(?:we|we've|we have|has|have) (?:(?:been|now|since|\w+ly) )?{_GONE} (?:\w+ )?(?:{_THIS}\b|roll-?out\b|release\b|{_NUMBER})"

@@ -92,7 +92,10 @@ NATS: Final = Product(
             "stored messages",
             "now",
             "mends what loses or damages stored messages",
-            match=r"\b(?:data|message|stream) (?:loss|corruption)\b|\blos(?:e|es|ing|t) (?:of )?(?:data|messages|acknowledged)|\bcorrupt(?:s|ing) (?:data|messages|the (?:store|stream|index))",
+            match=(
+                r"\b(?:data|message|stream) (?:loss|corruption)\b|\blos(?:e|es|ing|t) (?:of )?(?:data|messages|acknowledged)"
+                r"|\bcorrupt(?:s|ing) (?:data|messages|the (?:store|stream|index))"
+            ),
             unless=r"\b(?:improve[sd]?|faster) .{0,40}recover",
         ),
     ),
@@ -115,8 +118,14 @@ NVIDIA: Final = Product(
     body=r"\bnvidia\b|\bcuda\b|\bXid\b",
     foreign=r"\b(?:fabric manager|container toolkit|operator|cuda toolkit|dcgm|vgpu software)\b",
     branch=1,
-    skip=r"^(?:linux|windows) driver release date:|^for changes related to the \d+ release|^for more information on getting started|^note that starting with cuda|^none\.?$",
-    skip_sections=r"^[\d. ]*(?:known issues|known limitations|limitations|software versions|virtualization|hardware and software support|supported .*|.*notices?)$",
+    skip=(
+        r"^(?:linux|windows) driver release date:|^for changes related to the \d+ release|^for more information on getting started"
+        r"|^note that starting with cuda|^none\.?$"
+    ),
+    skip_sections=(
+        r"^[\d. ]*(?:known issues|known limitations|limitations|software versions|virtualization|hardware and software support"
+        r"|supported .*|.*notices?)$"
+    ),
     rules=(
         Rule(
             "wrong results",
@@ -144,7 +153,10 @@ TWINGATE: Final = Product(
             "connections lost",
             "now",
             "mends what takes a connector's connections away",
-            match=r"\bconnectors?\b.{0,80}\b(?:go(?:es|ing)? offline|stop(?:s|ped)? (?:accepting|forwarding|responding)|los(?:e|es|ing|t) (?:its |the )?(?:connection|connectivity)|fail(?:s|ed|ing)? to (?:reconnect|authenticate))",
+            match=(
+                r"\bconnectors?\b.{0,80}\b(?:go(?:es|ing)? offline|stop(?:s|ped)? (?:accepting|forwarding|responding)"
+                r"|los(?:e|es|ing|t) (?:its |the )?(?:connection|connectivity)|fail(?:s|ed|ing)? to (?:reconnect|authenticate))"
+            ),
         ),
     ),
 )  # fmt: skip

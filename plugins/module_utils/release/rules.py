@@ -235,7 +235,8 @@ _ONLY_FOR: Final = re.compile(
     re.IGNORECASE,
 )
 _WINDOWS: Final = re.compile(
-    r"(?<!\w)(?:Windows|WINDOWS)(?!\w)|^\W*windows\W*$|[\[(]windows[\])]|\b(?:on|for|under) windows\b(?! of)|^windows:|\bwindows[- ](?:only|client|server|service)"
+    r"(?<!\w)(?:Windows|WINDOWS)(?!\w)|^\W*windows\W*$|[\[(]windows[\])]"
+    r"|\b(?:on|for|under) windows\b(?! of)|^windows:|\bwindows[- ](?:only|client|server|service)"
 )
 
 
