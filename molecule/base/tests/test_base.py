@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The base role on real hosts."""
 
+import socket
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -61,6 +62,13 @@ def test_running_sshd_refuses_what_is_not_listed(address: str, option: str, refu
     )  # fmt: skip
     assert said.returncode == 255
     assert ("no matching" in said.stderr) == refused, said.stderr
+
+
+def test_sshd_does_not_tell_its_package(address: str) -> None:
+    with socket.create_connection((address, 22), timeout=10) as connection:
+        banner = connection.recv(200)
+    assert banner.startswith(b"SSH-2.0-OpenSSH_")
+    assert b"Debian" not in banner
 
 
 def test_the_kernel_is_made_stricter_at_boot(host: Host) -> None:
