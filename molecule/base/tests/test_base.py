@@ -114,7 +114,7 @@ def test_switches_reach_their_files_and_what_is_wrong_is_refused(everywhere: dic
         } <= set(lines)
 
     wrong: list[tuple[dict[str, object], str]] = [
-        ({"base_ssh_macs": ["hmac-none"]}, "Bad SSH2 MAC spec"),
+        ({"base_ssh_macs": ["hmac-none"]}, "Bad SSH2 mac spec"),
         ({"base_sysctl": {"kernel sysrq": 1}}, "base_sysctl has"),
         ({"base_sysctl": {"kernel.sysrq": "1\nkernel.x = 2"}}, "a value on one line"),
         ({"base_reverse_path": "tight"}, "base_reverse_path"),
