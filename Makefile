@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH,ANSIBLE_HOME,PYTHON,QUICKSTART_BEGAN,ENGINE_VERSION,PROVE_ACCELERATOR,CI)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart quickstart-down test lock test-gpu-image lint unit contract integration molecule sanity \
+.PHONY: help setup quickstart quickstart-down test test-all check lock test-gpu-image lint unit contract integration molecule sanity \
         bench-rollout bench-data bench-images bench-zero-trust prove-rollout prove-images collection requirements clean
 
 help: ## Say what there is
@@ -27,8 +27,14 @@ quickstart: setup ## Build images, deploy, convert, roll under load: on this mac
 quickstart-down: ## Take away all that quickstart started
 	@$(AS_ROOT) $(BIN)/python bin/quickstart --down
 
-test: setup ## Every check that CI runs
+test: setup ## Every check of a change
 	@$(AS_ROOT) $(BIN)/python bin/check
+
+test-all: setup ## Every check, those of every night too (hours)
+	@$(AS_ROOT) $(BIN)/python bin/check --all
+
+check: setup ## Some of the checks: make check PARTS="lint molecule/redis"
+	@$(AS_ROOT) $(BIN)/python bin/check $(PARTS)
 
 bench-rollout: setup ## Measure rolls against their peers (some minutes)
 	@$(BIN)/python benchmarks/rollout.py

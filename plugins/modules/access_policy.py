@@ -209,6 +209,7 @@ def send(api: dict[str, Any], dialect: str, document: dict[str, Any], *, dry: bo
     now, mark = tailnet.look()
     if now == document:
         return None
+    tailnet.needs(mark)
     tailnet.validate(document)
     if not dry:
         tailnet.replace(document, mark)

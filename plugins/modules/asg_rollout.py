@@ -143,9 +143,20 @@ options:
         description: Statuses that pass, such as V(200), V(200-299) or V(200,204). V(200) by default. For V(http).
         type: str
       scheme:
-        description: Certificates are not verified, since hosts are asked by address. V(http) by default.
+        description:
+          - V(http) by default. The certificate of V(https) is not verified by default, since hosts are asked by address and
+            certificates are for names; see O(health_checks[].validate_certs).
         type: str
         choices: [http, https]
+      validate_certs:
+        description: Whether the certificate must be valid, V(false) by default. For V(http) with the scheme V(https).
+        type: bool
+      ca:
+        description: File with the authorities that may have signed it, in PEM; by default those that this machine trusts.
+        type: path
+      server_name:
+        description: Name that the certificate must be for; by default the instance's private address.
+        type: str
       timeout:
         description: Seconds for one try, V(5) by default and V(60) for V(command).
         type: float
@@ -175,9 +186,18 @@ options:
         description: Path to ask for, V(/) by default. For V(http).
         type: str
       scheme:
-        description: Certificates are not verified. V(http) by default.
+        description: As in O(health_checks[].scheme).
         type: str
         choices: [http, https]
+      validate_certs:
+        description: As in O(health_checks[].validate_certs).
+        type: bool
+      ca:
+        description: As in O(health_checks[].ca).
+        type: path
+      server_name:
+        description: As in O(health_checks[].server_name).
+        type: str
       timeout:
         description: Seconds for one try, V(5) by default and V(60) for V(command).
         type: float

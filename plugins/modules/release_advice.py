@@ -14,8 +14,11 @@ author:
 description:
   - Reads release notes and the versions that run, and says for each whether there is nothing to do, an update when
     convenient, or an update now, with the entry that decides and the command that rolls it out.
-  - Notes may be a changelog in Markdown, the JSON of a forge's releases, or an Atom feed. Versions that are marked as
-    unfinished or withdrawn are nobody's update.
+  - Notes may be a text with headings (Markdown, or lines of C(=) and C(-)), the JSON of a forge's releases, an Atom or an
+    RSS feed. Versions that are marked as unfinished are nobody's update, nor are those of which a title or a sentence says
+    that they were paused, pulled or withdrawn.
+  - The vendor's own urgency counts (Redis's C(Upgrade urgency)). What the branch that runs has already is no reason, and the
+    newest release of that branch is offered, unless what decides is in a later branch only.
   - The rules are data. Yours go before the built-in ones, and the first that fits an entry decides for it.
 attributes:
   check_mode:
@@ -30,9 +33,14 @@ options:
     type: path
     required: true
   running:
-    description: What runs, as names and versions.
+    description: What runs, as names and versions. Write versions in quotes, as YAML reads V(1.10) as the number 1.1.
     type: dict
     required: true
+  product:
+    description:
+      - Whose rules stand between yours and the general ones. Without it, the titles of the feed, its name and what it says tell.
+    type: str
+    choices: [redis, nats, tailscale, nvidia, twingate]
   platform:
     description: Words that name what runs here. An entry that names only other platforms does not count.
     type: list
@@ -121,6 +129,8 @@ advice:
     verdict: {description: C(current) or C(convenient) or C(now) or C(unknown)., type: str, sample: now}
     reason: {description: Why., type: str, sample: 1.73.0 closes a security hole}
     entry: {description: The entry that decides with its release and rule., type: dict}
+    sentence: {description: The sentence of it that decides., type: str}
+    offered: {description: The release to go to; it may be older than C(latest)., type: str, sample: 1.73.2}
     breaking: {description: Entries to read before an update., type: list, elements: dict}
     incomplete: {description: Whether the feed begins after the version that runs., type: bool}
     command: {description: The command that rolls the update out., type: str}
@@ -136,6 +146,8 @@ summary:
   elements: str
 """
 
+import time
+from http.client import HTTPResponse
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -144,6 +156,7 @@ from ansible.module_utils.urls import open_url
 from ansible_collections.boring.fleet.plugins.module_utils.release.advise import advise, tell, worst
 from ansible_collections.boring.fleet.plugins.module_utils.release.feed import read_feed
 from ansible_collections.boring.fleet.plugins.module_utils.release.model import ReleaseError
+from ansible_collections.boring.fleet.plugins.module_utils.release.products import PRODUCTS, product_of
 from ansible_collections.boring.fleet.plugins.module_utils.release.rules import Platforms, read_rules
 
 LARGEST = 8 * 1024 * 1024
@@ -155,6 +168,7 @@ def main() -> None:
         argument_spec={
             "feed": {"type": "path", "required": True},
             "running": {"type": "dict", "required": True},
+            "product": {"type": "str", "choices": list(PRODUCTS)},
             "platform": {
                 "type": "list",
                 "elements": "str",
@@ -184,11 +198,15 @@ def main() -> None:
     try:
         releases = read_feed(fetch(given["feed"], given["timeout"]), given["feed"])
         rules = read_rules(given["rules"])
+        product = product_of(given["product"] or "", given["feed"], releases)
     except ReleaseError as exc:
         module.fail_json(msg=f"release_advice: {exc}")
+    for name, version in given["running"].items():
+        if isinstance(version, float):
+            module.warn(f"the version of {name} is the number {version}: put it in quotes, as YAML reads 1.10 as 1.1")
     platforms = Platforms(tuple(given["platform"]))
     advice = [
-        advise(str(name), str(version), releases, rules, platforms, command=given["command"])
+        advise(str(name), str(version), releases, rules, platforms, command=given["command"], product=product)
         for name, version in given["running"].items()
     ]
     advice.sort(key=lambda one: (ORDER.index(one["verdict"]), one["name"]))
@@ -206,7 +224,7 @@ def fetch(feed: str, timeout: float) -> str:
     data = b""
     try:
         if feed.startswith(("http://", "https://")):
-            data = open_url(feed, timeout=timeout, http_agent="boring.fleet").read(LARGEST + 1)
+            data = _read(open_url(feed, timeout=timeout, http_agent="boring.fleet"), timeout)
         else:
             with Path(feed).open("rb") as file:
                 data = file.read(LARGEST + 1)
@@ -217,6 +235,17 @@ def fetch(feed: str, timeout: float) -> str:
     if len(data) > LARGEST:
         raise ReleaseError(f"the feed {feed} is larger than {LARGEST // 1024 // 1024} MiB; name one of releases")
     return data.decode("utf-8", errors="replace")
+
+
+def _read(response: HTTPResponse, seconds: float) -> bytes:
+    """Up to the largest allowed size; raises TimeoutError, as a server that sends a little at a time never times out."""
+    end = time.monotonic() + seconds
+    data = bytearray()
+    while len(data) <= LARGEST and (piece := response.read1(65536)):
+        data += piece
+        if time.monotonic() > end:
+            raise TimeoutError(f"it takes longer than {seconds:g} s")
+    return bytes(data)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,17 @@ from typing import Any
 
 
 class FakeTailnet:
-    """One tailnet. `refuse` is what validation says, `before_replace` is done just before a policy would be replaced."""
+    """One tailnet. `refuse` is what validation says, `before_replace` is done just before a policy would be replaced.
+
+    `etag` is the name of the header with the version, None for a proxy that takes it out.
+    """
 
     def __init__(self, key: str) -> None:
         self.key = key
         self.policy: dict[str, Any] = {"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}
         self.refuse: dict[str, Any] = {}
         self.before_replace = lambda: None
+        self.etag: str | None = "ETag"
         self.calls: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -52,7 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._say(404, {"message": "tailnet not found"})
         if method == "POST":
             fake.before_replace()
-            if self.headers.get("If-Match") != fake.mark:
+            # Tailscale replaces whatever is there when nobody names a version.
+            if self.headers.get("If-Match", fake.mark) != fake.mark:
                 return self._say(412, {"message": "precondition failed, invalid old hash"})
             fake.policy = body
         return self._say(200, fake.policy)
@@ -60,7 +65,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _say(self, status: int, document: Any) -> None:
         data = json.dumps(document).encode()
         self.send_response(status)
-        self.send_header("ETag", self.fake.mark)
+        if self.fake.etag:
+            self.send_header(self.fake.etag, self.fake.mark)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

@@ -56,9 +56,18 @@ class Tailnet:
                 f"Tailscale refuses the policy: {self._said('; '.join([str(document['message']), *more]))}"
             )
 
+    def needs(self, mark: str) -> None:
+        """Raises AccessError without a mark: what somebody else changes meanwhile would be lost without a word."""
+        if not mark:
+            raise AccessError(
+                f"the policy of the tailnet {self._name} is not overwritten: its answer has no ETag, by which a change of somebody "
+                "else's would be seen; look at what stands between here and the API (a proxy may take it out), and run this again"
+            )
+
     def replace(self, policy: Mapping[str, Any], mark: str) -> None:
-        """Put the policy in the place of the version that `mark` names. Raises AccessError."""
-        self._ask("POST", self._url, policy, {"If-Match": mark} if mark else {}, "replace the policy")
+        """Put the policy in the place of the version that `mark` names. Raises AccessError, also without a mark."""
+        self.needs(mark)
+        self._ask("POST", self._url, policy, {"If-Match": mark}, "replace the policy")
 
     def _said(self, text: object) -> str:
         """What the API says, as one line without the key, should it repeat that."""
@@ -91,7 +100,7 @@ class Tailnet:
             raise AccessError(
                 f"cannot {doing} {where}: Tailscale answered {status}{': ' + self._said(said) if said else ''}"
             )
-        return document, headers.get("ETag") or ""
+        return document, next((value for name, value in headers.items() if name.lower() == "etag"), "").strip()
 
 
 def _load(answer: bytes) -> Any:

@@ -121,3 +121,27 @@ def read(path: Path) -> list[Package]:
     if not packages:
         raise ImageError(f"the SBOM {path} names no package, and no image has none")
     return packages
+
+
+def release_of(path: Path) -> str:
+    """The release of Debian that an SBOM's packages are of, as debian-13. Raises ImageError."""
+    try:
+        bom = json.loads(path.read_text(encoding="utf-8"))
+        found = {component["purl"].partition("distro=")[2].partition("&")[0] for component in bom["components"]}
+    except OSError as exc:
+        raise ImageError(f"the SBOM {path} cannot be read: {exc.strerror}") from exc
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise ImageError(f"{path} is not an SBOM of image_build ({exc!r})") from exc
+    if len(found) != 1 or not min(found).startswith("debian-"):
+        raise ImageError(f"the SBOM {path} does not say which release of Debian its packages are of")
+    return str(min(found))
+
+
+def by_digest(folder: Path) -> dict[str, Path]:
+    """Every SBOM in a folder by the SHA-256 that its image has in its tag. Raises ImageError."""
+    if not folder.is_dir():
+        raise ImageError(f"there is no folder {folder} with SBOMs: image_build writes them, keep them where this runs")
+    try:
+        return {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in sorted(folder.glob("*.cdx.json"))}
+    except OSError as exc:
+        raise ImageError(f"an SBOM in {folder} cannot be read: {exc.strerror}") from exc

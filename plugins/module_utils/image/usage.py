@@ -9,7 +9,7 @@ is deleted. All versions of all launch templates count, not only the default one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.image.errors import I
 from ansible_collections.boring.fleet.plugins.module_utils.image.retention import Seen
 
 _ALIAS = "resolve:ssm:"
+_GROUP_TAG = "aws:autoscaling:groupName"
 _TEN = 10  # as many names GetParameters takes
 _TOO_OLD = "this boto3 does not know {what}, without which an image in use could be taken for unused: update boto3"
 
@@ -92,24 +93,64 @@ def gather(images: Iterable[Seen], *, ec2: Any, autoscaling: Any, ssm: Any) -> d
         found.add(configuration.get("ImageId"), f"launch configuration {configuration['LaunchConfigurationName']}")
     by_configuration = {entry["LaunchConfigurationName"]: entry.get("ImageId") for entry in configurations}
     aliases = {alias: words for template in templates.values() for alias, words in template.aliases.items()}
-    for group in groups.pages("describe_auto_scaling_groups", "AutoScalingGroups"):
-        name = f"Auto Scaling group {group['AutoScalingGroupName']}"
-        found.add(by_configuration.get(group.get("LaunchConfigurationName")), name)
-        for wanted in _specifications(group):
-            found.add(_image_of(wanted, templates), name)
-        for image in _override_images(group):
-            found.add(image, name)
-            if image.startswith(_ALIAS):
-                aliases.setdefault(image.removeprefix(_ALIAS), name)
-    for reservation in api.pages("describe_instances", "Reservations"):
-        for host in reservation["Instances"]:
-            state = host["State"]["Name"]
-            if state != "terminated":
-                found.add(host.get("ImageId"), f"instance {host['InstanceId']} ({state})")
+    _groups(
+        groups.pages("describe_auto_scaling_groups", "AutoScalingGroups"), templates, by_configuration, aliases, found
+    )
+    _instances(api, found)
     _parameters(Api(ssm, "ssm"), aliases, found)
     for seen in images:
         _shares(api, seen, found)
     return found.by_image
+
+
+def in_use(only: Collection[str] = (), *, ec2: Any, autoscaling: Any, ssm: Any) -> dict[str, list[str]]:
+    """The images that hosts run, and those that groups would start hosts from; not those of versions that nobody uses.
+
+    `only` are names of groups; without any, all of the region and hosts of no group too. Raises ImageError.
+    """
+    found = Usage()
+    api, groups = Api(ec2, "ec2"), Api(autoscaling, "autoscaling")
+    templates = _launch_templates(api, Usage())
+    by_configuration = {
+        entry["LaunchConfigurationName"]: entry.get("ImageId")
+        for entry in groups.pages("describe_launch_configurations", "LaunchConfigurations")
+    }
+    there = groups.pages("describe_auto_scaling_groups", "AutoScalingGroups")
+    if missing := set(only) - {group["AutoScalingGroupName"] for group in there}:
+        raise ImageError(f"there is no Auto Scaling group {min(missing)} in this region: correct the name in groups")
+    aliases: dict[str, str] = {}
+    wanted = [group for group in there if not only or group["AutoScalingGroupName"] in only]
+    _groups(wanted, templates, by_configuration, aliases, found)
+    _instances(api, found, only)
+    _resolve(Api(ssm, "ssm"), aliases, found)
+    return {image: words for image, words in found.by_image.items() if not image.startswith(_ALIAS)}
+
+
+def _groups(
+    groups: Iterable[Mapping[str, Any]],
+    templates: Mapping[str, _Template],
+    by_configuration: Mapping[Any, str | None],
+    aliases: dict[str, str],
+    found: Usage,
+) -> None:
+    """What groups start hosts from; parameters that name it go into `aliases`."""
+    for group in groups:
+        name = f"Auto Scaling group {group['AutoScalingGroupName']}"
+        found.add(by_configuration.get(group.get("LaunchConfigurationName")), name)
+        images = [_image_of(wanted, templates) for wanted in _specifications(group)]
+        for image in [*images, *_override_images(group)]:
+            found.add(image, name)
+            if image and image.startswith(_ALIAS):
+                aliases.setdefault(image.removeprefix(_ALIAS), name)
+
+
+def _instances(api: Api, found: Usage, only: Collection[str] = ()) -> None:
+    """What hosts run that are not gone, those of the groups in `only` if there are any."""
+    for reservation in api.pages("describe_instances", "Reservations"):
+        for host in reservation["Instances"]:
+            state = host["State"]["Name"]
+            if state != "terminated" and (not only or tags_of(host).get(_GROUP_TAG) in only):
+                found.add(host.get("ImageId"), f"instance {host['InstanceId']} ({state})")
 
 
 # --- Launch templates and the groups that use them ---------------------------------------------------------------------
@@ -120,7 +161,7 @@ class _Template:
     name: str
     default: str = ""
     latest: str = ""
-    images: dict[str, str] = field(default_factory=dict)  # version -> image
+    images: dict[str, str] = field(default_factory=dict)  # version -> image, or resolve:ssm: and a parameter
     aliases: dict[str, str] = field(default_factory=dict)  # parameter -> which version names it, in words
 
 
@@ -143,7 +184,7 @@ def _launch_templates(api: Api, found: Usage) -> dict[str, _Template]:
                 template.aliases[image.removeprefix(_ALIAS)] = what
             else:
                 found.add(image, what)
-                template.images[number] = image
+            template.images[number] = image
     return templates
 
 
@@ -190,6 +231,10 @@ def _parameters(api: Api, aliases: Mapping[str, str], found: Usage) -> None:
         history = versions_of(api.pages("get_parameter_history", "Parameters", Name=name))
         if before := publish.image_before(history):
             found.add(before, f"parameter {name} before its present value, where a roll back goes")
+    _resolve(api, aliases, found)
+
+
+def _resolve(api: Api, aliases: Mapping[str, str], found: Usage) -> None:
     # A template may pin a version of a parameter (name:3), or name one of another account (its ARN).
     for alias, what in aliases.items():
         for entry in api.call("get_parameters", "Parameters", Names=[alias]):

@@ -37,7 +37,12 @@ class Statuses:
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """A request and the statuses that count as yes. Certificates are not verified: hosts are asked by address."""
+    """A request and the statuses that count as yes.
+
+    Certificates are not verified unless `validate_certs` says so: hosts are asked by address, certificates are for names, and
+    what answers wrongly fails by its status. With it, the certificate must be for `server_name` (without one, for the address)
+    and come from an authority in the file `ca`, or without one from those that the machine trusts.
+    """
 
     port: int
     path: str = "/"
@@ -45,25 +50,45 @@ class HttpRequest:
     method: str = "GET"
     statuses: Statuses = Statuses(((200, 200),))
     timeout: float = 5.0  # seconds for each step: connect, send, first answer
+    validate_certs: bool = False
+    ca: str = ""
+    server_name: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """How TLS is spoken. Raises OSError if `ca` cannot be read, also for what is no certificate (ssl.SSLError)."""
+        context = ssl.create_default_context(cafile=self.ca or None)
+        if not self.validate_certs:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
 
     def probe(self, address: str) -> str:
         """Send it to one address."""
         where = f"{self.scheme}://{address}:{self.port}{self.path}"
-        connection: http.client.HTTPConnection
-        if self.scheme == "https":
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            connection = http.client.HTTPSConnection(address, self.port, timeout=self.timeout, context=context)
-        else:
-            connection = http.client.HTTPConnection(address, self.port, timeout=self.timeout)
+        connection = http.client.HTTPConnection(address, self.port, timeout=self.timeout)
         try:
+            if self.scheme == "https":
+                connection = _Tls(address, self.port, self.timeout, self.context(), self.server_name or address)
             connection.request(self.method, self.path, headers={"User-Agent": "boring.fleet", "Connection": "close"})
             status = connection.getresponse().status
         except TimeoutError:
             return f"{where} did not answer within {self.timeout:g} s"
+        except ssl.SSLCertVerificationError as exc:
+            return f"{where} has a certificate that is not trusted: {exc.verify_message}"
         except (OSError, http.client.HTTPException) as exc:
             return f"{where} failed: {exc or type(exc).__name__}"
         finally:
             connection.close()
         return "" if status in self.statuses else f"{where} answered {status}, not {self.statuses}"
+
+
+class _Tls(http.client.HTTPSConnection):
+    """To an address, with the certificate of a name."""
+
+    def __init__(self, address: str, port: int, timeout: float, context: ssl.SSLContext, name: str) -> None:
+        super().__init__(address, port, timeout=timeout, context=context)
+        self._tls, self._name = context, name
+
+    def connect(self) -> None:
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)

@@ -3,6 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which of many releases matter to what runs here.
 
-Each file does one thing: `model` has the words and versions, `feed` reads release notes in the forms in which they come, `rules`
-are data, `advise` decides.
+Each file does one thing: `model` has the words and versions, `headings` finds where releases begin, `feed` reads release notes in the
+forms in which they come, `rules` and `products` are data, `advise` decides.
 """

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from functools import total_ordering
 from typing import Final
 
+# A number of a version has at most nine digits: what is longer is no version, and Python refuses to read it.
 _VERSION: Final = re.compile(
-    r"(?<![\w.])v?(\d+(?:\.\d+){1,3})(?:[-~+. ]?((?:alpha|beta|rc|pre|dev|nightly|unstable)[.\d]*))?", re.IGNORECASE
+    r"(?<![\w.])v?(\d{1,9}(?:\.\d{1,9}){1,3})(?!\d|\.\d{10})"
+    r"(?:(?:[-~+. ]| ?\()?((?:alpha|beta|rc|pre(?:view|[- ]?release)?|dev|nightly|unstable|snapshot|canary|milestone|release candidate"
+    r"|early access)(?![a-z])[-.\d]*)|-(m\d+)\b)?",
+    re.IGNORECASE,
 )
 
 
@@ -22,16 +26,31 @@ class ReleaseError(Exception):
 @total_ordering
 @dataclass(frozen=True)
 class Version:
-    """Numbers with dots; `mark` is what says that it is no finished release ("rc1")."""
+    """Numbers with dots; `mark` is what says that it is no finished release ("rc1"); `written` as its notes write it."""
 
     numbers: tuple[int, ...]
     mark: str = ""
+    written: str = ""
 
     @classmethod
     def find(cls, text: str) -> Version | None:
         """The first version in a text such as `connector v1.72.0-rc1`."""
         match = _VERSION.search(text)
-        return cls(tuple(map(int, match[1].split("."))), (match[2] or "").lower()) if match else None
+        return cls.of(match) if match else None
+
+    @classmethod
+    def find_all(cls, text: str) -> list[Version]:
+        """Every version in a text, in its order."""
+        return [cls.of(match) for match in _VERSION.finditer(text)]
+
+    @classmethod
+    def of(cls, match: re.Match[str]) -> Version:
+        mark = (match[2] or match[3] or "").lower().rstrip("-.")
+        return cls(tuple(map(int, match[1].split("."))), mark, match[1])
+
+    def branch(self, depth: int) -> tuple[int, ...]:
+        """The numbers that a line of releases has in common: 2.10 of 2.10.27 at a depth of two."""
+        return (*self.numbers, 0, 0, 0)[:depth]
 
     def __lt__(self, other: Version) -> bool:
         return self._key() < other._key()
@@ -46,7 +65,7 @@ class Version:
         return (*self.numbers, 0, 0, 0)[:4], 0 if self.mark else 1, self.mark
 
     def __str__(self) -> str:
-        return ".".join(map(str, self.numbers)) + (f"-{self.mark}" if self.mark else "")
+        return (self.written or ".".join(map(str, self.numbers))) + (f"-{self.mark}" if self.mark else "")
 
 
 @dataclass(frozen=True)
@@ -59,9 +78,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Release:
-    """A release of a feed, with its entries in the order of the feed. `date` is as the feed has it, "" if it has none."""
+    """A release of a feed, with its entries in the order of the feed. `date` is as the feed has it, "" if it has none.
+
+    `withdrawn` is the sentence that says that the release was paused, pulled or withdrawn, "" where none does.
+    """
 
     version: Version
     date: str
     entries: tuple[Entry, ...]
-    withdrawn: bool = False
+    withdrawn: str = ""
+    title: str = ""

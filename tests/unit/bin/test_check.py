@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -79,3 +83,73 @@ def test_a_part_by_name_brings_what_it_needs(check: ModuleType, monkeypatch: pyt
     assert check.main(["integration"]) == 0
     assert began == ["tailnet", "base", "integration", "1"]
     assert check.main(["nonsense"]) == 2
+    assert check.main(["molecule/nonsense"]) == 2
+    assert check.main(["--nonsense"]) == 2
+    began.clear()
+    assert check.main(["molecule/tailscale", "lint"]) == 0
+    assert began == ["tailnet", "base", "lint", "molecule/tailscale", "2"]
+
+
+def test_every_scenario_is_in_a_change_or_in_the_night(check: ModuleType) -> None:
+    there = {path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")}
+    assert sorted([*check.SCENARIOS, *check.NIGHTLY, "bench_data"]) == sorted(there)
+
+
+def test_all_has_the_night_too(check: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    began: list[str] = []
+    monkeypatch.setattr(check, "REPORTS", tmp_path)
+    monkeypatch.setattr(check, "run_all", lambda parts, slots: began.extend(parts))
+    assert check.main([]) == 0
+    assert "nightly" not in began
+    assert check.main(["--all"]) == 0
+    assert began[-1] == "nightly"
+
+
+def test_what_runs_side_by_side_is_everything(check: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """The workflow asks for this list: each command of `make test` is in exactly one of its jobs."""
+    assert check.main(["--list"]) == 0
+    of_a_change = json.loads(capsys.readouterr().out)
+    assert check.main(["--list", "--all"]) == 0
+    of_the_night = json.loads(capsys.readouterr().out)
+    assert set(of_a_change) < set(of_the_night)
+    for names, parts in ((of_a_change, check.PARTS), (of_the_night, {**check.PARTS, **check.NIGHT})):
+        jobs = [check.parts_named([name])[name] for name in names]
+        needed = {need for part in parts.values() for need in part.needs}
+        commands = [command for name, part in parts.items() if name not in needed for command in part.commands]
+        assert sorted(command for job in jobs for command in job.commands) == sorted(commands)
+
+
+def test_each_part_leaves_a_report(check: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(check, "REPORTS", tmp_path / "reports")
+    (tmp_path / "test_one.py").write_text("def test_one():\n    pass\n")
+    quiet = ("-q", "-p", "no:cacheprovider", str(tmp_path / "test_one.py"))
+    commands = [("sh", "-c", "printf 'the \\033[31mreason\\n'; exit 3"), check.tool("python", "-m", "pytest", *quiet)]
+    monkeypatch.setattr(check, "PARTS", {"bad": check.Part(60, commands), "good": check.Part(60, [("true",)])})
+    assert check.main([]) == 1
+    suite = ElementTree.parse(tmp_path / "reports" / "check-bad.xml").getroot()  # noqa: S314
+    assert (suite.get("name"), suite.get("tests"), suite.get("failures")) == ("bad", "2", "1")
+    failure = suite.find("testcase/failure")
+    assert failure is not None
+    assert (failure.get("message"), "reason" in str(failure.text)) == ("ended with 3", True)
+    assert 'failures="0"' in (tmp_path / "reports" / "check-good.xml").read_text()
+    own = tmp_path / "reports" / f"pytest-{re.sub('[^a-z0-9_]+', '-', str(tmp_path / 'test_one.py'))}.xml"
+    case = ElementTree.parse(own).getroot().find(".//testcase")  # noqa: S314
+    assert case is not None
+    assert case.get("name") == "test_one"
+
+
+def test_the_workflow_pins_its_actions_and_runs_the_list(check: ModuleType) -> None:
+    text = (ROOT / ".github/workflows/test.yml").read_text()
+    workflow = yaml.safe_load(text)
+    used = re.findall(r"uses: (\S+)(.*)", text)
+    assert used
+    for action, comment in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action), action
+        assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment), action
+    assert workflow["jobs"]["test"]["strategy"]["matrix"]["part"] == "${{ fromJSON(needs.parts.outputs.parts) }}"
+    assert "bin/check --list $ALL" in text
+    assert workflow["on"]["schedule"]
+    assert any(
+        "upload-artifact" in step.get("uses", "") and step["if"] == "always()"
+        for step in workflow["jobs"]["test"]["steps"]
+    )

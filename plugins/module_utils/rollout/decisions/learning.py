@@ -9,6 +9,7 @@ it, because descriptions lag behind.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import IntEnum
 
@@ -37,6 +38,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.memory
     Course,
     Failure,
     Launches,
+    Leavers,
     Lock,
     Memory,
     Newcomers,
@@ -188,8 +190,7 @@ def _new_ones(s: Situation, memory: Memory) -> Memory:
     coming: dict[str, int] = {}
     since = dict(new.healthy_since)
     began, verdicts = dict(new.began), dict[str, str]()
-    arrived, relapses, spare = set[str](), {instance.id for instance in relapsed}, list(new.spare)
-    unpaired, pairs = list(old.unpaired), list[Pair]()
+    arrived, relapses, spare = list[str](), {instance.id for instance in relapsed}, new.spare
     inherited, progress = list(memory.losses.inherited), memory.course.progress_at
     for instance in tracked:
         name = instance.id
@@ -200,14 +201,8 @@ def _new_ones(s: Situation, memory: Memory) -> Memory:
             else:
                 since.setdefault(name, s.now)
         if name in since and looked and _is_proven(s, since[name]):
-            arrived.add(name)
+            arrived.append(name)
             progress = s.now
-            # One that was proven before, and sick in between, has its place already.
-            if not memory.course.trusting and name not in spare and all(pair.new != name for pair in old.pairs):
-                if unpaired:
-                    pairs.append(Pair(unpaired.pop(0), name, round(s.now - began.get(name, s.now), 1)))
-                else:
-                    spare.append(name)
             continue
         rank = Rank.HEALTHY if name in since else Rank.IN_SERVICE if instance.in_service else Rank.LAUNCHED
         best = new.coming.get(name, -1)
@@ -219,6 +214,8 @@ def _new_ones(s: Situation, memory: Memory) -> Memory:
             progress = s.now
         coming[name] = max(rank, best)
         verdicts[name] = new.verdicts.get(name, "") if verdict is None else verdict
+    if arrived and not memory.course.trusting:
+        old, spare = _placed(s, old, new.spare, {name: began.get(name, s.now) for name in arrived})
     for name, best in new.coming.items():  # not listed among the new ones any more: see _lost
         if part.get(name) != "fresh":
             coming.setdefault(name, best)
@@ -231,14 +228,30 @@ def _new_ones(s: Situation, memory: Memory) -> Memory:
             healthy_since={name: since[name] for name in coming if name in since},
             verdicts=verdicts,
             missing=new.missing,
-            proven=new.proven - relapses | arrived if relapses or arrived else new.proven,
-            spare=tuple(spare),
+            proven=(new.proven - relapses).union(arrived) if relapses or arrived else new.proven,
+            spare=spare,
             began={name: moment for name, moment in began.items() if name in coming or name in spare},
         ),
-        old=replace(old, unpaired=tuple(unpaired), pairs=(*old.pairs, *pairs)) if pairs else old,
+        old=old,
         losses=replace(memory.losses, inherited=tuple(inherited)),
         course=replace(memory.course, progress_at=progress),
     )
+
+
+def _placed(
+    s: Situation, old: Leavers, spare: tuple[str, ...], began: Mapping[str, float]
+) -> tuple[Leavers, tuple[str, ...]]:
+    """Proven instances take the places of old ones that went before; the others are spare."""
+    unpaired, pairs, rest = list(old.unpaired), list[Pair](), list(spare)
+    for name, moment in began.items():
+        # One that was proven before, and sick in between, has its place already.
+        if name in spare or any(pair.new == name for pair in old.pairs):
+            continue
+        if unpaired:
+            pairs.append(Pair(unpaired.pop(0), name, round(s.now - moment, 1)))
+        else:
+            rest.append(name)
+    return replace(old, unpaired=tuple(unpaired), pairs=(*old.pairs, *pairs)), tuple(rest)
 
 
 def _verdict(s: Situation, instance: Instance, new: Newcomers, *, looked: bool) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import (
     STANDBY,
+    Group,
     Instance,
     Observation,
     Template,

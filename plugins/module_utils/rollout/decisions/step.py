@@ -62,30 +62,43 @@ def next_step(s: Situation) -> Step:
         return Finish("failed", f"the group {s.group.name} is being deleted ({s.group.status})")
     if memory.ending.state:
         return unwinding.next_step(s)
+    return _trouble(s) or _preparation(s) or _progress(s)
+
+
+def _trouble(s: Situation) -> Step | None:
+    """What ends the roll, or holds it up, whatever its course."""
+    launches = s.memory.launches
     if reason := _moved(s):
         return Halt("superseded", reason)
     if reason := over_budget(s.journal, s.policy):
         return Halt("failed", reason)
-    if memory.capacity.puzzled_since:
+    if s.memory.capacity.puzzled_since:
         return Wait(s.now + s.policy.poll_interval, unwinding.UNEXPLAINED)
     if needs_pointing(s.group, s.journal) and (s.journal.back or not _floats(s)):
         return Turn(point=True)  # at once: until then AWS goes on launching what is being left
-    if memory.launches.refusal and s.owed > 0:
-        return Halt(
-            "failed",
-            f"AWS refused to launch an instance: {memory.launches.refusal}",
-            (Failure("", memory.launches.refusal),),
-        )
-    parts = s.roles
-    old = parts.old_units
-    if AZ_REBALANCE in s.journal.suspended and not memory.writes.suspended and parts.old:
+    if launches.refusal and s.owed > 0:
+        why = f"AWS refused to launch an instance: {launches.refusal}"
+        return Halt("failed", why, (Failure("", launches.refusal),))
+    return None
+
+
+def _preparation(s: Situation) -> Step | None:
+    """What comes before the next batch may be looked at."""
+    memory, old, blocked = s.memory, s.roles.old_units, s.memory.launches.blocked
+    if AZ_REBALANCE in s.journal.suspended and not memory.writes.suspended and s.roles.old:
         return Suspend((AZ_REBALANCE,))
     if s.journal.surge > old and (not old or s.group.largest == 1):
         return unwinding.take_back(s, by=s.journal.surge - old)
-    if memory.launches.blocked and (old or not s.quiet):
-        if s.now - memory.course.progress_at > s.policy.batch_timeout:
-            return Halt("failed", f"{memory.launches.blocked}, for {s.policy.batch_timeout:g} s (batch_timeout)")
-        return Wait(s.now + s.policy.poll_interval, f"{memory.launches.blocked}: waiting for somebody to resume it")
+    if not blocked or (not old and s.quiet):
+        return None
+    if s.now - memory.course.progress_at > s.policy.batch_timeout:
+        return Halt("failed", f"{blocked}, for {s.policy.batch_timeout:g} s (batch_timeout)")
+    return Wait(s.now + s.policy.poll_interval, f"{blocked}: waiting for somebody to resume it")
+
+
+def _progress(s: Situation) -> Step:
+    """Wait for what is on its way, or do the next batch."""
+    memory, parts = s.memory, s.roles
     baking = memory.course.baked_since > 0 and s.now - memory.course.baked_since < s.policy.bake_time and s.quiet
     # To be healthy for long enough is no lack of progress.
     proving = any(instance.id in memory.new.healthy_since for instance in s.coming)

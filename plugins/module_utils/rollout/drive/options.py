@@ -18,6 +18,9 @@ _PROBE: dict[str, Any] = {
     "port": {"type": "int"},
     "path": {"type": "str"},
     "scheme": {"type": "str", "choices": ["http", "https"]},
+    "validate_certs": {"type": "bool"},
+    "ca": {"type": "path"},
+    "server_name": {"type": "str"},
     "timeout": {"type": "float"},
     "argv": {"type": "list", "elements": "str"},
 }

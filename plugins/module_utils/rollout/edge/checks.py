@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.probe.command import Command
@@ -20,14 +20,15 @@ ANY_SUCCESS = Statuses(((200, 299),))
 
 Check = HttpRequest | TcpConnect | Command  # pylint: disable=unsupported-binary-operation
 
+_TLS_KEYS = ("validate_certs", "ca", "server_name")
 # What each type of check may be given, and what it must be
 _CHECK_KEYS = {
-    "http": ({"port", "path", "status", "scheme", "timeout"}, {"port"}),
+    "http": ({"port", "path", "status", "scheme", "timeout", *_TLS_KEYS}, {"port"}),
     "tcp": ({"port", "timeout"}, {"port"}),
     "command": ({"argv", "timeout"}, {"argv"}),
 }
 _DRAIN_KEYS = {
-    "http": ({"method", "port", "path", "scheme", "timeout"}, {"port"}),
+    "http": ({"method", "port", "path", "scheme", "timeout", *_TLS_KEYS}, {"port"}),
     "command": ({"argv", "timeout"}, {"argv"}),
 }
 
@@ -95,7 +96,30 @@ def _parse(
             statuses = Statuses.parse(str(values.get("status", 200)))
         except ValueError as exc:
             raise RolloutError(f"{option}.status: {exc}") from exc
-    return HttpRequest(port, path, scheme, method, statuses, timeout)
+    return _with_tls(HttpRequest(port, path, scheme, method, statuses, timeout), values, option)
+
+
+def _with_tls(request: HttpRequest, values: Mapping[str, Any], option: str) -> HttpRequest:
+    """The request with what is to become of certificates. Raises RolloutError."""
+    validate, ca, name = (
+        bool(values.get("validate_certs")),
+        str(values.get("ca", "")),
+        str(values.get("server_name", "")),
+    )
+    if (ca or name) and not validate:
+        raise RolloutError(
+            f"{option}.{'ca' if ca else 'server_name'} means nothing without validate_certs: set it to true"
+        )
+    if validate and request.scheme != "https":
+        raise RolloutError(f"{option}.validate_certs needs scheme https: plain HTTP has no certificate")
+    checked = replace(request, validate_certs=validate, ca=ca, server_name=name)
+    try:
+        checked.context()
+    except OSError as exc:
+        raise RolloutError(
+            f"{option}.ca: {ca} cannot be used ({exc.strerror or exc}): name a file with certificates in PEM"
+        ) from exc
+    return checked
 
 
 def _number(value: Any, option: str) -> float:

@@ -74,22 +74,35 @@ class Narrator:
 
     def looked(self, seen: Observation, before: Journal, after: Journal, parts: Roles) -> None:
         """What an observation shows that was not known."""
-        memory = after.memory
         first = not self._phases
-        # Most are as they were: the same value, and in none of the roll's hands.
-        known, listed = self._shown, seen.group.by_id
-        restless = {*before.memory.new.coming, *memory.new.coming, *memory.old.listed}
-        members = seen.group.members
+        self._follow(self._changed(seen, before, after), after, parts, first=first)
+        self._miss(seen.group.by_id)
+        self._report(before, after)
+        if seen.health is not None:
+            capacity = (after.memory.course.serving, after.desired)
+            if capacity != self._capacity:
+                self._capacity = capacity
+                self._tell("capacity", serving=capacity[0], desired=capacity[1])
+
+    def _changed(self, seen: Observation, before: Journal, after: Journal) -> list[Instance]:
+        """Most are as they were: the same value, and in none of the roll's hands."""
+        shown, listed, members = self._shown, seen.group.by_id, seen.group.members
+        restless = {*before.memory.new.coming, *after.memory.new.coming, *after.memory.old.listed}
         if seen.group.instances is self._instances:
-            changed = [listed[name] for name in sorted(listed.keys() & restless)]
-        elif members is not None and members.changed is not None and members.before == self._serial and known:
-            changed = [listed[name] for name in sorted(restless.union(members.changed)) if name in listed]
+            names = sorted(listed.keys() & restless)
+        elif members is not None and members.changed is not None and members.before == self._serial and shown:
+            names = [name for name in sorted(restless.union(members.changed)) if name in listed]
         else:
-            changed = [i for name, i in listed.items() if known.get(name) is not i or name in restless]
+            names = [name for name, i in listed.items() if shown.get(name) is not i or name in restless]
         self._instances, self._serial = seen.group.instances, members.serial if members else 0
+        return [listed[name] for name in names]
+
+    def _follow(self, changed: Iterable[Instance], after: Journal, parts: Roles, *, first: bool) -> None:
+        """Each instance by its part and its phase."""
+        memory = after.memory
         moved = []
         for instance in changed:
-            known[instance.id] = instance
+            self._shown[instance.id] = instance
             role = _ROLES.get(parts.part.get(instance.id, "")) or self._roles.get(instance.id, "kept")
             phase = _phase(instance, memory.new.coming, memory.old.terminated)
             if role == "new" and instance.id in memory.new.began:
@@ -103,38 +116,36 @@ class Narrator:
             self._moved(instance, role, phase, memory.new.verdicts.get(instance.id, ""), quiet=quiet)
         if not first:
             self._crowds([item for item in moved if crowds[item[2]] > _MANY])
-        left = [name for name in known if name not in listed] if len(known) > len(listed) else []
+
+    def _miss(self, listed: Mapping[str, Instance]) -> None:
+        """Those that are off the list."""
+        left = [name for name in self._shown if name not in listed] if len(self._shown) > len(listed) else []
         for name in left:
-            del known[name]
+            del self._shown[name]
             self._phases[name] = "gone"
             words = f"{name} is gone" if len(left) <= _MANY else ""
             self._tell("instance", words, instance_id=name, phase="gone", role=self._roles.get(name, ""))
         if len(left) > _MANY:
             self._tell("crowd", f"{len(left)} are gone")
+
+    def _report(self, before: Journal, after: Journal) -> None:
+        """What went wrong, and what others did."""
+        was, memory = before.memory, after.memory
         for failure in memory.losses.failures[self._failures :]:
             self._tell("failure", f"failed: {failure}", instance_id=failure.instance_id, reason=failure.reason)
         self._failures = len(memory.losses.failures)
         for taken in memory.losses.taken[self._taken :]:
             self._tell("note", f"taken away, which is no failure of it: {taken}", instance_id=taken.instance_id)
         self._taken = len(memory.losses.taken)
-        if memory.lock.erased > before.memory.lock.erased:
+        if memory.lock.erased > was.lock.erased:
             self._tell("note", f"{ERASED}: it is written anew")
-        if memory.launches.blocked != before.memory.launches.blocked:
-            self._tell(
-                "note",
-                f"{memory.launches.blocked}: waiting for somebody to resume it"
-                if memory.launches.blocked
-                else "resumed",
-            )
-        if (after.desired, after.max_size) != (before.desired, before.max_size) and before.memory.lock.seen:
+        blocked, shortage = memory.launches.blocked, memory.launches.shortage
+        if blocked != was.launches.blocked:
+            self._tell("note", f"{blocked}: waiting for somebody to resume it" if blocked else "resumed")
+        if (after.desired, after.max_size) != (before.desired, before.max_size) and was.lock.seen:
             self._tell("note", f"somebody changed the sizes: desired {after.desired}, max {after.max_size} from now on")
-        if memory.launches.shortage and memory.launches.shortage != before.memory.launches.shortage:
-            self._tell("note", f"AWS could not launch yet: {memory.launches.shortage}")
-        if seen.health is not None:
-            capacity = (memory.course.serving, after.desired)
-            if capacity != self._capacity:
-                self._capacity = capacity
-                self._tell("capacity", serving=capacity[0], desired=capacity[1])
+        if shortage and shortage != was.launches.shortage:
+            self._tell("note", f"AWS could not launch yet: {shortage}")
 
     def _moved(self, instance: Instance, role: str, phase: str, verdict: str, *, quiet: bool) -> None:
         name = instance.id

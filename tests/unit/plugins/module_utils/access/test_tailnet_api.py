@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.boring.fleet.plugins.module_utils.access.model import AccessError
+from ansible_collections.boring.fleet.plugins.module_utils.access.tailnet_api import Tailnet
+from ansible_collections.boring.fleet.plugins.module_utils.web.request import request
 from ansible_collections.boring.fleet.plugins.modules.access_policy import send
 from tests.fakes.tailscale_api import FakeTailnet
 
@@ -65,6 +67,28 @@ def test_somebody_elses_change_is_kept(fake: FakeTailnet, api: dict[str, Any]) -
     ):
         send(api, "tailscale", WANTED, dry=False)
     assert fake.policy == {"acls": ["theirs"]}
+
+
+def test_without_an_etag_nothing_is_overwritten(fake: FakeTailnet, api: dict[str, Any]) -> None:
+    fake.etag = None
+    before = dict(fake.policy)
+    for dry in (True, False):
+        with pytest.raises(
+            AccessError, match=r"policy of the tailnet example\.org is not overwritten: its answer has no ETag"
+        ):
+            send(api, "tailscale", WANTED, dry=dry)
+    with pytest.raises(AccessError, match="has no ETag"):
+        Tailnet(api["url"], "example.org", KEY, request, 5.0).replace(WANTED, "")
+    assert fake.policy == before
+    assert fake.calls == ["GET acl", "GET acl"]
+    fake.policy = dict(WANTED)
+    assert send(api, "tailscale", WANTED, dry=False) is None
+
+
+def test_the_header_is_found_however_it_is_written(fake: FakeTailnet, api: dict[str, Any]) -> None:
+    fake.etag = "etag"
+    assert send(api, "tailscale", WANTED, dry=False)
+    assert fake.policy == WANTED
 
 
 @pytest.mark.parametrize(
