@@ -1,0 +1,102 @@
+# Copyright: (c) 2026, boring.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names that AWS takes, for whatever a fleet and its services are called, and numbers that stay when a service is added.
+
+Two fleets never have a name in common: a dash of the fleet's name is written twice, and those of a service's name stand alone, so that the
+service `c` of the fleet `a-b` is `a--b-c` and the service `b-c` of the fleet `a` is `a-b-c`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+# https://docs.aws.amazon.com: launch templates 128, groups 255, security groups 255, target groups and load balancers 32, roles 64.
+_LONG: Final = 128
+_BALANCER: Final = 32
+_ROLE: Final = 64
+# A family of images, as packer/variables.pkr.hcl takes it.
+_FAMILY: Final = 31
+# What AWS refuses at the beginning: of load balancers and of security groups.
+_REFUSED: Final = ("internal-", "sg-")
+
+
+def _fit(name: str, most: int) -> str:
+    if len(name) <= most and not name.startswith(_REFUSED):
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    front = f"fleet-{name}" if name.startswith(_REFUSED) else name
+    return f"{front[: most - 14].rstrip('-')}--{digest}"
+
+
+def _plain(fleet: str, service: str = "", part: str = "") -> str:
+    name = fleet.replace("-", "--")
+    return name + (f"-{service}" if service else "") + (f"--{part}" if part else "")
+
+
+def group(fleet: str, service: str) -> str:
+    """Auto Scaling group, launch template and security group of a service or data service."""
+    return _fit(_plain(fleet, service), _LONG)
+
+
+def balancer_security(fleet: str, part: str) -> str:
+    """Security group of a load balancer: `part` is public, internal or data."""
+    return _fit(f"{_plain(fleet)}.{part}", _LONG)
+
+
+def balancer(fleet: str, part: str) -> str:
+    """A load balancer. The one that clients reach has the fleet's own name."""
+    return _fit(_plain(fleet) if part == "public" else _plain(fleet, part), _BALANCER)
+
+
+def target_group(fleet: str, service: str, part: str = "") -> str:
+    """A target group; `part` is "internal" for the second one of a service that is exposed and used."""
+    return _fit(_plain(fleet, service, part), _BALANCER)
+
+
+def role(fleet: str, service: str, region: str) -> str:
+    """IAM role and instance profile; these are the account's, and a fleet of one name may be in several regions."""
+    return _fit(f"{_plain(fleet, service)}.{region}", _ROLE)
+
+
+def family(fleet: str, service: str) -> str:
+    """Family of images."""
+    return _fit(_plain(fleet, service), _FAMILY)
+
+
+def parameter(fleet: str, *parts: str) -> str:
+    """A parameter of the fleet's own."""
+    return "/".join((prefix(fleet), *parts))
+
+
+def prefix(fleet: str) -> str:
+    """What all parameters of the fleet's own begin with."""
+    return f"/boring/fleets/{fleet}"
+
+
+def numbers(wanted: Iterable[str], low: int, high: int, kept: Mapping[str, int]) -> dict[str, int]:
+    """A number from `low` to `high` for each name, no two alike.
+
+    One of `kept`, what AWS has, stays. Others come from a digest of the name, the next free one where that is taken, so that they are the
+    same on every machine and nearly always whatever else there is. Raises ValueError when there are more names than numbers.
+    """
+    names = sorted(set(wanted))
+    if len(names) > high - low + 1:
+        raise ValueError(f"{len(names)} names for {high - low + 1} numbers")
+    found: dict[str, int] = {}
+    taken: set[int] = set()
+    for name in names:
+        number = kept.get(name, low - 1)
+        if low <= number <= high and number not in taken:
+            found[name] = number
+            taken.add(number)
+    for name in names:
+        if name not in found:
+            number = low + int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) % (high - low + 1)
+            while number in taken:
+                number = low if number == high else number + 1
+            found[name] = number
+            taken.add(number)
+    return dict(sorted(found.items()))
