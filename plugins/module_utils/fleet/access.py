@@ -169,6 +169,15 @@ def roles(fleet: Fleet, account: str) -> list[dict[str, Any]]:
                 },
             ]
         trust = {"Effect": "Allow", "Principal": {"Service": f"ec2.amazonaws.com{'.cn' if partition == 'aws-cn' else ''}"}, "Action": "sts:AssumeRole"}  # fmt: skip
+        if name in fleet.data and fleet.users_of(name) and balancers.only_master(fleet, name):
+            target = names.target_group(fleet.name, name)
+            statements.append(
+                {
+                    "Effect": "Allow",
+                    "Action": ["elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:RegisterTargets"],
+                    "Resource": [f"arn:{partition}:elasticloadbalancing:{place}:targetgroup/{target}/*"],
+                }
+            )
         found.append(
             {
                 "name": names.role(fleet.name, name, fleet.region),

@@ -77,15 +77,33 @@ def target_groups(fleet: Fleet) -> list[dict[str, Any]]:
                         "port": service.port,
                         "path": service.health,
                     },
+                    "attached": True,
                 }
             )
     for name in used_data(fleet):
-        kind = KINDS[fleet.data[name].kind]
-        several = fleet.data[name].nodes > 1 and kind.master[0]
-        health: dict[str, Any]
-        health = {"protocol": "HTTP", "port": kind.master[0], "path": kind.master[1]} if several else {"protocol": "TCP", "port": kind.port, "path": ""}  # fmt: skip
-        found.append({"name": _target(fleet, name, DATA), "for": name, "balancer": DATA, "protocol": "TCP", "port": kind.port, "health": health})  # fmt: skip
+        kind, master = KINDS[fleet.data[name].kind], only_master(fleet, name)
+        health: dict[str, Any] = {"protocol": "TCP", "port": kind.port, "path": ""}
+        if master:
+            health = {"protocol": "HTTP", "port": kind.master[0], "path": kind.master[1]}
+        found.append(
+            {
+                "name": _target(fleet, name, DATA),
+                "for": name,
+                "balancer": DATA,
+                "protocol": "TCP",
+                "port": kind.port,
+                "health": health,
+                # A roll waits until a host is healthy in every target group of its group, and a replica never is: these hosts register
+                # themselves.
+                "attached": not master,
+            }
+        )
     return found
+
+
+def only_master(fleet: Fleet, data: str) -> bool:
+    """Whether only one of its nodes takes writes, so that the load balancer must ask which."""
+    return fleet.data[data].nodes > 1 and bool(KINDS[fleet.data[data].kind].master[0])
 
 
 def _target(fleet: Fleet, name: str, part: str) -> str:

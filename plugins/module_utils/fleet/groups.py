@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any, Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.fleet import access, balancers, environment, images, names
@@ -21,7 +22,7 @@ def groups(fleet: Fleet, addresses: Mapping[str, str], kept: Mapping[str, int], 
     """One entry a group, in the order in which they are brought up and rolled. `addresses` are the load balancers', by their part."""
     families = {name: entry["family"] for entry in images.images(fleet) for name in entry["for"]}
     targets: dict[str, list[str]] = {}
-    for target in balancers.target_groups(fleet):
+    for target in filter(itemgetter("attached"), balancers.target_groups(fleet)):
         targets.setdefault(target["for"], []).append(target["name"])
     profiles = {role["for"]: role["name"] for role in access.roles(fleet, account)}
     ports = balancers.ports(fleet, kept)
@@ -75,6 +76,7 @@ def _service(
     template = {
         "environment": dict(sorted(variables.items())),
         "secrets": dict(sorted(secrets.items())),
+        "secrets_file": SECRETS_FILE if secrets else "",
         "files": [
             _file("/etc/fleet-release", release),
             *([_file(ENVIRONMENT_FILE, environment.file(variables))] if variables else []),
@@ -100,6 +102,7 @@ def _data(fleet: Fleet, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     template = {
         "environment": {},
         "secrets": {},
+        "secrets_file": "",
         "files": [_file("/etc/fleet-release", f"FLEET={fleet.name}\nSERVICE={name}\n")],
         "authority": access.authority(fleet)["certificate"],
         "isolated": False,

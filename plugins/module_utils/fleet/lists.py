@@ -98,6 +98,11 @@ def _warnings(fleet: Fleet, found: Mapping[str, Any]) -> list[str]:
         for way in ("ingress", "egress"):
             if len(group[way]) > _RULES:
                 said.append(f"the security group {group['name']} has {len(group[way])} {way} rules; AWS allows {_RULES} unless it is asked for more")  # fmt: skip
+    said += [
+        f"fleet_services.{service.name} has a port, and nobody reaches it: expose it, or name it in the uses of another service"
+        for service in fleet.services.values()
+        if service.port and not service.expose and not fleet.users_of(service.name)
+    ]
     for data in fleet.data.values():
         if not fleet.users_of(data.name):
             said.append(f"fleet_data.{data.name} is used by nobody: name it in the uses of a service, or take it out")

@@ -19,12 +19,12 @@ _BALANCER: Final = 32
 _ROLE: Final = 64
 # A family of images, as packer/variables.pkr.hcl takes it.
 _FAMILY: Final = 31
-# What AWS refuses at the beginning: of load balancers and of security groups.
+# What AWS refuses at the beginning, of load balancers and of security groups. At the end it refuses a dash.
 _REFUSED: Final = ("internal-", "sg-")
 
 
 def _fit(name: str, most: int) -> str:
-    if len(name) <= most and not name.startswith(_REFUSED):
+    if len(name) <= most and not name.startswith(_REFUSED) and not name.endswith("-"):
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:12]
     front = f"fleet-{name}" if name.startswith(_REFUSED) else name

@@ -9,6 +9,7 @@ import ipaddress
 import math
 import re
 import shlex
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,7 +160,7 @@ def variable(given: Any) -> str:
         return str(given)
     if not isinstance(given, str):
         raise ValueError(f"must be text, a number, true or false, not {'so long a number' if isinstance(given, int) else shown(given) if isinstance(given, float) else kind(given)}")  # fmt: skip
-    if any(ord(character) < 32 or ord(character) == 127 for character in given):
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in given):
         raise ValueError("has more than one line or other control characters: write a file with `files` instead")
     return given
 
