@@ -54,6 +54,16 @@ options:
   packer_dir:
     description: Directory of the Packer template. When given, profiles and lock files must be there.
     type: path
+  collections_paths:
+    description:
+      - Where Ansible looks for collections. When given, roles must be there, and the images of RV(fleet) have C(role_paths), the directories of
+        their roles, which are what O(boring.fleet.image_build#module:inputs) takes.
+    type: list
+    elements: path
+  required:
+    description: With V(false), variables that hold no fleet are no mistake, and RV(fleet) is empty then.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -163,6 +173,11 @@ fleet:
       description: Auto Scaling groups in C(order), each with its C(template), C(lifecycle_hooks) and the options of its C(roll).
       type: list
       elements: dict
+    rolls:
+      description: The same groups as M(boring.fleet.asg_rollout) takes them, each C(group) with the options that its service says.
+      type: list
+      elements: dict
+      sample: [{group: shop-web, for: web, batch_size: 25%}]
     numbers:
       description: Ports and priorities that were chosen, by their key.
       type: dict
@@ -178,15 +193,16 @@ mistakes:
   sample: [{path: fleet_services.web.size.max, words: 1 is less than min 2}]
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.images import role_directory
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.lists import lists
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.mistakes import FleetError
-from ansible_collections.boring.fleet.plugins.module_utils.fleet.reader import read_fleet
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.reader import holds_fleet, read_fleet
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.rules import Known
 
 _PROFILE = ".pkrvars.hcl"
@@ -201,6 +217,8 @@ def main() -> None:
             "addresses": {"type": "dict", "default": {}},
             "numbers": {"type": "dict", "default": {}},
             "packer_dir": {"type": "path"},
+            "collections_paths": {"type": "list", "elements": "path"},
+            "required": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -208,23 +226,33 @@ def main() -> None:
         found = run(module.params)
     except FleetError as exc:
         module.fail_json(msg=str(exc), mistakes=[asdict(mistake) for mistake in exc.mistakes])
-    for warning in found["warnings"]:
+    for warning in found.get("warnings", ()):
         module.warn(warning)
     module.exit_json(changed=False, fleet=found)
 
 
 def run(given: dict[str, Any]) -> dict[str, Any]:
-    """The lists. Raises FleetError."""
-    packer = given["packer_dir"]
-    fleet = read_fleet(given["variables"], known=_known(Path(packer)) if packer else None)
-    return lists(
+    """The lists; empty for no fleet where none is needed. Raises FleetError."""
+    if not given["required"] and not holds_fleet(given["variables"]):
+        return {}
+    packer, collections = given["packer_dir"], [Path(path) for path in given["collections_paths"] or ()]
+    fleet = read_fleet(given["variables"], known=_known(Path(packer) if packer else None, collections))
+    found = lists(
         fleet, account=given["account"], addresses=given["addresses"], kept=given["numbers"], only=given["only"]
     )
+    for image in found["images"] if collections else ():
+        image["role_paths"] = [str(role_directory(role, collections)) for role in image["roles"]]
+    return found
 
 
-def _known(packer: Path) -> Known:
-    profiles = frozenset(path.name.removesuffix(_PROFILE) for path in packer.glob(f"images/*{_PROFILE}"))
-    return Known(profiles, lambda path: (packer / path).is_file() or Path(path).is_file())
+def _known(packer: Path | None, collections: list[Path]) -> Known:
+    known = Known()
+    if packer:
+        profiles = frozenset(path.name.removesuffix(_PROFILE) for path in packer.glob(f"images/*{_PROFILE}"))
+        known = Known(profiles, lambda path: (packer / path).is_file() or Path(path).is_file())
+    if collections:
+        known = replace(known, has_role=lambda role: role_directory(role, collections) is not None)
+    return known
 
 
 if __name__ == "__main__":

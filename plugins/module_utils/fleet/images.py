@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.fleet import names
@@ -32,6 +34,7 @@ def images(fleet: Fleet) -> list[dict[str, Any]]:
             container = service.container
             own = {
                 "role_variables": dict(service.role_variables),
+                "role_files": dict(service.role_files),
                 "inputs": list(service.inputs),
                 "version": service.version,
                 "container": {
@@ -44,7 +47,7 @@ def images(fleet: Fleet) -> list[dict[str, Any]]:
                 else None,
             }
         first = min(alike)
-        entry = {"role_variables": {}, "inputs": [], "version": "", "container": None, **own}
+        entry = {"role_variables": {}, "role_files": {}, "inputs": [], "version": "", "container": None, **own}
         found[first] = {
             "family": names.family(fleet.name, first),
             "for": sorted(alike),
@@ -70,6 +73,16 @@ def layers(fleet: Fleet) -> list[dict[str, Any]]:
 
 def _base(machine: Machine) -> dict[str, Any]:
     return {"profile": machine.profile, "lock": machine.lock, "gpu": machine.gpu}
+
+
+def role_directory(name: str, collections: Sequence[Path]) -> Path | None:
+    """Where a role is, by its full name, in Ansible's paths of collections; None for one that makes no image."""
+    namespace, collection, role = name.split(".")
+    for path in collections:
+        found = path / "ansible_collections" / namespace / collection / "roles" / role
+        if (found / "tasks" / "install.yml").is_file():
+            return found
+    return None
 
 
 def only(found: list[dict[str, Any]], wanted: tuple[str, ...]) -> list[dict[str, Any]]:

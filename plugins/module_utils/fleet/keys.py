@@ -147,6 +147,7 @@ SERVICE: Final = Keys(
         "roles": Key(ListOf(Text("be the full name of a role such as acme.shop.web", r"[a-z0-9_]+\.[a-z0-9_]+\.[a-z0-9_]+"), fewest=1), "Roles whose `install` entry point goes into its image. Exactly one of `roles` and `container`."),
         "container": Key(CONTAINER, "An OCI image that is put into the machine's image and run by systemd."),
         "role_variables": Key(MapOf(Anything(), r"[A-Za-z_][A-Za-z0-9_]*", "be the name of a variable"), "Variables of its roles, in its image. Nothing secret.", {}),
+        "role_files": Key(MapOf(Text("be a path that does not begin with /", r"[^/].*"), r"[A-Za-z_][A-Za-z0-9_]*", "be the name of a variable"), "Variables of its roles that are paths on this machine, from the directory above `packer/`. What is there belongs to `inputs` too.", {}),
         "inputs": Key(ListOf(Text("be a path or a glob")), "Files that feed its image beside its roles, as `image_build` takes them.", []),
         "version": Key(Checked(values.version, "1.0", ("string", "integer"), "str or int"), "What is released, in quotes: in the image, in `/etc/fleet-release`, in tags and in `status`."),
         "size": Key(SIZE, "How many hosts.", {}),

@@ -43,7 +43,7 @@ def lists(
             Mistake("fleet_only", f"there is no {name}; {suggestion(name, fleet.order)}") for name in unknown
         )
     now = kept or {}
-    found = {
+    found: dict[str, Any] = {
         "name": fleet.name,
         "region": fleet.region,
         "network": {
@@ -66,6 +66,7 @@ def lists(
         "load_balancers": balancers.load_balancers(fleet, now),
         "groups": groups.groups(fleet, addresses or {}, now, account),
     }
+    found["rolls"] = [{**group["roll"], "group": group["name"], "for": group["for"]} for group in found["groups"]]
     return {**found, "numbers": _numbers(found, fleet, now), "warnings": _warnings(fleet, found)}
 
 

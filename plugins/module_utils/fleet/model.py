@@ -128,6 +128,7 @@ class Service:
     roles: tuple[str, ...]
     container: Container | None
     role_variables: Mapping[str, Any] = field(hash=False)
+    role_files: Mapping[str, str] = field(hash=False)
     inputs: tuple[str, ...]
     version: str
     size: Size

@@ -49,6 +49,12 @@ def read_fleet(variables: Mapping[str, Any], *, known: rules.Known | None = None
     return rules.in_order(fleet)
 
 
+def holds_fleet(variables: Mapping[str, Any]) -> bool:
+    """Whether the variables are those of a fleet file, or were meant to be; a name and a region alone are not."""
+    alone = ("fleet_name", "fleet_region")
+    return any((name in keys.FILE.keys and name not in alone) or misspelt(str(name)) for name in variables)
+
+
 def misspelt(name: str) -> str:
     """The variable of this file that a name was meant to be; "" for a variable of somebody else's."""
     near = difflib.get_close_matches(name.lower().replace("-", "_"), keys.FILE.keys, n=1, cutoff=_NEAR)
@@ -137,6 +143,7 @@ def _service(name: str, raw: Mapping[str, Any], usual: str) -> Service:
         roles=tuple(raw["roles"] or ()),
         container=_container(raw["container"], port) if raw["container"] else None,
         role_variables=raw["role_variables"],
+        role_files=raw["role_files"],
         inputs=tuple(raw["inputs"]),
         version=raw["version"] or "",
         size=Size(least, most, desired),

@@ -27,10 +27,12 @@ _RULES: Final = 100  # of one load balancer: https://docs.aws.amazon.com/elastic
 
 @dataclass(frozen=True)
 class Known:
-    """What the machine has that images are built on: profiles by name, and whether there is a lock file of some path."""
+    """What the machine has that images are built on: names of profiles, whether there is a lock file of some path, a role of some name.
+    What is None is not looked at."""
 
-    profiles: frozenset[str]
-    has_lock: Callable[[str], bool]
+    profiles: frozenset[str] | None = None
+    has_lock: Callable[[str], bool] | None = None
+    has_role: Callable[[str], bool] | None = None
 
 
 def check(fleet: Fleet, raw: Mapping[str, Any], report: Report, known: Known | None) -> None:
@@ -44,7 +46,7 @@ def check(fleet: Fleet, raw: Mapping[str, Any], report: Report, known: Known | N
     for data in fleet.data.values():
         _data(fleet, data, raw["fleet_data"][data.name], report)
     for service in fleet.services.values():
-        _service(fleet, service, raw["fleet_services"][service.name], report)
+        _service(fleet, service, raw["fleet_services"][service.name], report, known)
     _exposed(fleet, report)
     circles = [
         circle for circle in _circles(fleet) if report.sound(*(f"fleet_services.{name}.uses" for name in circle))
@@ -74,13 +76,13 @@ def _machines(fleet: Fleet, report: Report, known: Known | None) -> None:
         _say(report, "fleet_machines", "has no class: name one, or leave it out for a cpu of t3.medium")
     for machine in fleet.machines.values():
         at = f"fleet_machines.{machine.name}"
-        if known and machine.profile not in known.profiles:
+        if known and known.profiles is not None and machine.profile not in known.profiles:
             _say(
                 report,
                 f"{at}.profile",
                 f"there is no profile {machine.profile}; {suggestion(machine.profile, known.profiles)}",
             )
-        if known and machine.lock and not known.has_lock(machine.lock):
+        if known and known.has_lock and machine.lock and not known.has_lock(machine.lock):
             _say(report, f"{at}.lock", f"there is no file {machine.lock}, neither below packer/ nor from where you are")
         gpu = values.has_nvidia(machine.instance_type)
         if machine.gpu and not gpu and not machine.may_lack_gpu:
@@ -147,7 +149,7 @@ def _data(fleet: Fleet, data: Data, raw: Mapping[str, Any], report: Report) -> N
                 report.add(f"{at}.limits.{name}", f"{data.kind} has no such limit; {suggestion(name, known)}")
 
 
-def _service(fleet: Fleet, service: Service, raw: Mapping[str, Any], report: Report) -> None:
+def _service(fleet: Fleet, service: Service, raw: Mapping[str, Any], report: Report, known: Known | None) -> None:
     at = f"fleet_services.{service.name}"
     _machine_of(fleet, service.machine, at, report, given=raw["machine"] is not None)
     if bool(service.roles) == bool(service.container):
@@ -159,13 +161,22 @@ def _service(fleet: Fleet, service: Service, raw: Mapping[str, Any], report: Rep
         _say(report, at, both)
     _size(service, raw["size"], at, report)
     _port(service, raw, at, report)
-    if service.container and service.role_variables:
-        _say(
-            report,
-            f"{at}.role_variables",
-            "are for roles, and this service is a container: use environment",
-            f"{at}.container",
-        )
+    for key in ("role_variables", "role_files"):
+        if service.container and getattr(service, key):
+            _say(
+                report,
+                f"{at}.{key}",
+                "are for roles, and this service is a container: use environment",
+                f"{at}.container",
+            )
+    if known and known.has_role:
+        for number, role in enumerate(service.roles):
+            if not known.has_role(role):
+                _say(
+                    report,
+                    f"{at}.roles[{number}]",
+                    f"there is no role {role} with tasks/install.yml: install its collection first",
+                )
     _uses(fleet, service, at, report)
     _environment(fleet, service, at, report)
     _files(service, at, report)

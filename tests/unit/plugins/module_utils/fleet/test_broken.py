@@ -78,7 +78,7 @@ BROKEN: list[tuple[str, Any, str, str]] = [
     ("fleet_services.web", "registry.example.org/web:1", "fleet_services.web", "must be a mapping, not text"),
     ("fleet_services.web", None, "fleet_services.web", "must be a mapping, not nothing"),
     ("fleet_services.web.prot", 8000, "fleet_services.web.prot", "there is no such key; did you mean port?"),
-    ("fleet_services.web.replicas", 3, "fleet_services.web.replicas", "there is no such key; there are container, egress, environment, expose, files, health, inputs, isolated, machine, port, role_variables, roles, roll, secrets, size, tls, uses, version"),
+    ("fleet_services.web.replicas", 3, "fleet_services.web.replicas", "there is no such key; there are container, egress, environment, expose, files, health, inputs, isolated, machine, port, role_files, role_variables, roles, roll, secrets, size, tls, uses, version"),
     ("fleet_services.web.roles", ["acme.shop.web"], "fleet_services.web", "has both roles and a container: leave one of them out"),
     ("fleet_services.thumbs.roles", GONE, "fleet_services.thumbs", "has neither roles nor a container: give one of them"),
     ("fleet_services.thumbs.roles", ["thumbs"], "fleet_services.thumbs.roles[0]", "thumbs must be the full name of a role such as acme.shop.web"),
