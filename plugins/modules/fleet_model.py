@@ -52,7 +52,9 @@ options:
     type: dict
     default: {}
   packer_dir:
-    description: Directory of the Packer template. When given, profiles and lock files must be there.
+    description:
+      - Directory of the Packer template. When given, profiles and lock files must be there, and the images and layers of RV(fleet) have
+        C(lock_path).
     type: path
   collections_paths:
     description:
@@ -242,6 +244,9 @@ def run(given: dict[str, Any]) -> dict[str, Any]:
     )
     for image in found["images"] if collections else ():
         image["role_paths"] = [str(role_directory(role, collections)) for role in image["roles"]]
+    for made in (*found["images"], *found["image_layers"]) if packer else ():
+        below = Path(packer) / made["lock"]
+        made["lock_path"] = str(below if below.is_file() else Path(made["lock"]).absolute()) if made["lock"] else ""
     return found
 
 
