@@ -59,6 +59,25 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
         running.end()
 
 
+def fingerprints(said: str) -> dict[str, str]:
+    """What was planned, by family; layers below by their lock."""
+    assert said.endswith("ended with 0"), said[-3000:]
+    rows = [line.split(" => ", 2)[2] for line in said.splitlines() if line.startswith("changed: [localhost] => (item=")]
+    return {one["item"].get("family") or one["item"]["lock"]: one["fingerprint"] for one in map(json.loads, rows)}
+
+
+def test_the_conversion_product_is_a_file_like_any_other(desk: Desk) -> None:
+    (desk.path / "conversion.yml").write_text((ROOT / "playbooks" / "vars" / "conversion.yml").read_text())
+    said = desk.play("build_images", "--check", "-v", "-e", "@conversion.yml")
+    assert sorted(fingerprints(said)) == [
+        "conversion-api",
+        "conversion-bus",
+        "conversion-cache",
+        "conversion-engine",
+        "locks/debian-13-amd64-proprietary.lock.json",
+    ]
+
+
 def test_images_of_a_fleet_are_planned_by_their_class_and_their_own_inputs(desk: Desk) -> None:
     services = {
         name: {"roles": ["acme.shop.web"], "version": "1.0", "role_variables": {"web_list": ["a", "b"]}}
@@ -68,14 +87,6 @@ def test_images_of_a_fleet_are_planned_by_their_class_and_their_own_inputs(desk:
         "fleet_services": services,
         "fleet_data": {"cache": {"kind": "redis"}, "store": {"kind": "redis", "may_lose_data": True}},
     }
-
-    def fingerprints(said: str) -> dict[str, str]:
-        assert said.endswith("ended with 0"), said[-3000:]
-        rows = [
-            line.partition(" => ")[2] for line in said.splitlines() if line.startswith("changed: [localhost] => (item=")
-        ]
-        found = [json.loads(row.partition(" => ")[2]) for row in rows]
-        return {one["item"]["family"]: one["fingerprint"] for one in found}
 
     first = fingerprints(desk.play("build_images", "--check", "-v", **fleet))
     assert sorted(first) == ["shop-admin", "shop-cache", "shop-web"] and len(set(first.values())) == 3

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.lists import lists
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.mistakes import FleetError
-from ansible_collections.boring.fleet.plugins.module_utils.fleet.reader import read_fleet
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.reader import holds_fleet, read_fleet
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.rules import Known
 from tests.unit.plugins.module_utils.fleet.fleets import GONE, changed, shop, small
 
@@ -323,6 +323,31 @@ def test_values_from_the_command_line_are_text() -> None:
         True,
     )
     assert mistakes(shop(network='{"clients": [')) == [("fleet_network", "must be a mapping, not text")]
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    others = {
+        "fleet_state_dir": ".",
+        "fleet_images": {},
+        "fleet_api_size": {},
+        "service": 1,
+        "servces": 1,
+        "fleet": None,
+        "x": float("nan"),
+    }
+    assert read_fleet({**shop(), **others}) == read_fleet(shop())
+    assert not holds_fleet({**others, "fleet_name": "shop", "fleet_region": "eu-central-1"})
+    for name in ("fleet_data", "fleet_network", "fleet_servces", "fleet-services", "fleet_overides"):
+        assert holds_fleet({**others, name: None})
+
+
+def test_roles_must_be_installed() -> None:
+    assert mistakes(shop(), Known(has_role=lambda role: False)) == [
+        (
+            "fleet_services.thumbs.roles[0]",
+            "there is no role acme.shop.thumbs with tasks/install.yml: install its collection first",
+        )
+    ]
 
 
 ANY = st.recursive(

@@ -216,6 +216,11 @@ def test_http_beside_https_on_one_balancer() -> None:
 )  # fmt: skip
 def test_a_balancer_is_on_the_internet_only_for_clients_that_are(clients: list[str], scheme: str) -> None:
     found = listed(changed("fleet_network.clients", clients))
+    assert {balancer["part"]: balancer["subnets"] for balancer in found["load_balancers"]} == {
+        "public": "public",
+        "internal": "hosts",
+        "data": "hosts",
+    }
     assert {balancer["part"]: balancer["scheme"] for balancer in found["load_balancers"]} == {"public": scheme, "internal": "internal", "data": "internal"}  # fmt: skip
     open_text = {**changed("fleet_services.web.expose", {}), "fleet_network": {"clients": clients}}
     assert any("can be read on the way" in warning for warning in listed(open_text)["warnings"]) == (
@@ -326,6 +331,12 @@ def test_plain_text_only_where_the_file_says_so() -> None:
     assert any("bus is in plain text" in warning for warning in found["warnings"])
 
 
+def test_a_host_that_has_nothing_to_know_gets_no_environment() -> None:
+    (group,) = listed(small(web={}))["groups"]
+    assert [file["path"] for file in group["template"]["files"]] == ["/etc/fleet-release"]
+    assert (group["template"]["authority"], group["template"]["secrets_file"]) == ("", "")
+
+
 def test_dashes_become_underscores() -> None:
     variables = {
         **small(web={"uses": ["job-bus", "img-api"]}, **{"img-api": {"port": 1}}),
@@ -413,7 +424,8 @@ def test_certificates() -> None:
         ("imported", "web"),
         *(("signed", name) for name in ("bus", "cache", "internal", "store", "thumbs")),
     ]
-    assert one(found["target_groups"], "thumbs")["protocol"] == "HTTPS"
+    thumbs = one(found["target_groups"], "thumbs")
+    assert (thumbs["protocol"], thumbs["health"]["protocol"]) == ("HTTPS", "HTTPS")
     # The balancer's key goes to ACM, and to no host.
     assert one(found["parameters"], "/boring/fleets/shop/balancers/internal/key", "name")["readers"] == []
     assert one(found["parameters"], "/boring/fleets/shop/services/thumbs/key", "name")["readers"] == ["thumbs"]

@@ -73,6 +73,11 @@ def test_numbers_are_all_different_and_within(wanted: set[str], kept: dict[str, 
         assert free.items() <= found.items()
 
 
+def test_numbers_are_the_same_on_every_machine() -> None:
+    # Names that want the same number are served in their order, whatever the order of a set is here.
+    assert names.numbers("abcdef", 1, 6, {}) == {"a": 4, "b": 5, "c": 3, "d": 6, "e": 2, "f": 1}
+
+
 def test_more_names_than_numbers() -> None:
     with pytest.raises(ValueError, match="3 names for 2 numbers"):
         names.numbers("abc", 1, 2, {})
