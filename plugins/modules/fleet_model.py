@@ -137,7 +137,7 @@ fleet:
       elements: dict
     security_groups:
       description:
-        - One a service, data service and load balancer, with C(ingress) and C(egress). The C(peer) of a rule is one of C(group), C(cidr) and
+        - One a service, data service (C(for)) and load balancer (C(balancer)), with C(ingress) and C(egress). The C(peer) of a rule is one of C(group), C(cidr) and
           C(vpc), which is the VPC's own range.
       type: list
       elements: dict
@@ -146,8 +146,8 @@ fleet:
       type: dict
     certificates:
       description:
-        - Those that are C(signed) by the authority, C(imported) from files, and C(named) by an ARN. C({internal}) and C({data}) among the
-          C(dns_names) stand for the address of that load balancer.
+        - Those that are C(signed) by the authority, C(imported) from files, and C(named) by an ARN. C(host) is the service whose hosts have it,
+          empty where a load balancer does. C({internal}) and C({data}) among the C(dns_names) stand for the address of that load balancer.
       type: list
       elements: dict
     parameters:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from operator import itemgetter
 from typing import Any, Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.fleet import balancers, environment, names
@@ -39,27 +41,24 @@ def users(fleet: Fleet) -> list[dict[str, Any]]:
 def certificates(fleet: Fleet) -> list[dict[str, Any]]:
     """Signed by the fleet's authority (`signed`), imported from files (`imported`), or there already (`named`).
 
-    `dns_names` hold `{data}` and `{internal}` where the address of that load balancer belongs.
+    `host` is the service or data service whose hosts have it; "" for those of a load balancer, which are in ACM. `dns_names` hold
+    `{data}` and `{internal}` where the address of that load balancer belongs.
     """
-    found = [
-        _signed(fleet, "data", name, [*_own_names(fleet, name), "{data}"])
-        for name in sorted(fleet.data)
-        if not fleet.data[name].plaintext
-    ]
+    found = []
+    for name in fleet.order:
+        if name in fleet.data and not fleet.data[name].plaintext:
+            found.append(_signed(fleet, "data", name, [*_own_names(fleet, name), "{data}"]))
+        elif name in fleet.services and fleet.services[name].tls:
+            found.append(_signed(fleet, "services", name, _own_names(fleet, name)))
     if balancers.used_services(fleet):
-        found.append({**_signed(fleet, "balancers", balancers.INTERNAL, ["{internal}"]), "import_to_acm": True})
-    found += [
-        _signed(fleet, "services", service.name, _own_names(fleet, service.name))
-        for service in fleet.services.values()
-        if service.tls
-    ]
+        found.append({**_signed(fleet, "balancers", balancers.INTERNAL, ["{internal}"]), "host": ""})
     for service, expose in balancers.exposed(fleet):
-        certificate = expose.certificate
-        if certificate and certificate.arn:
-            found.append({"kind": "named", "for": service.name, "arn": certificate.arn})
-        elif certificate:
-            found.append({"kind": "imported", "for": service.name, "certificate_file": certificate.certificate_file, "key_file": certificate.key_file, "import_to_acm": True})  # fmt: skip
-    return sorted(found, key=lambda one: (one["kind"], one["for"]))
+        if expose.certificate:
+            kind = "named" if expose.certificate.arn else "imported"
+            found.append(
+                {"name": balancers.exposed_certificate(service), "kind": kind, "host": "", **asdict(expose.certificate)}
+            )
+    return sorted(found, key=itemgetter("name"))
 
 
 def authority(fleet: Fleet) -> dict[str, str]:
@@ -72,19 +71,21 @@ def _own_names(fleet: Fleet, name: str) -> list[str]:
 
 
 def _signed(fleet: Fleet, what: str, name: str, dns_names: list[str]) -> dict[str, Any]:
-    certificate, key = _pair(fleet, what, name)
     return {
+        "name": f"{what}/{name}",
         "kind": "signed",
-        "for": name,
+        "host": name,
         "dns_names": dns_names,
-        "certificate": certificate,
-        "key": key,
-        "import_to_acm": False,
+        "certificate": names.parameter(fleet.name, what, name, "certificate"),
+        "key": names.parameter(fleet.name, what, name, "key"),
     }
 
 
-def _pair(fleet: Fleet, what: str, name: str) -> tuple[str, str]:
-    return names.parameter(fleet.name, what, name, "certificate"), names.parameter(fleet.name, what, name, "key")
+def checks_tls(fleet: Fleet, name: str) -> bool:
+    """Whether hosts need the authority's certificate: they serve by one that it signed, or use what does."""
+    if name in fleet.data:
+        return not fleet.data[name].plaintext
+    return fleet.services[name].tls or bool(fleet.services[name].uses)
 
 
 def parameters(fleet: Fleet) -> list[dict[str, Any]]:
@@ -99,9 +100,7 @@ def parameters(fleet: Fleet) -> list[dict[str, Any]]:
             {"name": name, "made": made, "type": "SecureString" if secret else "String", "readers": sorted(readers)}
         )
 
-    everyone = [
-        name for name in fleet.order if name in fleet.data or fleet.services[name].uses or fleet.services[name].tls
-    ]
+    everyone = [name for name in fleet.order if checks_tls(fleet, name)]
     if everyone:
         add(authority(fleet)["certificate"], "authority", everyone, secret=False)
     for data in fleet.data.values():
@@ -112,8 +111,7 @@ def parameters(fleet: Fleet) -> list[dict[str, Any]]:
         add(user["verifier"], f"{user['hash']} of {user['password']}", [user["data"]])
     for one in certificates(fleet):
         if one["kind"] == "signed":
-            # The balancer's goes to ACM, no host has it.
-            readers = [] if one["for"] == balancers.INTERNAL and one["import_to_acm"] else [one["for"]]
+            readers = [one["host"]] if one["host"] else []
             add(one["certificate"], "certificate", readers, secret=False)
             add(one["key"], "key", readers)
     own: dict[str, list[str]] = {}

@@ -45,6 +45,11 @@ def exposed(fleet: Fleet) -> Iterator[tuple[Service, Expose]]:
             yield service, service.expose
 
 
+def exposed_certificate(service: Service) -> str:
+    """The name of the certificate by which clients know it."""
+    return f"exposed/{service.name}"
+
+
 def ports(fleet: Fleet, kept: Mapping[str, int]) -> dict[str, int]:
     """Where each used service and data service listens inside."""
     return {
@@ -136,7 +141,7 @@ def _public(fleet: Fleet, kept: Mapping[str, int]) -> list[dict[str, Any]]:
     for service, expose in exposed(fleet):
         by_port.setdefault(expose.port, []).extend(_rules(fleet, service, expose))
         if expose.certificate:
-            certificates.setdefault(expose.port, []).append(service.name)
+            certificates.setdefault(expose.port, []).append(exposed_certificate(service))
     redirect = {port: {"type": "redirect", "protocol": "HTTPS", "port": port, "status": 301} for port in certificates}
     nothing = {"type": "fixed", "status": 404}
     plain = by_port.setdefault(80, []) if certificates else []
@@ -203,7 +208,7 @@ def _inside(fleet: Fleet, kept: Mapping[str, int]) -> list[dict[str, Any]]:
             "port": at[name],
             "protocol": "HTTPS",
             "tls_policy": TLS_POLICY,
-            "certificates": [INTERNAL],
+            "certificates": [f"balancers/{INTERNAL}"],
             "default": {"type": "forward", "target_group": _target(fleet, name, INTERNAL)},
             "rules": [],
             "for": name,

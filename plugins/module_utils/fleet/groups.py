@@ -82,7 +82,7 @@ def _service(
             *([_file(ENVIRONMENT_FILE, environment.file(variables))] if variables else []),
             *map(dict, service.files),
         ],
-        "authority": access.authority(fleet)["certificate"] if service.uses or service.tls else "",
+        "authority": access.authority(fleet)["certificate"] if access.checks_tls(fleet, name) else "",
         "isolated": service.isolated,
         "disk": 0,
         "variables": {},
@@ -104,7 +104,7 @@ def _data(fleet: Fleet, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         "secrets": {},
         "secrets_file": "",
         "files": [_file("/etc/fleet-release", f"FLEET={fleet.name}\nSERVICE={name}\n")],
-        "authority": access.authority(fleet)["certificate"],
+        "authority": access.authority(fleet)["certificate"] if access.checks_tls(fleet, name) else "",
         "isolated": False,
         "disk": data.disk,
         "variables": {

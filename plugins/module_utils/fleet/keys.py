@@ -128,6 +128,7 @@ FILE_ENTRY: Final = Keys(
         "permissions": Key(Checked(values.permissions, "0644"), "Mode, in quotes.", "0644"),
         "encoding": Key(Text("be an encoding such as b64", r"[a-z0-9+/]+"), "As cloud-init has it, such as `b64`."),
         "append": Key(Flag(), "Append to a file of the image.", False),
+        "defer": Key(Flag(), "Write it at the end of the boot, when users of packages are there.", False),
     },
     "An entry of `files`",
 )

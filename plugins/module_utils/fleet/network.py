@@ -37,6 +37,7 @@ def security_groups(fleet: Fleet, kept: Mapping[str, int]) -> list[dict[str, Any
             {
                 "name": names.group(fleet.name, name),
                 "for": name,
+                "balancer": "",
                 "description": f"{name} of the fleet {fleet.name}",
                 "ingress": _sorted(ingress),
                 "egress": _sorted(egress),
@@ -72,7 +73,8 @@ def _balancer(
     }
     return {
         "name": one["security_group"],
-        "for": part,
+        "for": "",
+        "balancer": part,
         "description": f"{words[part]} the fleet {fleet.name}",
         "ingress": _sorted(ingress),
         "egress": _sorted(egress),

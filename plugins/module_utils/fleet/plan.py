@@ -154,8 +154,7 @@ def resources(lists: Mapping[str, Any], images: Mapping[str, str]) -> dict[str, 
             found["parameter"][one["name"]] = {"type": one["type"]}
     for one in lists["certificates"]:
         if one["kind"] != "named":
-            facts: Facts = {"names": tuple(one["dns_names"])} if one["kind"] == "signed" else {}
-            found["certificate"][f"{one['for']} ({one['kind']})"] = facts
+            found["certificate"][one["name"]] = {"names": tuple(one["dns_names"])} if one["kind"] == "signed" else {}
     for one in lists["roles"]:
         found["role"][one["name"]] = {"rights": tuple(_rights(one["policy"]))}
     for one in lists["load_balancers"]:

@@ -61,7 +61,7 @@ def test_only_clients_are_an_address_range() -> None:
     ]
     assert ranges == [("shop.public", {"cidr": "0.0.0.0/0"})] * 2
     within = listed(changed("fleet_network", {}))["security_groups"]
-    assert {str(rule["peer"]) for rule in one(within, "public")["ingress"]} == {"{'vpc': True}"}
+    assert {str(rule["peer"]) for rule in one(within, "public", "balancer")["ingress"]} == {"{'vpc': True}"}
 
 
 @st.composite
@@ -197,7 +197,7 @@ def test_https_where_there_is_a_certificate_and_http_redirects_to_it() -> None:
     found = one(listed(shop())["load_balancers"], "public", "part")
     plain, secure = found["listeners"]
     assert (plain["port"], plain["protocol"], plain["default"]["type"], plain["rules"]) == (80, "HTTP", "redirect", [])
-    assert (secure["port"], secure["protocol"], secure["certificates"]) == (443, "HTTPS", ["web"])
+    assert (secure["port"], secure["protocol"], secure["certificates"]) == (443, "HTTPS", ["exposed/web"])
     assert "TLS13-1-2" in secure["tls_policy"]
     (rule,) = secure["rules"]
     assert (rule["hosts"], rule["paths"], rule["action"]["target_group"]) == (["shop.example.org"], ["/*"], "shop-web")
@@ -327,7 +327,8 @@ def test_plain_text_only_where_the_file_says_so() -> None:
     found = listed(changed("fleet_data.bus.plaintext", True))
     environment_ = one(found["groups"], "web")["template"]["environment"]
     assert environment_["BUS_URL"].startswith("nats://") and "BUS_CA_FILE" not in environment_
-    assert "bus" not in [certificate["for"] for certificate in found["certificates"]]
+    assert "data/bus" not in [certificate["name"] for certificate in found["certificates"]]
+    assert one(found["groups"], "bus")["template"]["authority"] == ""
     assert any("bus is in plain text" in warning for warning in found["warnings"])
 
 
@@ -420,10 +421,22 @@ def test_certificates() -> None:
     variables = changed("fleet_services.web.expose.certificate", files)
     variables["fleet_services"]["thumbs"]["tls"] = True
     found = listed(variables)
-    assert [(entry["kind"], entry["for"]) for entry in found["certificates"]] == [
-        ("imported", "web"),
-        *(("signed", name) for name in ("bus", "cache", "internal", "store", "thumbs")),
-    ]
+    assert {entry["name"]: (entry["kind"], entry["host"]) for entry in found["certificates"]} == {
+        "balancers/internal": ("signed", ""),
+        "data/bus": ("signed", "bus"),
+        "data/cache": ("signed", "cache"),
+        "data/store": ("signed", "store"),
+        "exposed/web": ("imported", ""),
+        "services/thumbs": ("signed", "thumbs"),
+    }
+    assert one(found["certificates"], "exposed/web", "name")["key_file"] == "shop.key"
+    used = {
+        name
+        for balancer in found["load_balancers"]
+        for listener in balancer["listeners"]
+        for name in listener["certificates"]
+    }
+    assert used == {"balancers/internal", "exposed/web"}
     thumbs = one(found["target_groups"], "thumbs")
     assert (thumbs["protocol"], thumbs["health"]["protocol"]) == ("HTTPS", "HTTPS")
     # The balancer's key goes to ACM, and to no host.
