@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.values import Egress
@@ -157,6 +158,14 @@ class Fleet:
     services: Mapping[str, Service] = field(hash=False)
     order: tuple[str, ...] = ()
 
+    @cached_property
+    def _users(self) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
+        for service in self.services.values():
+            for used in service.uses:
+                found.setdefault(used, []).append(service.name)
+        return {used: tuple(names) for used, names in found.items()}
+
     def users_of(self, name: str) -> tuple[str, ...]:
         """The services that use a service or a data service."""
-        return tuple(service.name for service in self.services.values() if name in service.uses)
+        return self._users.get(name, ())

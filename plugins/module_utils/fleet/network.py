@@ -20,16 +20,18 @@ _ANYWHERE = ("0.0.0.0/0", "::/0")
 
 def security_groups(fleet: Fleet, kept: Mapping[str, int]) -> list[dict[str, Any]]:
     """One a service, data service and load balancer."""
-    targets = balancers.target_groups(fleet)
-    found = [_balancer(fleet, one, targets, kept) for one in balancers.load_balancers(fleet, kept)]
+    targets, ports = balancers.target_groups(fleet), balancers.ports(fleet, kept)
+    found = [_balancer(fleet, one, targets, ports) for one in balancers.load_balancers(fleet, kept)]
+    behind: dict[str, list[dict[str, Any]]] = {}
+    for target in targets:
+        behind.setdefault(target["for"], []).append(target)
     for name in fleet.order:
         ingress = [
             _rule({"group": names.balancer_security(fleet.name, target["balancer"])}, port)
-            for target in targets
-            if target["for"] == name
+            for target in behind.get(name, ())
             for port in sorted({target["port"], target["health"]["port"]})
         ]
-        egress = _egress(fleet, name, kept)
+        egress = _egress(fleet, name, ports)
         if name in fleet.data:
             mine = {"group": names.group(fleet.name, name)}
             ingress += [_rule(mine, port) for port in KINDS[fleet.data[name].kind].peers if fleet.data[name].nodes > 1]
@@ -47,16 +49,15 @@ def security_groups(fleet: Fleet, kept: Mapping[str, int]) -> list[dict[str, Any
 
 
 def _balancer(
-    fleet: Fleet, one: Mapping[str, Any], targets: list[dict[str, Any]], kept: Mapping[str, int]
+    fleet: Fleet, one: Mapping[str, Any], targets: list[dict[str, Any]], ports: Mapping[str, int]
 ) -> dict[str, Any]:
     part = one["part"]
     if part == balancers.PUBLIC:
         peers: list[dict[str, Any]] = [{"cidr": cidr} for cidr in fleet.network.clients] or [{"vpc": True}]
         ingress = [_rule(peer, listener["port"]) for listener in one["listeners"] for peer in peers]
     else:
-        at = balancers.ports(fleet, kept)
         ingress = [
-            _rule({"group": names.group(fleet.name, user)}, at[listener["for"]])
+            _rule({"group": names.group(fleet.name, user)}, ports[listener["for"]])
             for listener in one["listeners"]
             for user in fleet.users_of(listener["for"])
         ]
@@ -81,15 +82,14 @@ def _balancer(
     }
 
 
-def _egress(fleet: Fleet, name: str, kept: Mapping[str, int]) -> list[dict[str, Any]]:
+def _egress(fleet: Fleet, name: str, ports: Mapping[str, int]) -> list[dict[str, Any]]:
     service = fleet.services.get(name)
     if service is None or service.egress is None:
         return [_rule({"cidr": cidr}) for cidr in _ANYWHERE]
     found = [_rule({"cidr": one.cidr}, one.first, one.last) for one in service.egress]
-    at = balancers.ports(fleet, kept)
     for used in service.uses:
         part = balancers.DATA if used in fleet.data else balancers.INTERNAL
-        found.append(_rule({"group": names.balancer_security(fleet.name, part)}, at[used]))
+        found.append(_rule({"group": names.balancer_security(fleet.name, part)}, ports[used]))
     return found
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -22,7 +23,6 @@ from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import (
     Service,
     Size,
 )
-from ansible_collections.boring.fleet.plugins.module_utils.fleet.shapes import from_command_line
 
 # How like a variable's name another one must be: fleet_servces and fleet_regoin are, fleet_images is not.
 _NEAR: Final = 0.9
@@ -38,7 +38,7 @@ def read_fleet(variables: Mapping[str, Any], *, known: rules.Known | None = None
     given = {}
     for name, value in variables.items():
         if name in keys.FILE.keys:
-            given[name] = from_command_line(value)
+            given[name] = _from_command_line(value)
         elif near := misspelt(str(name)):
             report.add(shown(name), f"there is no such variable; did you mean {near}?")
             report.spoil(near)
@@ -47,6 +47,16 @@ def read_fleet(variables: Mapping[str, Any], *, known: rules.Known | None = None
     rules.check(fleet, raw, report, known)
     report.close()
     return rules.in_order(fleet)
+
+
+def _from_command_line(given: Any) -> Any:
+    """`-e 'fleet_data={...}'` gives text where a mapping is meant; JSON is read, other text stays as it is."""
+    if isinstance(given, str) and given.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(given)
+        except ValueError:
+            return given
+    return given
 
 
 def holds_fleet(variables: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from typing import Any, Final
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -171,7 +172,7 @@ def _service(fleet: Fleet, service: Service, raw: Mapping[str, Any], report: Rep
             )
     if known and known.has_role:
         for number, role in enumerate(service.roles):
-            if not known.has_role(role):
+            if role and not known.has_role(role):
                 _say(
                     report,
                     f"{at}.roles[{number}]",
@@ -210,14 +211,13 @@ def _port(service: Service, raw: Mapping[str, Any], at: str, report: Report) -> 
 
 
 def _uses(fleet: Fleet, service: Service, at: str, report: Report) -> None:
-    known = {**fleet.data, **fleet.services}
     for number, name in enumerate(service.uses):
         path = f"{at}.uses[{number}]"
         if name == service.name:
             _say(report, path, f"{name} cannot use itself")
-        elif name not in known:
+        elif name not in fleet.data and name not in fleet.services:
             if report.readable(f"fleet_data.{name}", f"fleet_services.{name}"):
-                _say(report, path, f"there is no {name}; {suggestion(name, known)}")
+                _say(report, path, f"there is no {name}; {suggestion(name, [*fleet.data, *fleet.services])}")
         elif name in fleet.services and not fleet.services[name].port:
             _say(
                 report,
@@ -374,7 +374,7 @@ def _exposed(fleet: Fleet, report: Report) -> None:
 
 def _circles(fleet: Fleet) -> Iterator[tuple[str, ...]]:
     """Each circle of `uses` once, from its first service by name. One that uses itself is for another rule."""
-    after = {name: sorted(set(one.uses) & set(fleet.services) - {name}) for name, one in fleet.services.items()}
+    after = {name: sorted((set(one.uses) & fleet.services.keys()) - {name}) for name, one in fleet.services.items()}
     done: set[str] = set()
     for start in sorted(after):
         trail: list[str] = []
@@ -397,9 +397,10 @@ def _circles(fleet: Fleet) -> Iterator[tuple[str, ...]]:
 def in_order(fleet: Fleet) -> Fleet:
     """The fleet with data services first and each service after all that it uses; by name where that leaves a choice."""
     order = sorted(fleet.data)
-    left = {name: set(one.uses) & set(fleet.services) for name, one in fleet.services.items()}
-    while left:
-        ready = sorted(name for name, needs in left.items() if not needs)
+    left = TopologicalSorter({name: set(one.uses) & fleet.services.keys() for name, one in fleet.services.items()})
+    left.prepare()
+    while left.is_active():
+        ready = sorted(left.get_ready())
         order += ready
-        left = {name: needs.difference(ready) for name, needs in left.items() if name not in ready}
+        left.done(*ready)
     return replace(fleet, order=tuple(order))

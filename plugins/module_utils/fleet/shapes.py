@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -52,7 +51,6 @@ class Text:
     must: str = "be text"
     pattern: str = ""
     longest: int = 1024
-    hidden: bool = False  # the value may be a secret that somebody put in the wrong place
     name: str = "str"
 
     def read(self, given: Any, path: str, report: Report) -> str:
@@ -60,15 +58,14 @@ class Text:
             quotes = "; put it in quotes" if isinstance(given, (bool, int, float)) else ""
             report.add(path, f"must {self.must}, not {kind(given)}{quotes}")
             return ""
-        said = "what is here" if self.hidden else shown(given)
         if not given or not given.isprintable():
             report.add(
                 path, f"must {self.must}, not {'an empty text' if not given else 'text with control characters'}"
             )
         elif self.pattern and not re.fullmatch(self.pattern, given):
-            report.add(path, f"{said} must {self.must}")
+            report.add(path, f"{shown(given)} must {self.must}")
         elif len(given) > self.longest:
-            report.add(path, f"{said} is {len(given)} characters long, and may have at most {self.longest}")
+            report.add(path, f"{shown(given)} is {len(given)} characters long, and may have at most {self.longest}")
         else:
             return given
         return ""
@@ -139,7 +136,8 @@ class Flag:
         return False
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": "^ *(?:true|yes|on|1|false|no|off|0) *$"}, TEMPLATE]}  # fmt: skip
+        words = [form for word in _TRUE + _FALSE for form in dict.fromkeys((word, word.title(), word.upper()))]
+        return {"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": f"^ *(?:{'|'.join(words)}) *$"}, TEMPLATE]}
 
 
 @dataclass(frozen=True)
@@ -164,11 +162,10 @@ class Checked:
 
 @dataclass(frozen=True)
 class ListOf:
-    """A list, in order, nothing twice unless it may be."""
+    """A list, in order, nothing twice."""
 
     of: Shape
     fewest: int = 0
-    twice: bool = False
 
     @property
     def name(self) -> str:
@@ -184,16 +181,14 @@ class ListOf:
         for number, entry in enumerate(given):
             at = f"{path}[{number}]"
             value = self.of.read(entry, at, report)
-            if not report.sound(at):
-                continue
-            if value in found and not self.twice:
+            if value in found and report.sound(at):
                 report.add(at, f"{shown(entry)} is here twice")
             found.append(value)
         return found
 
     def schema(self) -> dict[str, Any]:
-        unique = {} if self.twice else {"uniqueItems": True}
-        return {"anyOf": [{"type": "array", "items": self.of.schema(), "minItems": self.fewest, **unique}, TEMPLATE]}
+        entries = {"type": "array", "items": self.of.schema(), "minItems": self.fewest, "uniqueItems": True}
+        return {"anyOf": [entries, TEMPLATE]}
 
 
 @dataclass(frozen=True)
@@ -350,13 +345,3 @@ def _unclean(value: Any, depth: int) -> str:
     if value is None or isinstance(value, (str, bool, int, float)):
         return ""
     return f"must be something that JSON can hold, not {kind(value)}"
-
-
-def from_command_line(given: Any) -> Any:
-    """`-e 'fleet_data={...}'` gives text where a mapping is meant; JSON is read, other text stays as it is."""
-    if isinstance(given, str) and given.lstrip()[:1] in ("{", "["):
-        try:
-            return json.loads(given)
-        except ValueError:
-            return given
-    return given

@@ -230,6 +230,18 @@ def test_a_service_without_port_is_named_where_it_matters() -> None:
     ]
 
 
+def test_entries_of_lists_keep_their_numbers() -> None:
+    variables = changed("fleet_services.web.uses", ["Bus", "bus", "mail", 7])
+    variables["fleet_services"]["web"]["files"] = [{"path": "etc/a"}, {"path": "/etc/fleet/b"}]
+    assert [path for path, dummy in mistakes(variables)] == [
+        "fleet_services.web.files[0].path",
+        "fleet_services.web.files[1].path",
+        "fleet_services.web.uses[0]",
+        "fleet_services.web.uses[2]",
+        "fleet_services.web.uses[3]",
+    ]
+
+
 def test_circles_are_drawn_once_each() -> None:
     ring = {name: {"port": 1, "uses": [after]} for name, after in zip("abcxy", "bcayx", strict=True)}
     assert mistakes(small(**ring)) == [
