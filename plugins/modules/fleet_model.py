@@ -137,8 +137,8 @@ fleet:
       elements: dict
     security_groups:
       description:
-        - One a service, data service (C(for)) and load balancer (C(balancer)), with C(ingress) and C(egress). The C(peer) of a rule is one of C(group), C(cidr) and
-          C(vpc), which is the VPC's own range.
+        - One a service, data service (C(for)) and load balancer (C(balancer)), with C(ingress) and C(egress).
+        - The C(peer) of a rule is one of C(group), C(cidr) and C(vpc), which is the VPC's own range.
       type: list
       elements: dict
     authority:

@@ -166,7 +166,11 @@ def roles(fleet: Fleet, account: str) -> list[dict[str, Any]]:
                     "Resource": ["*"],
                 },
             ]
-        trust = {"Effect": "Allow", "Principal": {"Service": f"ec2.amazonaws.com{'.cn' if partition == 'aws-cn' else ''}"}, "Action": "sts:AssumeRole"}  # fmt: skip
+        trust = {
+            "Effect": "Allow",
+            "Principal": {"Service": f"ec2.amazonaws.com{'.cn' if partition == 'aws-cn' else ''}"},
+            "Action": "sts:AssumeRole",
+        }
         if name in fleet.data and fleet.users_of(name) and balancers.only_master(fleet, name):
             target = names.target_group(fleet.name, name)
             statements.append(

@@ -94,11 +94,15 @@ def _warnings(fleet: Fleet, found: Mapping[str, Any]) -> list[str]:
                 )
             ]
         if len(balancer["listeners"]) > _LISTENERS:
-            said.append(f"the load balancer {balancer['name']} has {len(balancer['listeners'])} listeners; AWS allows {_LISTENERS} unless it is asked for more")  # fmt: skip
+            said.append(
+                f"the load balancer {balancer['name']} has {len(balancer['listeners'])} listeners; AWS allows {_LISTENERS} unless it is asked for more"
+            )
     for group in found["security_groups"]:
         for way in ("ingress", "egress"):
             if len(group[way]) > _RULES:
-                said.append(f"the security group {group['name']} has {len(group[way])} {way} rules; AWS allows {_RULES} unless it is asked for more")  # fmt: skip
+                said.append(
+                    f"the security group {group['name']} has {len(group[way])} {way} rules; AWS allows {_RULES} unless it is asked for more"
+                )
     said += [
         f"fleet_services.{service.name} has a port, and nobody reaches it: expose it, or name it in the uses of another service"
         for service in fleet.services.values()

@@ -87,9 +87,21 @@ def _machines(fleet: Fleet, report: Report, known: Known | None) -> None:
             _say(report, f"{at}.lock", f"there is no file {machine.lock}, neither below packer/ nor from where you are")
         gpu = values.has_nvidia(machine.instance_type)
         if machine.gpu and not gpu and not machine.may_lack_gpu:
-            _say(report, f"{at}.instance_type", f"{machine.instance_type} has no GPU of NVIDIA, for which the profile {machine.profile} is: take one such as g5.xlarge, or say may_lack_gpu: true", f"{at}.profile", f"{at}.may_lack_gpu")  # fmt: skip
+            _say(
+                report,
+                f"{at}.instance_type",
+                f"{machine.instance_type} has no GPU of NVIDIA, for which the profile {machine.profile} is: "
+                "take one such as g5.xlarge, or say may_lack_gpu: true",
+                f"{at}.profile",
+                f"{at}.may_lack_gpu",
+            )
         if not machine.gpu and gpu:
-            _say(report, f"{at}.instance_type", f"{machine.instance_type} has a GPU, and the profile {machine.profile} no driver for it: take the profile gpu, or a machine without a GPU", f"{at}.profile")  # fmt: skip
+            _say(
+                report,
+                f"{at}.instance_type",
+                f"{machine.instance_type} has a GPU, and the profile {machine.profile} no driver for it: take the profile gpu, or a machine without a GPU",
+                f"{at}.profile",
+            )
         if machine.may_lack_gpu and not machine.gpu:
             _say(
                 report,
@@ -121,7 +133,12 @@ def _data(fleet: Fleet, data: Data, raw: Mapping[str, Any], report: Report) -> N
     _machine_of(fleet, data.machine, at, report, given=raw["machine"] is not None)
     machine = fleet.machines.get(data.machine)
     if machine is not None and machine.gpu:
-        _say(report, f"{at}.machine", f"{data.machine} is a class with a GPU, which a data service has no use for: name another class", f"fleet_machines.{data.machine}")  # fmt: skip
+        _say(
+            report,
+            f"{at}.machine",
+            f"{data.machine} is a class with a GPU, which a data service has no use for: name another class",
+            f"fleet_machines.{data.machine}",
+        )
     if data.nodes not in (1, 3, 5):
         even = (
             f"{data.nodes} is even, and half of them is no majority"
@@ -131,7 +148,14 @@ def _data(fleet: Fleet, data: Data, raw: Mapping[str, Any], report: Report) -> N
         _say(report, f"{at}.nodes", f"{even}: give 1, 3 or 5")
     if data.nodes == 1 and data.kept and not data.may_lose_data:
         what = "NATS keeps messages" if data.kind == "nats" else "a store keeps its data"
-        _say(report, f"{at}.nodes", f"1 is not enough, as {what}, and they go with the one host: give 3 or 5, or say may_lose_data: true", f"{at}.kind", f"{at}.purpose", f"{at}.may_lose_data")  # fmt: skip
+        _say(
+            report,
+            f"{at}.nodes",
+            f"1 is not enough, as {what}, and they go with the one host: give 3 or 5, or say may_lose_data: true",
+            f"{at}.kind",
+            f"{at}.purpose",
+            f"{at}.may_lose_data",
+        )
     if data.kind == "nats" and data.purpose:
         _say(report, f"{at}.purpose", "is for Redis: leave it out, NATS always keeps its messages", f"{at}.kind")
     if data.name in fleet.services:
@@ -275,17 +299,34 @@ def _files(service: Service, at: str, report: Report) -> None:
             )
         seen.setdefault(entry["path"], number)
     if size > _USER_DATA:
-        _say(report, f"{at}.files", f"are {size} bytes together with the environment, and user data takes {_USER_DATA}: put them into the image", f"{at}.environment")  # fmt: skip
+        _say(
+            report,
+            f"{at}.files",
+            f"are {size} bytes together with the environment, and user data takes {_USER_DATA}: put them into the image",
+            f"{at}.environment",
+        )
 
 
 def _isolated(fleet: Fleet, service: Service, at: str, report: Report) -> None:
     reaches = service.egress is None or any(one.first <= 443 <= one.last for one in service.egress)
     if service.isolated and service.uses:
-        _say(report, f"{at}.uses", "is not for an isolated service, which reaches nothing of the fleet: leave one of them out", f"{at}.isolated")  # fmt: skip
+        _say(
+            report,
+            f"{at}.uses",
+            "is not for an isolated service, which reaches nothing of the fleet: leave one of them out",
+            f"{at}.isolated",
+        )
     elif not reaches and (service.secrets or any(name in fleet.data for name in service.uses)):
         why = "an isolated service" if service.isolated else "a service whose egress has no port 443"
         key = "secrets" if service.secrets else "egress"
-        _say(report, f"{at}.{key}", f"{why} cannot fetch secrets from Parameter Store: add its address with port 443 to egress", f"{at}.egress", f"{at}.isolated", f"{at}.secrets")  # fmt: skip
+        _say(
+            report,
+            f"{at}.{key}",
+            f"{why} cannot fetch secrets from Parameter Store: add its address with port 443 to egress",
+            f"{at}.egress",
+            f"{at}.isolated",
+            f"{at}.secrets",
+        )
 
 
 def _roll(service: Service, at: str, report: Report) -> None:
@@ -343,7 +384,12 @@ def _exposed(fleet: Fleet, report: Report) -> None:
         if expose.certificate and expose.certificate.arn and fleet.region:
             region = expose.certificate.arn.split(":")[3]
             if region != fleet.region:
-                _say(report, f"{at}.certificate", f"is in {region}, and a load balancer in {fleet.region} takes only one of its own region", "fleet_region")  # fmt: skip
+                _say(
+                    report,
+                    f"{at}.certificate",
+                    f"is in {region}, and a load balancer in {fleet.region} takes only one of its own region",
+                    "fleet_region",
+                )
         for host in expose.hosts or ("",):
             for other, owner in wildcards.items():
                 if (

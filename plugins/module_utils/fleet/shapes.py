@@ -220,7 +220,9 @@ class MapOf:
 
     def schema(self) -> dict[str, Any]:
         names = {"pattern": f"^(?:{self.key_pattern})$"}
-        return {"anyOf": [{"type": "object", "propertyNames": names, "additionalProperties": self.of.schema()}, TEMPLATE]}  # fmt: skip
+        return {
+            "anyOf": [{"type": "object", "propertyNames": names, "additionalProperties": self.of.schema()}, TEMPLATE]
+        }
 
 
 @dataclass(frozen=True)
@@ -293,7 +295,11 @@ def _default(key: Key, path: str) -> Any:
     """What a key has that is not there or not readable. Of a required one something of its type, which nobody will use."""
     if key.default is None:
         return None
-    return key.shape.read(key.default, path, Report()) if key.default is not REQUIRED else key.shape.read(None, path, Report())  # fmt: skip
+    return (
+        key.shape.read(key.default, path, Report())
+        if key.default is not REQUIRED
+        else key.shape.read(None, path, Report())
+    )
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,10 @@ def variable(given: Any) -> str:
     if isinstance(given, float) and math.isfinite(given):
         return str(given)
     if not isinstance(given, str):
-        raise ValueError(f"must be text, a number, true or false, not {'so long a number' if isinstance(given, int) else shown(given) if isinstance(given, float) else kind(given)}")  # fmt: skip
+        what = (
+            "so long a number" if isinstance(given, int) else shown(given) if isinstance(given, float) else kind(given)
+        )
+        raise ValueError(f"must be text, a number, true or false, not {what}")
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in given):
         raise ValueError("has more than one line or other control characters: write a file with `files` instead")
     return given
@@ -234,7 +237,9 @@ def certificate(given: Any) -> str:
     """The ARN of a certificate in ACM."""
     text = _text(given, "be the ARN of a certificate in ACM, or certificate_file and key_file")
     if not re.fullmatch(r"arn:aws[a-z-]*:acm:[a-z0-9-]+:[0-9]{12}:certificate/[A-Za-z0-9-]+", text):
-        raise ValueError(f"{shown(text)} is no ARN of a certificate in ACM (arn:aws:acm:REGION:ACCOUNT:certificate/ID), and no mapping of certificate_file and key_file")  # fmt: skip
+        raise ValueError(
+            f"{shown(text)} is no ARN of a certificate in ACM (arn:aws:acm:REGION:ACCOUNT:certificate/ID), and no mapping of certificate_file and key_file"
+        )
     return text
 
 
