@@ -10,6 +10,7 @@ service `c` of the fleet `a-b` is `a--b-c` and the service `b-c` of the fleet `a
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -19,16 +20,28 @@ _BALANCER: Final = 32
 _ROLE: Final = 64
 # A family of images, as packer/variables.pkr.hcl takes it.
 _FAMILY: Final = 31
-# What AWS refuses at the beginning, of load balancers and of security groups. At the end it refuses a dash.
-_REFUSED: Final = ("internal-", "sg-")
 
 
 def _fit(name: str, most: int) -> str:
-    if len(name) <= most and not name.startswith(_REFUSED) and not name.endswith("-"):
+    """A name that is short enough and that a security group may have, which begins with no sg-."""
+    return (
+        name
+        if len(name) <= most and not name.startswith("sg-")
+        else _cut(f"fleet-{name}" if name.startswith("sg-") else name, name, most)
+    )
+
+
+def _fit_balancer(name: str) -> str:
+    """A name that a load balancer or a target group may have: single dashes, none at the end, no internal- at the beginning."""
+    if len(name) <= _BALANCER and re.fullmatch(r"(?!internal-)[a-z0-9]+(-[a-z0-9]+)*", name):
         return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    front = f"fleet-{name}" if name.startswith(_REFUSED) else name
-    return f"{front[: most - 14].rstrip('-')}--{digest}"
+    single = re.sub(r"-+", "-", name)
+    return _cut(f"fleet-{single}" if single.startswith("internal-") else single, name, _BALANCER)
+
+
+def _cut(readable: str, name: str, most: int) -> str:
+    """The beginning, and a digest of the whole."""
+    return f"{readable[: most - 13].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _plain(fleet: str, service: str = "", part: str = "") -> str:
@@ -48,12 +61,12 @@ def balancer_security(fleet: str, part: str) -> str:
 
 def balancer(fleet: str, part: str) -> str:
     """A load balancer. The one that clients reach has the fleet's own name."""
-    return _fit(_plain(fleet) if part == "public" else _plain(fleet, part), _BALANCER)
+    return _fit_balancer(_plain(fleet) if part == "public" else _plain(fleet, part))
 
 
 def target_group(fleet: str, service: str, part: str = "") -> str:
     """A target group; `part` is "internal" for the second one of a service that is exposed and used."""
-    return _fit(_plain(fleet, service, part), _BALANCER)
+    return _fit_balancer(_plain(fleet, service, part))
 
 
 def role(fleet: str, service: str, region: str) -> str:
