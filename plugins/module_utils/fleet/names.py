@@ -4,7 +4,8 @@
 """Names that AWS takes, for whatever a fleet and its services are called, and numbers that stay when a service is added.
 
 Two fleets never have a name in common: a dash of the fleet's name is written twice, and those of a service's name stand alone, so that the
-service `c` of the fleet `a-b` is `a--b-c` and the service `b-c` of the fleet `a` is `a-b-c`.
+service `c` of the fleet `a-b` is `a--b-c` and the service `b-c` of the fleet `a` is `a-b-c`. What AWS does not take is cut, and a digest of the
+whole tells it apart.
 """
 
 from __future__ import annotations
@@ -23,12 +24,10 @@ _FAMILY: Final = 31
 
 
 def _fit(name: str, most: int) -> str:
-    """A name that is short enough and that a security group may have, which begins with no sg-."""
-    return (
-        name
-        if len(name) <= most and not name.startswith("sg-")
-        else _cut(f"fleet-{name}" if name.startswith("sg-") else name, name, most)
-    )
+    """A name that is short enough, and begins with no sg-, which AWS keeps for the ids of security groups."""
+    if name.startswith("sg-"):
+        return _cut(f"fleet-{name}", name, most)
+    return name if len(name) <= most else _cut(name, name, most)
 
 
 def _fit_balancer(name: str) -> str:
