@@ -106,7 +106,7 @@ def numbers(wanted: Iterable[str], low: int, high: int, kept: Mapping[str, int])
             taken.add(number)
     for name in names:
         if name not in found:
-            number = low + int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) % (high - low + 1)
+            number = low + int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") % (high - low + 1)
             while number in taken:
                 number = low if number == high else number + 1
             found[name] = number
