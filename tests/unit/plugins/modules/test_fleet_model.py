@@ -39,7 +39,7 @@ def test_files_laid_over_each_other_and_one_that_is_refused(tmp_path: Path) -> N
     ]
     tasks = [
         task("read", packer_dir=packer, account="123456789012"),
-        task("again", account="123456789012", numbers="{{ read.fleet.numbers }}"),
+        task("again", packer_dir=packer, account="123456789012", numbers="{{ read.fleet.numbers }}"),
         task("only", only=["thumbs"]),
         task("not_there", only=["thumb"]),
         {"ansible.builtin.assert": {"that": checks}},
