@@ -53,6 +53,12 @@ def test_the_examples_are_read_and_fit_the_schema(path: Path) -> None:
     assert lists(read_fleet({"fleet_region": "eu-central-1", **plain}))["groups"]
 
 
+def test_a_file_that_is_laid_over_another_fits_the_schema_too() -> None:
+    staging = yaml.safe_load((ROOT / "playbooks" / "vars" / "shop_staging.yml").read_text())
+    assert SCHEMA.is_valid(staging)
+    assert not SCHEMA.is_valid({**staging, "fleet_overrides": []})
+
+
 def test_a_file_that_is_taken_fits_the_schema_and_may_hold_templates() -> None:
     assert SCHEMA.is_valid(shop())
     assert SCHEMA.is_valid(changed("fleet_services.web.port", "{{ lookup('env', 'PORT') }}"))
