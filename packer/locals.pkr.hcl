@@ -19,7 +19,7 @@ locals {
   })
 
   role_files = { for name, relative in var.role_files : name => abspath("${path.root}/../${relative}") }
-  role_variables = merge(var.role_variables, local.role_files, {
+  role_variables = merge(var.role_variables, jsondecode(var.role_variables_json), local.role_files, {
     image_roles      = var.roles
     image_lock       = var.lock
     image_pair_below = var.pair_below

@@ -29,6 +29,17 @@ variable "role_variables" {
   default     = {}
 }
 
+variable "role_variables_json" {
+  type        = string
+  description = "More of them as a JSON object, for values that are no text. Win over `role_variables`."
+  default     = "{}"
+
+  validation {
+    condition     = can(keys(jsondecode(var.role_variables_json)))
+    error_message = "The variables are a JSON object."
+  }
+}
+
 variable "role_files" {
   type        = map(string)
   description = "Variables for the roles that are paths on this machine, relative to the directory above this one."

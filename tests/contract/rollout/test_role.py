@@ -159,3 +159,56 @@ def test_a_group_with_a_slash_in_its_name_gets_its_report(aws: SimulatedAws, tmp
     assert versions(aws, "team/web") == ["2"]
     written = sorted(path.name for path in (tmp_path / "report").iterdir())
     assert written == ["team%2Fweb.eu-central-1.events.jsonl", "team%2Fweb.eu-central-1.html"]
+
+
+def fleet(**services: Any) -> dict[str, Any]:
+    """A fleet file of services that are roles."""
+    machine = {"cpu": {"profile": "cpu", "instance_type": "t3.medium"}}
+    return {"fleet_name": "shop", "fleet_machines": machine, "fleet_services": {name: {"roles": ["acme.shop.any"], **values} for name, values in services.items()}}  # fmt: skip
+
+
+SHOP = fleet(
+    web={"uses": ["thumbs"], "roll": {**QUICK, "batch_size": 2, "canary": 0}},
+    thumbs={"port": 9000, "roll": QUICK},
+)
+
+
+@pytest.fixture
+def shop(aws: SimulatedAws) -> SimulatedAws:
+    """The groups of the fleet, both behind."""
+    for name in ("shop-web", "shop-thumbs"):
+        aws.cloud.create_group(name, size=2)
+        aws.cloud.new_template_version(name)
+    return aws
+
+
+def test_a_fleet_is_rolled_in_the_order_of_uses_with_the_options_of_each_service(
+    shop: SimulatedAws, tmp_path: Path
+) -> None:
+    (tmp_path / "before.yml").write_text(json.dumps([{"name": "note", "ansible.builtin.shell": {"cmd": f"echo {{{{ rollout_group }}}} {{{{ rollout_batch | length }}}} >> {tmp_path}/notes"}}]))  # fmt: skip
+    before = {"rollout_before_batch": str(tmp_path / "before.yml")}
+    done = play(shop, **SHOP, **before)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "notes").read_text().splitlines() == ["shop-thumbs 1", "shop-thumbs 1", "shop-web 2"]
+    assert [versions(shop, name) for name in ("shop-web", "shop-thumbs", "web")] == [["2"] * 2, ["2"] * 2, ["1"] * 3]
+    again = play(shop, **SHOP, **before)
+    assert again.returncode == 0 and "changed=0" in again.stdout, again.stdout
+    assert len((tmp_path / "notes").read_text().splitlines()) == 3
+
+
+def test_one_group_of_a_fleet(shop: SimulatedAws) -> None:
+    done = play(shop, **SHOP, rollout_group="web")
+    assert done.returncode != 0
+    assert "The group of web is called shop-web: say -e rollout_group=shop-web" in done.stdout
+    done = play(shop, **SHOP, rollout_group="shop-web")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [versions(shop, name) for name in ("shop-web", "shop-thumbs")] == [["2"] * 2, ["1"] * 2]
+
+
+def test_a_fleet_that_is_wrong_is_refused_before_anything_runs(shop: SimulatedAws) -> None:
+    wrong = fleet(web={"size": {"min": 2, "max": 1}, "prot": 8000})
+    done = play(shop, **wrong)
+    assert done.returncode != 0
+    assert "fleet_services.web.prot: there is no such key; did you mean port?" in done.stdout
+    assert "fleet_services.web.size.max: 1 is less than min 2" in done.stdout
+    assert not shop.cloud.calls
