@@ -381,28 +381,19 @@ def _exposed(fleet: Fleet, report: Report) -> None:
                 f"{expose.port} is {'plain HTTP' if secure else 'HTTPS'} for {other} already: one port cannot be both",
             )
             continue
-        if expose.certificate and expose.certificate.arn and fleet.region:
-            region = expose.certificate.arn.split(":")[3]
-            if region != fleet.region:
-                _say(
-                    report,
-                    f"{at}.certificate",
-                    f"is in {region}, and a load balancer in {fleet.region} takes only one of its own region",
-                    "fleet_region",
-                )
+        arn = expose.certificate.arn if expose.certificate else ""
+        if arn and fleet.region and (region := arn.split(":")[3]) != fleet.region:
+            _say(
+                report,
+                f"{at}.certificate",
+                f"is in {region}, and a load balancer in {fleet.region} takes only one of its own region",
+                "fleet_region",
+            )
         for host in expose.hosts or ("",):
-            for other, owner in wildcards.items():
-                if (
-                    owner != service.name
-                    and host != other
-                    and host.startswith("*")
-                    and (host.endswith(other[1:]) or other.endswith(host[1:]))
-                ):
-                    _say(
-                        report,
-                        at,
-                        f"{host} and {other} of {owner} stand for some of the same names: write those names out",
-                    )
+            for other, owner in _overlapping(host, service.name, wildcards):
+                _say(
+                    report, at, f"{host} and {other} of {owner} stand for some of the same names: write those names out"
+                )
             if host.startswith("*"):
                 wildcards.setdefault(host, service.name)
             for path, port in itertools.product(expose.paths, {expose.port, 80} if secure else {expose.port}):
@@ -416,6 +407,15 @@ def _exposed(fleet: Fleet, report: Report) -> None:
             "fleet_services",
             f"expose {most} hosts and paths on one port, and a load balancer takes {_RULES} rules: use a wildcard host or fewer paths",
         )
+
+
+def _overlapping(host: str, service: str, wildcards: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Wildcards of other services that stand for some of the names of this one, and whose they are."""
+    if not host.startswith("*"):
+        return
+    for other, owner in wildcards.items():
+        if owner != service and host != other and (host.endswith(other[1:]) or other.endswith(host[1:])):
+            yield other, owner
 
 
 def _circles(fleet: Fleet) -> Iterator[tuple[str, ...]]:
