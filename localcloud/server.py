@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import socket
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from botocore.utils import parse_timestamp
@@ -29,14 +28,17 @@ from moto.sts.responses import TokenResponse
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
+from localcloud import credentials, signature
+from localcloud.clock import Clock, SystemClock
 from localcloud.cloud import Cloud
 from localcloud.ec2.responses import HostResponse
 from localcloud.errors import ApiError
+from localcloud.settings import OWN
+from localcloud.signature import Fault, Signature, SignatureError
 from localcloud.state import StateError
 
 LOG = logging.getLogger(__name__)
 HOST = "127.0.0.1"
-SCOPE = re.compile(r"Credential=[^/]+/\d{8}/([^/]+)/([^/]+)/aws4_request")
 _READS = ("Describe", "Get", "List", "Search", "Simulate", "Lookup")
 _MOTO: dict[str, Any] = {
     "ec2": HostResponse,
@@ -51,8 +53,27 @@ _UNLOCKED = {"CreateImage"}  # takes seconds, and takes the lock itself where it
 _ENOUGH = 16 * 1024 * 1024
 _FREEBIND = 15  # Linux's IP_FREEBIND, which Python has no name for
 
-Admit = Callable[[Request, str, str, str], None]
-"""Told a request, its service, its operation and its region."""
+Secret = Callable[[Signature], str]
+"""The secret key that a request says it was signed with. Raises SignatureError for keys that nobody has."""
+Admit = Callable[[Request, Signature, str], None]
+"""Given a request, its signature and its operation."""
+
+_CODES: dict[Fault, tuple[tuple[str, int], tuple[str, int], tuple[str, int]]] = {
+    Fault.MISSING: (
+        ("MissingAuthenticationTokenException", 400), ("MissingAuthenticationToken", 403), ("MissingAuthenticationToken", 403),
+    ),
+    Fault.INCOMPLETE: (("IncompleteSignatureException", 400), ("IncompleteSignature", 400), ("IncompleteSignature", 400)),
+    Fault.UNKNOWN_KEY: (("UnrecognizedClientException", 400), ("InvalidClientTokenId", 403), ("AuthFailure", 401)),
+    Fault.EXPIRED_TOKEN: (("ExpiredTokenException", 400), ("ExpiredToken", 403), ("RequestExpired", 400)),
+    Fault.UNTIMELY: (("InvalidSignatureException", 400), ("SignatureDoesNotMatch", 403), ("RequestExpired", 400)),
+    Fault.MISMATCH: (("InvalidSignatureException", 400), ("SignatureDoesNotMatch", 403), ("SignatureDoesNotMatch", 403)),
+}  # fmt: skip
+"""AWS's codes with their HTTP status: of services that speak JSON, of those that speak XML, and of EC2."""
+_BY_VERSION = {
+    "2011-01-01": "autoscaling", "2015-12-01": "elasticloadbalancing", "2012-06-01": "elasticloadbalancing",
+    "2010-05-08": "iam", "2011-06-15": "sts",
+}  # fmt: skip
+_BY_TARGET = {"AmazonSSM": "ssm", "TrentService": "kms"}
 
 
 class PortTakenError(Exception):
@@ -60,22 +81,45 @@ class PortTakenError(Exception):
 
 
 class Application:
-    """The WSGI application of one cloud."""
+    """The WSGI application of one cloud, for its owner."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, clock: Clock | None = None) -> None:
         self._cloud = cloud
+        self._clock = clock or SystemClock()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = Request(environ)
         request.max_content_length = _ENOUGH
-        answer = self._about(request) if request.path.startswith("/_localcloud/") else self.aws(request)
+        port = self._cloud.settings.port
+        answer = stranger(request, {f"127.0.0.1:{port}", f"localhost:{port}"})
+        if answer is None:
+            answer = (
+                self._about(request) if request.path.startswith("/_localcloud/") else self.aws(request, self._secret)
+            )
         return answer(environ, start_response)
+
+    def _secret(self, signed: Signature) -> str:
+        key = self._cloud.settings.key
+        if signed.access_key == key.access_key and not signed.token:
+            return key.secret_key
+        with self._cloud.lock:
+            return credentials.secret(signed, self._clock.now())
+
+    def _verified(self, request: Request, secret: Secret) -> Signature:
+        signed = signature.read(request)
+        signature.verify(request, signed, secret(signed), self._clock.now())
+        return signed
 
     # -- our own paths ---------------------------------------------------------------------------------------------
 
     def _about(self, request: Request) -> Response:
         """Health, status and faults; JSON."""
         cloud, path = self._cloud, request.path.removeprefix("/_localcloud/")
+        try:
+            if self._verified(request, self._secret).service != OWN:
+                return _json({"error": f"Sign it for the service {OWN}."}, 403)
+        except SignatureError as error:
+            return _json({"error": error.message}, 403)
         if path == "health":
             return _json({"name": cloud.settings.name, "ready": cloud.ready})
         if path == "status":
@@ -95,41 +139,56 @@ class Application:
 
     # -- AWS's -----------------------------------------------------------------------------------------------------
 
-    def aws(self, request: Request, admit: Admit | None = None) -> Response:
+    def aws(self, request: Request, secret: Secret, admit: Admit | None = None) -> Response:
         """Answer a request to AWS.
 
+        :param secret: who may sign, and with what.
         :param admit: for requests of hosts, which come while the cloud is still bringing them back; raises ApiError for
             what is not to be answered to them.
         """
-        scope = SCOPE.search(request.headers.get("Authorization", ""))
         target = request.headers.get("X-Amz-Target", "")
-        if scope is None and target:
-            return _refused("ssm", "", ApiError("MissingAuthenticationTokenException", "Missing Authentication Token"))
-        if scope is None:
-            return _refused("ec2", "", ApiError("MissingAuthenticationToken", "Request is missing a signature.", 403))
-        region, service = scope.groups()
-        operation = target.rpartition(".")[2] or str(request.values.get("Action", ""))
+        service = _BY_TARGET.get(target.partition(".")[0]) or _BY_VERSION.get(request.args.get("Version", ""), "ec2")
+        operation = ""
         try:
+            signed = signature.read(request)
+            service, region = signed.service, signed.region
             if not (self._cloud.ready if admit is None else self._cloud.loaded):
                 raise ApiError("ServiceUnavailable", "The local cloud is starting.", 503)
+            signature.verify(request, signed, secret(signed), self._clock.now())
+            operation = target.rpartition(".")[2] or str(request.values.get("Action", ""))
             if (refusal := self._cloud.faults.api_refusal(operation)) is not None:
                 raise refusal
             if admit is not None:
-                admit(request, service, operation, region)
+                admit(request, signed, operation)
+            changes = not operation.startswith(_READS)
+            if changes:
+                self._cloud.make_room()
             answer = self._answer(request, service, operation, region)
-            if not operation.startswith(_READS) and answer.status_code < 300:
-                self._cloud.save()
+            if changes and answer.status_code < 300:
+                self._keep(service, operation)
             return answer
+        except SignatureError as error:
+            return _refused(service, operation, _unsigned(service, error))
         except ApiError as error:
             return _refused(service, operation, error)
         except StateError as error:
-            return _refused(service, operation, ApiError("InternalFailure", str(error)))
+            return _refused(service, operation, ApiError("InternalFailure", str(error), 500))
         except NotImplementedError as error:
             return _refused(service, operation, ApiError("InvalidAction", f"Not in this local cloud: {error}"))
         except Exception as error:
             LOG.exception("%s %s failed", service, operation)
             reason = f"{operation} failed in the local cloud ({type(error).__name__}); its log says more."
             return _refused(service, operation, ApiError("InternalFailure", reason))
+
+    def _keep(self, service: str, operation: str) -> None:
+        """Save, or take back what cannot be saved and raise StateError."""
+        with self._cloud.lock:
+            try:
+                self._cloud.save()
+            except StateError as error:
+                LOG.exception("%s %s is taken back", service, operation)
+                self._cloud.undo()
+                raise StateError(f"{operation} was taken back: {error}") from None
 
     def _answer(self, request: Request, service: str, operation: str, region: str) -> Response:
         if service in _OWN:
@@ -233,9 +292,39 @@ def _serializer(service: str, protocol: str, model: OperationModel) -> Any:
     return get_serializer_class(service, protocol)(model)
 
 
+def stranger(request: Request, hosts: Container[str]) -> Response | None:
+    """The refusal of a request that a web page sends: under a name that is not the cloud's own, or from an origin.
+
+    A browser lets every page send such requests to loopback, and lets it read the answers under a name of the page's own.
+    """
+    host = request.headers.get("Host", "").lower()
+    if host not in hosts:
+        return _json({"error": f"This is no cloud of the name {host!r}: use the endpoint that `up` printed."}, 403)
+    if "Origin" in request.headers:
+        return _json({"error": "Web pages cannot use a local cloud."}, 403)
+    return None
+
+
+def _unsigned(service: str, error: SignatureError) -> ApiError:
+    """In the code of the service's protocol."""
+    protocol = str(get_service_model(_model_name(service)).protocol)
+    code, status = _CODES[error.fault][{"ec2": 2, "query": 1}.get(protocol, 0)]
+    message = error.message
+    if code == "AuthFailure":
+        message = "AWS was not able to validate the provided access credentials"
+    elif code == "RequestExpired":
+        message = "Request has expired."
+    return ApiError(code, message, status)
+
+
+def _model_name(service: str) -> str:
+    """botocore's name of a service's model; that of EC2 for services that are not here."""
+    return _OWN.get(service, service if service in _MOTO else "ec2")
+
+
 def _refused(service: str, operation: str, error: ApiError) -> Response:
     """A refusal in the protocol of the service."""
-    name = _OWN.get(service, service if service in _MOTO else "ec2")
+    name = _model_name(service)
     service_model = get_service_model(name)
     protocol = str(service_model.protocol)
     with warnings.catch_warnings():

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cloud's state on disk: moto's backends and our services' dumps in one file, so that they always fit together.
+"""A cloud's state on disk: our services' dumps as JSON, which names the file with moto's backends that belongs to it.
 
-The file is a pickle, written and read by the same local user only (directory 0700, file 0600).
+moto's backends are objects, so that file is a pickle. It is read only where nobody but this user can have written it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import marshal
 import os
 import pickle
@@ -14,13 +16,27 @@ import sys
 import types
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import moto
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+    load_der_public_key,
+)
 from moto.backends import get_backend
 from moto.core.base_backend import BackendDict
 
-_FORMAT = (1, moto.__version__, sys.version_info[:2])
+from localcloud import private
+
+_FORMAT = [2, moto.__version__, *sys.version_info[:2]]
+_FILE = "state.json"
+_RESERVE = 512 * 1024
 
 
 class StateError(Exception):
@@ -28,54 +44,120 @@ class StateError(Exception):
 
 
 class Store:
-    """The state file of one cloud."""
+    """The state of one cloud, in its directory.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._written = b""
+    Room for the next state is held free by a file of its size, so that a change which is made can be saved.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._path = directory / _FILE
+        self._reserve = directory / "reserve"
+        self._reserved = 0
+        self._services = ""
+        self._moto = b""
 
     def load(self) -> dict[str, Any] | None:
         """What was saved last, with moto's backends back in place; None if nothing was."""
         try:
-            saved = pickle.loads(self._path.read_bytes())  # noqa: S301 - our own file, see above
-        except FileNotFoundError:
-            return None
+            saved = json.loads(private.read(self._directory, _FILE))
+            if saved["format"] != _FORMAT:
+                raise StateError(
+                    f"The state in {self._path} was written by another version of moto or Python: `down` takes it away."
+                )
+            content = private.read(self._directory, saved["moto"])
+            if _name(content) != saved["moto"]:
+                raise ValueError(f"{saved['moto']} is damaged")
+            _install(content)
+        except FileNotFoundError as error:
+            if Path(error.filename or "").name == _FILE and not (self._directory / "state.pickle").exists():
+                return None
+            raise StateError(
+                f"The state in {self._path} is not whole or of an earlier version: `down` takes it away."
+            ) from None
+        except StateError:
+            raise
         except Exception as error:
             raise StateError(f"The state in {self._path} cannot be read ({error}): `down` takes it away.") from None
-        if saved["format"] != _FORMAT:
-            raise StateError(
-                f"The state in {self._path} was written by another version of moto or Python: `down` takes it away."
-            )
-        for service, accounts in saved["moto"].items():
-            backends = get_backend(service)
-            for account, regions in accounts.items():
-                for region, backend in regions.items():
-                    backends[account][region] = backend
         services: dict[str, Any] = saved["services"]
+        self._moto, self._services = content, json.dumps(services)
         return services
 
-    def save(self, services: dict[str, Any]) -> bool:
-        """Write moto's backends and ``services`` if they changed; whether they had. Atomic: the old or the new state."""
-        buffer = io.BytesIO()
-        _Pickler(buffer, protocol=5).dump({"format": _FORMAT, "moto": _moto(), "services": services})
-        content = buffer.getvalue()
-        if content == self._written:
-            return False
-        part = self._path.with_suffix(".part")
+    def make_room(self) -> None:
+        """Hold room free for the next state. Raises StateError."""
+        wanted = 2 * (len(self._moto) + len(self._services)) + _RESERVE
+        if wanted <= self._reserved:
+            return
         try:
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            part.replace(self._path)
+            with os.fdopen(os.open(self._reserve, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, 2 * wanted)
         except OSError as error:
-            raise StateError(
-                f"The state could not be saved in {self._path}: {error.strerror}: free some space."
-            ) from None
-        self._written = content
+            raise self._unwritable(error) from None
+        self._reserved = 2 * wanted
+
+    def save(self, services: dict[str, Any]) -> bool:
+        """Write moto's backends and ``services`` if they changed; whether they had. Atomic: the old or the new state.
+
+        Raises StateError.
+        """
+        buffer = io.BytesIO()
+        try:
+            _Pickler(buffer, protocol=5).dump(_backends())
+            text = json.dumps(services)
+        except Exception as error:
+            raise StateError(f"The local cloud cannot keep it: {error}.") from error
+        content = buffer.getvalue()
+        if content == self._moto and text == self._services:
+            return False
+        try:
+            self._write(content, text)
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
+            self._reserved = 0
+            try:
+                self._write(content, text)
+            except OSError as error:
+                raise self._unwritable(error) from None
+        self._moto, self._services = content, text
         return True
 
+    def restore(self) -> dict[str, Any]:
+        """Put moto's backends back to what was saved last, and return what our services dumped then."""
+        _install(self._moto)
+        services: dict[str, Any] = json.loads(self._services)
+        return services
 
-def _moto() -> dict[str, dict[str, dict[str, Any]]]:
+    def _write(self, content: bytes, services: str) -> None:
+        name = _name(content)
+        if content != self._moto or not (self._directory / name).exists():
+            private.write(self._directory / name, content)
+        about = json.dumps({"format": _FORMAT, "moto": name})
+        private.write(self._path, f'{about[:-1]}, "services": {services}}}\n'.encode())
+        for old in self._directory.glob("moto-*.pickle"):
+            if old.name != name:
+                old.unlink(missing_ok=True)
+
+    def _unwritable(self, error: OSError) -> StateError:
+        return StateError(f"The state could not be saved in {self._path}: {error.strerror}: free some space.")
+
+
+def _name(content: bytes) -> str:
+    return f"moto-{hashlib.sha256(content).hexdigest()[:32]}.pickle"
+
+
+def _install(content: bytes) -> None:
+    """Put pickled backends in place of those that moto has."""
+    saved = pickle.loads(content)  # noqa: S301 - our own bytes, or read where only this user can write
+    for backends in list(BackendDict._instances):  # type: ignore[misc] # of any kind
+        backends.clear()
+    for service, accounts in saved.items():
+        backends = get_backend(service)
+        for account, regions in accounts.items():
+            for region, backend in regions.items():
+                backends[account][region] = backend
+
+
+def _backends() -> dict[str, dict[str, dict[str, Any]]]:
     return {
         backends.service_name: {account: dict(regions.items()) for account, regions in backends.items()}
         for backends in BackendDict._instances  # type: ignore[misc] # of any kind
@@ -83,10 +165,17 @@ def _moto() -> dict[str, dict[str, dict[str, Any]]]:
 
 
 class _Pickler(pickle.Pickler):
-    """Knows two things that moto's state holds and pickle refuses: lambdas as factories of defaultdicts, and
-    subclasses of defaultdict that are made with other arguments."""
+    """Knows what moto's state holds and pickle refuses: lambdas as factories of defaultdicts, subclasses of defaultdict
+    that are made with other arguments, and keys and certificates (of KMS and ACM)."""
 
     def reducer_override(self, obj: Any) -> Any:
+        if type(obj).__module__.startswith("cryptography."):  # asked of every object, so cheaply first
+            if isinstance(obj, get_args(PrivateKeyTypes)):
+                return _private_key, (obj.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),)
+            if isinstance(obj, get_args(PublicKeyTypes)):
+                return load_der_public_key, (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),)
+            if isinstance(obj, x509.Certificate):
+                return x509.load_der_x509_certificate, (obj.public_bytes(Encoding.DER),)
         if isinstance(obj, types.FunctionType) and obj.__name__ == "<lambda>" and obj.__closure__ is None:
             return _lambda, (marshal.dumps(obj.__code__), obj.__module__)
         if isinstance(obj, defaultdict) and type(obj) is not defaultdict:
@@ -97,6 +186,10 @@ class _Pickler(pickle.Pickler):
 def _lambda(code: bytes, module: str) -> types.FunctionType:
     __import__(module)
     return types.FunctionType(marshal.loads(code), vars(sys.modules[module]))  # noqa: S302 - as above
+
+
+def _private_key(content: bytes) -> PrivateKeyTypes:
+    return load_der_private_key(content, password=None)
 
 
 def _empty(kind: type[defaultdict[Any, Any]], factory: Any) -> defaultdict[Any, Any]:

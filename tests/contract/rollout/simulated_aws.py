@@ -17,9 +17,10 @@ from moto.core.utils import get_service_model
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
+from localcloud import signature
 from localcloud.autoscaling.simulation import SimulatedCloud
 from localcloud.errors import ApiError
-from localcloud.server import SCOPE, Refusal
+from localcloud.server import Refusal
 
 SERVICES = {"autoscaling": "autoscaling", "elasticloadbalancing": "elbv2", "ec2": "ec2"}
 
@@ -57,9 +58,8 @@ class SimulatedAws:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = Request(environ)
-        scope = SCOPE.search(request.headers["Authorization"])
         operation = str(request.values["Action"])
-        service = SERVICES[scope.group(2)] if scope else "ec2"
+        service = SERVICES[signature.read(request).service]
         model = get_service_model(service)
         serializer = get_serializer_class(service, str(model.protocol))(model.operation_model(operation))
         try:
