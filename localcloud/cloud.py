@@ -18,7 +18,8 @@ from moto.elbv2.models import elbv2_backends
 from localcloud import balancer
 from localcloud.autoscaling.service import AutoScaling
 from localcloud.clock import Clock, SystemClock
-from localcloud.ec2.backend import ACCOUNT, HostBackend, World, backend_of, install
+from localcloud.ec2.backend import HostBackend, World, backend_of, install
+from localcloud.ec2.launch import ACCOUNT
 from localcloud.ec2.ports import Ec2
 from localcloud.faults import Faults
 from localcloud.hosts.fence import Fence

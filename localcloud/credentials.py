@@ -8,7 +8,7 @@ from datetime import UTC
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from localcloud.ec2.backend import ACCOUNT
+from localcloud.ec2.launch import ACCOUNT
 from localcloud.signature import Fault, Signature, SignatureError
 
 

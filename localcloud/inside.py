@@ -24,7 +24,7 @@ from werkzeug.wrappers import Response
 from localcloud import metadata
 from localcloud.clock import Clock, SystemClock
 from localcloud.cloud import Cloud
-from localcloud.ec2.backend import ACCOUNT
+from localcloud.ec2.launch import ACCOUNT
 from localcloud.errors import ApiError
 from localcloud.hosts.fence import METADATA
 from localcloud.server import Application, stranger

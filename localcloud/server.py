@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import threading
-import warnings
 from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from botocore.utils import parse_timestamp
-from moto.core.exceptions import ServiceException
 from moto.core.model import OperationModel
 from moto.core.parse import PROTOCOL_PARSERS, RequestParserError
 from moto.core.request import Request
@@ -28,7 +27,7 @@ from moto.sts.responses import TokenResponse
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
-from localcloud import credentials, signature
+from localcloud import credentials, signature, wire
 from localcloud.clock import Clock, SystemClock
 from localcloud.cloud import Cloud
 from localcloud.ec2.responses import HostResponse
@@ -168,17 +167,17 @@ class Application:
                 self._keep(service, operation)
             return answer
         except SignatureError as error:
-            return _refused(service, operation, _unsigned(service, error))
+            return wire.refusal(request, service, _unsigned(request, service, error))
         except ApiError as error:
-            return _refused(service, operation, error)
+            return wire.refusal(request, service, error)
         except StateError as error:
-            return _refused(service, operation, ApiError("InternalFailure", str(error), 500))
+            return wire.refusal(request, service, ApiError("InternalFailure", str(error), 500))
         except NotImplementedError as error:
-            return _refused(service, operation, ApiError("InvalidAction", f"Not in this local cloud: {error}"))
+            return wire.refusal(request, service, wire.not_implemented(service, _lacking(operation, str(error))))
         except Exception as error:
             LOG.exception("%s %s failed", service, operation)
             reason = f"{operation} failed in the local cloud ({type(error).__name__}); its log says more."
-            return _refused(service, operation, ApiError("InternalFailure", reason))
+            return wire.refusal(request, service, ApiError("InternalFailure", reason))
 
     def _keep(self, service: str, operation: str) -> None:
         """Save, or take back what cannot be saved and raise StateError."""
@@ -193,12 +192,14 @@ class Application:
     def _answer(self, request: Request, service: str, operation: str, region: str) -> Response:
         if service in _OWN:
             if service == "elasticloadbalancing" and request.values.get("Version") != _ELBV2:
-                raise ApiError("InvalidAction", "This local cloud has no classic load balancers; use elbv2.")
+                raise wire.not_implemented("elb", "classic load balancers")
             with self._cloud.lock:
                 return self._own(request, service, operation, region)
         if service not in _MOTO:
             there = ", ".join(sorted([*_OWN, *_MOTO]))
-            raise ApiError("UnrecognizedClientException", f"This local cloud has no {service}; it has {there}.")
+            raise ApiError("NotImplemented", f"The local cloud has no {wire.full_name(service)}; it has {there}.", 501)
+        if not wire.has_operation(service, operation):
+            raise _no_action(operation)
         if operation in _UNLOCKED:
             return self._moto(request, service)
         with self._cloud.lock:
@@ -276,20 +277,27 @@ class _Handler(WSGIRequestHandler):
         LOG.info(message, *args)
 
 
-class Refusal(ServiceException):
-    """Ours: moto's serialiser takes a class of its own modules for one of the service of that name."""
-
-
 def _operation(service: str, operation: str) -> OperationModel:
     try:
         model: OperationModel = get_service_model(service).operation_model(operation)
         return model
     except Exception:
-        raise ApiError("InvalidAction", f"The action {operation} is not valid for this web service.") from None
+        raise _no_action(operation) from None
 
 
 def _serializer(service: str, protocol: str, model: OperationModel) -> Any:
     return get_serializer_class(service, protocol)(model)
+
+
+def _no_action(operation: str) -> ApiError:
+    return ApiError("InvalidAction", f"The action {operation} is not valid for this web service.")
+
+
+def _lacking(operation: str, said: str) -> str:
+    """What is missing, after moto's words where they tell of more than the operation."""
+    part = re.match(r"(?:The |Filter dicts? )?(.*?) (?:has|have) not been implemented", said)
+    more = part.group(1) if part and "action" not in said else ""
+    return f"{more} in {operation}" if more else operation
 
 
 def stranger(request: Request, hosts: Container[str]) -> Response | None:
@@ -305,34 +313,15 @@ def stranger(request: Request, hosts: Container[str]) -> Response | None:
     return None
 
 
-def _unsigned(service: str, error: SignatureError) -> ApiError:
+def _unsigned(request: Request, service: str, error: SignatureError) -> ApiError:
     """In the code of the service's protocol."""
-    protocol = str(get_service_model(_model_name(service)).protocol)
-    code, status = _CODES[error.fault][{"ec2": 2, "query": 1}.get(protocol, 0)]
+    code, status = _CODES[error.fault][{"ec2": 2, "query": 1, "rest-xml": 1}.get(wire.protocol(request, service), 0)]
     message = error.message
     if code == "AuthFailure":
         message = "AWS was not able to validate the provided access credentials"
     elif code == "RequestExpired":
         message = "Request has expired."
     return ApiError(code, message, status)
-
-
-def _model_name(service: str) -> str:
-    """botocore's name of a service's model; that of EC2 for services that are not here."""
-    return _OWN.get(service, service if service in _MOTO else "ec2")
-
-
-def _refused(service: str, operation: str, error: ApiError) -> Response:
-    """A refusal in the protocol of the service."""
-    name = _model_name(service)
-    service_model = get_service_model(name)
-    protocol = str(service_model.protocol)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # moto would tell that a code is not in the service's model
-        answer = _serializer(name, protocol, OperationModel({"name": operation}, service_model)).serialize(
-            Refusal(error.code, error.message)
-        )
-    return _wire({**answer, "status_code": error.status})
 
 
 def _wire(answer: Any) -> Response:

@@ -17,6 +17,20 @@ def invalid(message: str) -> ApiError:
     return ApiError("ValidationError", message)
 
 
+def not_modelled(what: str) -> ApiError:
+    return ApiError(
+        "NotImplemented", f"The local cloud does not model {what} of Amazon EC2 Auto Scaling; AWS does.", 501
+    )
+
+
+def no_launch_configurations(code: str) -> ApiError:
+    return ApiError(
+        code,
+        "The Launch Configuration creation operation is not available in your account. Use launch templates to create "
+        "configuration templates for your Auto Scaling groups.",
+    )
+
+
 def no_group(name: str) -> ApiError:
     return invalid(f"AutoScalingGroup name not found - AutoScalingGroup '{name}' not found")
 

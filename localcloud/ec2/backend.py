@@ -9,6 +9,7 @@ commits of hosts.
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import ipaddress
 import logging
@@ -22,7 +23,7 @@ from moto.core.utils import utcnow
 from moto.ec2.exceptions import (
     EC2ClientError,
     InvalidAMIIdError,
-    InvalidKeyPairNameError,
+    InvalidLaunchTemplateNameAlreadyExistsError,
     OperationDisableApiStopNotPermitted,
     OperationNotPermitted4,
     UnvailableAMIIdError,
@@ -32,9 +33,12 @@ from moto.ec2.models.amis import Ami
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
 from moto.ec2.models.vpcs import VPC
-from moto.iam.models import iam_backends
 
 from localcloud.clock import Clock
+from localcloud.ec2 import filters as ec2_filters
+from localcloud.ec2 import launch
+from localcloud.ec2.launch import ACCOUNT
+from localcloud.ec2.templates import Template
 from localcloud.faults import Faults
 from localcloud.hosts import seed
 from localcloud.hosts.base import DEBIAN_OWNER, Base
@@ -42,7 +46,6 @@ from localcloud.hosts.fleet import Fleet, Host, Observer, Phase
 from localcloud.hosts.podman import HostError
 
 LOG = logging.getLogger(__name__)
-ACCOUNT = "123456789012"
 ZONES = ("a", "b", "c")
 TERMINATED_SECONDS = 3600
 """How long a terminated instance is still described, and its address not given to another."""
@@ -121,13 +124,25 @@ class HostBackend(EC2Backend):
         if (again := self._launched_with(kwargs.get("client_token"))) is not None:
             return again
         template = self._template_data(kwargs.get("launch_template") or {})
-        image = image_id or template.get("ImageId", "")
-        if not image:
-            raise EC2ClientError("MissingParameter", "The request must contain the parameter ImageId")
+        wanted = {
+            **template,
+            **({"ImageId": image_id} if image_id else {}),
+            **({} if kwargs.get("is_instance_type_default") else {"InstanceType": kwargs.get("instance_type")}),
+            **({"KeyName": kwargs["key_name"]} if kwargs.get("key_name") else {}),
+            **({"SecurityGroupIds": kwargs["security_group_ids"]} if kwargs.get("security_group_ids") else {}),
+            **({"SecurityGroups": security_group_names} if security_group_names else {}),
+            **({"NetworkInterfaces": kwargs["nics"]} if kwargs.get("nics") else {}),
+            **({"UserData": user_data} if user_data else {}),
+        }
+        launch.check(self, wanted)
+        image = launch.resolved_image(self, wanted["ImageId"])
         podman_image = self.podman_image(image)
-        key_name = kwargs.get("key_name") or template.get("KeyName")
-        if key_name and key_name not in self.key_pairs:
-            raise InvalidKeyPairNameError({key_name})
+        kwargs["metadata_options"] = {
+            "HttpTokens": "required",  # the metadata here is IMDSv2 only
+            "HttpPutResponseHopLimit": 2,
+            **(template.get("MetadataOptions") or {}),
+            **(kwargs.get("metadata_options") or {}),
+        }
         if not kwargs.get("nics") and template.get("NetworkInterfaces"):
             kwargs["nics"] = [{"DeviceIndex": 0, **nic} for nic in template["NetworkInterfaces"]]
         if not kwargs.get("subnet_id") and not any("SubnetId" in nic for nic in kwargs.get("nics") or []):
@@ -158,15 +173,40 @@ class HostBackend(EC2Backend):
         """The ARN of the instance profile that the launch template names; moto's answer sees to the request's own."""
         if wanted.get("iam_instance_profile_name") or wanted.get("iam_instance_profile_arn"):
             return ""
-        for key, value in (template.get("IamInstanceProfile") or {}).items():
-            for profile in iam_backends[ACCOUNT]["aws"].instance_profiles.values():
-                if value == {"Arn": profile.arn, "Name": profile.name}.get(key):
-                    return str(profile.arn)
-            raise EC2ClientError(
-                "InvalidParameterValue",
-                f"Value ({value}) for parameter iamInstanceProfile.{key.lower()} is invalid. Invalid IAM Instance Profile {key.lower()}",
-            )
-        return ""
+        return launch.profile(template.get("IamInstanceProfile") or {})
+
+    def resolved_image(self, image_id: str) -> str:
+        """The image that ``resolve:ssm:...`` names. Raises EC2ClientError."""
+        return launch.resolved_image(self, image_id)
+
+    def create_launch_template(
+        self, name: str, description: str, template_data: dict[str, Any], tag_spec: dict[str, Any]
+    ) -> Template:
+        if name in self.launch_template_name_to_ids:
+            raise InvalidLaunchTemplateNameAlreadyExistsError
+        template = Template(self, name, template_data, description, tag_spec)  # type: ignore[abstract] # as moto's own
+        self.launch_templates[template.id] = template
+        self.launch_template_name_to_ids[template.name] = template.id
+        return template
+
+    def all_reservations(self, filters: Any = None) -> list[Reservation]:
+        return self._filtered([copy.copy(one) for one in self.reservations.values()], filters)
+
+    def get_reservations_by_instance_ids(self, instance_ids: list[str], filters: Any = None) -> list[Reservation]:
+        return self._filtered(super().get_reservations_by_instance_ids(instance_ids), filters)
+
+    @staticmethod
+    def _filtered(reservations: list[Reservation], wanted: dict[str, list[str]] | None) -> list[Reservation]:
+        """Reservations with the instances that pass, as DescribeInstances shows them."""
+        if wanted:
+            everyone = [instance for one in reservations for instance in one.instances]
+            passed = {
+                instance.id
+                for instance in ec2_filters.chosen(everyone, wanted, ec2_filters.instance, "DescribeInstances")
+            }
+            for one in reservations:
+                one.instances = [instance for instance in one.instances if instance.id in passed]
+        return [one for one in reservations if one.instances]
 
     def _require_network(self, wanted: dict[str, Any]) -> None:
         """Hosts can have addresses of the cloud's own network only, whatever VPCs there are."""

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What moto's EC2 does not answer to, or not as AWS: the life of an image, and inherited launch templates."""
+"""What moto's EC2 does not answer to, or not as AWS: the life of an image."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError, InvalidAMIIdError
 from moto.ec2.models.amis import Ami
-from moto.ec2.responses import EC2Response
+
+from localcloud.ec2.templates import TemplateResponse
 
 
-class HostResponse(EC2Response):
+class HostResponse(TemplateResponse):
     """EC2 as callers over HTTP see it."""
 
     def enable_image_deprecation(self) -> ActionResult:
@@ -36,17 +36,6 @@ class HostResponse(EC2Response):
     def disable_image_deregistration_protection(self) -> ActionResult:
         self._image().deregistration_protection = "disabled"
         return ActionResult({"Return": "disabled"})
-
-    def create_launch_template_version(self) -> Any:
-        """A new version takes over from SourceVersion what it does not say itself, property by property."""
-        source = self._get_param("SourceVersion")
-        if source:
-            name, key = self._get_param("LaunchTemplateName"), self._get_param("LaunchTemplateId")
-            backend = self.ec2_backend
-            template = backend.get_launch_template_by_name(name) if name else backend.get_launch_template(key)
-            inherited = copy.deepcopy(template.get_version(source).data)
-            self.params["LaunchTemplateData"] = {**inherited, **(self._get_param("LaunchTemplateData") or {})}
-        return super().create_launch_template_version()
 
     def _image(self) -> Any:
         """The image; any type, since moto's has no such fields."""

@@ -166,13 +166,60 @@ class TestDispatch:
         assert error.value.code == 403
         assert b"MissingAuthenticationToken" in error.value.read()
 
-    def test_a_service_that_is_not_there_is_named(self, cloud: Running) -> None:
-        code, message = refusal(lambda: cloud.client("sqs").list_queues())
-        assert "has no sqs; it has autoscaling, ec2, " in message, code
+    @pytest.mark.parametrize(
+        ("service", "call", "params", "name"),
+        [
+            ("sqs", "list_queues", {}, "Amazon Simple Queue Service"),  # JSON
+            ("sns", "list_topics", {}, "Amazon Simple Notification Service"),  # query
+            ("s3", "list_buckets", {}, "Amazon Simple Storage Service"),  # REST with XML
+            ("route53", "list_hosted_zones", {}, "Amazon Route 53"),
+            ("lambda", "list_functions", {}, "AWS Lambda"),  # REST with JSON
+            ("cloudwatch", "list_metrics", {}, "Amazon CloudWatch"),
+            ("elb", "describe_load_balancers", {}, "classic load balancers of Elastic Load Balancing"),
+            ("stepfunctions", "list_state_machines", {}, "AWS Step Functions"),
+        ],
+    )
+    def test_a_service_that_is_not_there_is_named_in_its_protocol(
+        self, cloud: Running, service: str, call: str, params: dict[str, Any], name: str
+    ) -> None:
+        code, message = refusal(lambda: getattr(cloud.client(service), call)(**params))
+        assert (code, name in message, "local cloud" in message) == ("NotImplemented", True, True), message
 
-    def test_what_moto_does_not_do_is_named(self, cloud: Running) -> None:
-        code, message = refusal(lambda: cloud.client("ec2").describe_verified_access_groups())
-        assert (code, "describe_verified_access_groups" in message) == ("InvalidAction", True)
+    @pytest.mark.parametrize(
+        ("service", "call", "params", "says"),
+        [
+            ("ec2", "describe_verified_access_groups", {}, "DescribeVerifiedAccessGroups of Amazon Elastic Compute Cloud"),
+            ("ec2", "describe_vpcs", {"Filters": [{"Name": "x-y", "Values": ["z"]}]}, "DescribeVpcs"),
+            ("autoscaling", "describe_load_balancers", {"AutoScalingGroupName": "g"}, ""),
+            ("autoscaling", "put_notification_configuration", {
+                "AutoScalingGroupName": "g", "TopicARN": "t", "NotificationTypes": ["x"],
+            }, "PutNotificationConfiguration of Amazon EC2"),
+            ("elbv2", "create_trust_store", {
+                "Name": "t", "CaCertificatesBundleS3Bucket": "b", "CaCertificatesBundleS3Key": "k",
+            }, "CreateTrustStore of Elastic Load Balancing"),
+            ("ssm", "list_nodes", {}, "ListNodes of Amazon Simple Systems Manager"),
+            ("kms", "describe_custom_key_stores", {}, "DescribeCustomKeyStores of AWS Key Management Service"),
+        ],
+    )  # fmt: skip
+    def test_what_is_not_modelled_is_named(
+        self, cloud: Running, service: str, call: str, params: dict[str, Any], says: str
+    ) -> None:
+        code, message = refusal(lambda: getattr(cloud.client(service), call)(**params))
+        if says:
+            assert (code, f"The local cloud does not model {says}" in message or says == "DescribeVpcs") == (
+                "NotImplemented",
+                True,
+            ), message
+        else:
+            assert code == "ValidationError"
+
+    @pytest.mark.parametrize(
+        ("service", "version"),
+        [("ec2", "2016-11-15"), ("autoscaling", "2011-01-01"), ("elasticloadbalancing", "2015-12-01")],
+    )
+    def test_what_aws_has_not_either_is_no_action(self, cloud: Running, service: str, version: str) -> None:
+        status, body = raw(cloud, service, f"Action=DescribeDreams&Version={version}")
+        assert (status, b"<Code>InvalidAction</Code>" in body) == (400, True), body
 
     def test_our_own_refusals_have_the_shape_of_the_service(self, cloud: Running) -> None:
         client = cloud.client("autoscaling")
