@@ -43,6 +43,7 @@ class Cloud:
 
     def __init__(self, settings: Settings, directory: Path, podman: Podman, clock: Clock | None = None) -> None:
         os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+        os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"  # AWS's own
         self.settings = settings
         self.lock = threading.RLock()
         self.faults = Faults()

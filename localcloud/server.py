@@ -22,8 +22,6 @@ from moto.core.serialize import get_serializer_class
 from moto.core.utils import get_service_model
 from moto.iam.responses import IamResponse
 from moto.kms.responses import KmsResponse
-from moto.ssm.responses import SimpleSystemManagerResponse
-from moto.sts.responses import TokenResponse
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
@@ -32,6 +30,7 @@ from localcloud.clock import Clock, SystemClock
 from localcloud.cloud import Cloud
 from localcloud.ec2.responses import HostResponse
 from localcloud.errors import ApiError
+from localcloud.others import IdentityResponse, ParameterResponse
 from localcloud.settings import OWN
 from localcloud.signature import Fault, Signature, SignatureError
 from localcloud.state import StateError
@@ -41,14 +40,14 @@ HOST = "127.0.0.1"
 _READS = ("Describe", "Get", "List", "Search", "Simulate", "Lookup")
 _MOTO: dict[str, Any] = {
     "ec2": HostResponse,
-    "ssm": SimpleSystemManagerResponse,
-    "sts": TokenResponse,
+    "ssm": ParameterResponse,
+    "sts": IdentityResponse,
     "iam": IamResponse,
     "kms": KmsResponse,  # for the SecureStrings of ssm
 }
 _OWN = {"autoscaling": "autoscaling", "elasticloadbalancing": "elbv2"}  # by botocore's name of the model
 _ELBV2 = "2015-12-01"
-_UNLOCKED = {"CreateImage"}  # takes seconds, and takes the lock itself where it needs it
+_UNLOCKED = {"CreateImage", "GetConsoleOutput"}  # take seconds, and the lock where they need it
 _ENOUGH = 16 * 1024 * 1024
 _FREEBIND = 15  # Linux's IP_FREEBIND, which Python has no name for
 

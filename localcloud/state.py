@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from moto.backends import get_backend
 from moto.core.base_backend import BackendDict
+from moto.iam.models import AWSManagedPolicy, IAMBackend
 
 from localcloud import private
 
@@ -166,7 +167,8 @@ def _backends() -> dict[str, dict[str, dict[str, Any]]]:
 
 class _Pickler(pickle.Pickler):
     """Knows what moto's state holds and pickle refuses: lambdas as factories of defaultdicts, subclasses of defaultdict
-    that are made with other arguments, and keys and certificates (of KMS and ACM)."""
+    that are made with other arguments, and keys and certificates (of KMS and ACM). AWS's own managed policies, over a thousand,
+    are written only where somebody uses them."""
 
     def reducer_override(self, obj: Any) -> Any:
         if type(obj).__module__.startswith("cryptography."):  # asked of every object, so cheaply first
@@ -176,6 +178,8 @@ class _Pickler(pickle.Pickler):
                 return load_der_public_key, (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),)
             if isinstance(obj, x509.Certificate):
                 return x509.load_der_x509_certificate, (obj.public_bytes(Encoding.DER),)
+        if isinstance(obj, IAMBackend):
+            return object.__new__, (IAMBackend,), _without_aws_policies(obj), None, None, _with_aws_policies
         if isinstance(obj, types.FunctionType) and obj.__name__ == "<lambda>" and obj.__closure__ is None:
             return _lambda, (marshal.dumps(obj.__code__), obj.__module__)
         if isinstance(obj, defaultdict) and type(obj) is not defaultdict:
@@ -186,6 +190,22 @@ class _Pickler(pickle.Pickler):
 def _lambda(code: bytes, module: str) -> types.FunctionType:
     __import__(module)
     return types.FunctionType(marshal.loads(code), vars(sys.modules[module]))  # noqa: S302 - as above
+
+
+def _without_aws_policies(iam: IAMBackend) -> dict[str, Any]:
+    kept = {
+        arn: policy
+        for arn, policy in iam.managed_policies.items()
+        if policy.attachment_count or not isinstance(policy, AWSManagedPolicy)
+    }
+    return {**vars(iam), "managed_policies": kept, "aws_managed_policies": []}
+
+
+def _with_aws_policies(iam: IAMBackend, state: dict[str, Any]) -> None:
+    vars(iam).update(state)
+    every = {policy.arn: policy for policy in iam._init_aws_policies()}
+    iam.managed_policies = {**every, **state["managed_policies"]}
+    iam.aws_managed_policies = [iam.managed_policies[arn] for arn in every]
 
 
 def _private_key(content: bytes) -> PrivateKeyTypes:

@@ -688,6 +688,8 @@ class AutoScaling:
         result = params.get("DefaultResult", old.default_result if old else "ABANDON")
         if result not in ("CONTINUE", "ABANDON"):
             raise words.invalid(f"Invalid Lifecycle Action result {result}. Use CONTINUE or ABANDON.")
+        if params.get("NotificationTargetARN"):
+            raise words.not_modelled("lifecycle hooks with a notification target (SNS, SQS)")
         if old is None and len(group.hooks) >= MAX_HOOKS:
             raise ApiError(
                 "LimitExceeded", f"The limit of {MAX_HOOKS} lifecycle hooks per AutoScalingGroup is reached."
@@ -698,7 +700,7 @@ class AutoScaling:
             heartbeat=heartbeat,
             default_result=result,
             metadata=params.get("NotificationMetadata", old.metadata if old else None),
-            target_arn=params.get("NotificationTargetARN", old.target_arn if old else None),
+            target_arn=None,
             role_arn=params.get("RoleARN", old.role_arn if old else None),
         )
 
@@ -1046,6 +1048,8 @@ def _check_percentages(low: int | None, high: int | None) -> None:
 
 
 def _check_preferences(preferences: dict[str, Any], wanted: dict[str, Any] | None, group: Group) -> None:
+    if (preferences.get("AlarmSpecification") or {}).get("Alarms"):
+        raise words.not_modelled("instance refreshes that watch CloudWatch alarms")
     _check_percentages(preferences.get("MinHealthyPercentage"), preferences.get("MaxHealthyPercentage"))
     checkpoints = preferences.get("CheckpointPercentages") or []
     if checkpoints != sorted(set(checkpoints)) or any(not 1 <= c <= 100 for c in checkpoints):
@@ -1056,9 +1060,11 @@ def _check_preferences(preferences: dict[str, Any], wanted: dict[str, Any] | Non
     ):
         if preferences.get(key, "Wait") not in allowed:
             raise words.invalid(f"{key} must be one of {', '.join(allowed)}.")
+    if preferences.get("AutoRollback") and not wanted:
+        raise words.no_auto_rollback()
     why = _irreversible(group, wanted) if preferences.get("AutoRollback") else None
     if why:
-        raise words.invalid(f"AutoRollback cannot be enabled: {why}")
+        raise words.invalid(f"The request isn't valid. The AutoRollback parameter cannot be set to true: {why}")
 
 
 def _irreversible(group: Group, wanted: dict[str, Any] | None) -> str | None:

@@ -118,6 +118,16 @@ def bad_template(why: str) -> ApiError:
     return invalid(f"You must use a valid fully-formed launch template. {why}")
 
 
+def no_auto_rollback() -> ApiError:
+    return invalid(
+        "The request isn't valid. The AutoRollback parameter cannot be set to true when the DesiredConfiguration parameter is "
+        "empty. Set AutoRollback to false or specify a desired configuration and try again."
+    )
+
+
+CANCELLED = "Cancelled due to user request."
+
+
 def abandoned(token: str, why: str) -> str:
     return (
         f"Instance failed to complete user's Lifecycle Action: Lifecycle Action with token {token} was abandoned: {why}"

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, cast
 
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import (
     EC2ClientError,
@@ -32,6 +33,7 @@ from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
+from moto.ec2.models.key_pairs import KeyPair
 from moto.ec2.models.vpcs import VPC
 
 from localcloud.clock import Clock
@@ -316,6 +318,22 @@ class HostBackend(EC2Backend):
             )
         return described
 
+    def console_output(self, instance_id: str) -> bytes:
+        """What the host's systemd and services said since it booted, the newest last; empty unless it runs."""
+        host = self.world.fleet.get(instance_id)
+        return self.world.fleet.podman.console(host.pid) if host is not None and host.pid else b""
+
+    def create_key_pair(self, name: str, key_type: str, tags: dict[str, str]) -> KeyPair:
+        pair = super().create_key_pair(name, key_type, tags)
+        pair.key_fingerprint = _fingerprint(pair)
+        return pair
+
+    def import_key_pair(self, key_name: str, public_key_material: bytes, tags: dict[str, str]) -> KeyPair:
+        pair = super().import_key_pair(key_name, public_key_material, tags)
+        if pair.key_type == "ed25519":
+            pair.key_fingerprint = _fingerprint(pair)
+        return pair
+
     def forget_terminated(self) -> None:
         """Drop instances that ended an hour ago, and give their addresses free."""
         horizon = self.world.clock.now() - TERMINATED_SECONDS
@@ -506,6 +524,15 @@ def _set_state(instance: Instance, state: str, reason: tuple[str, str] = ("", ""
     instance._state = InstanceState(state, _STATES[state])
     instance.state_reason = StateReason(message=reason[1], code=reason[0])
     instance._reason = f"User initiated ({utcnow():%Y-%m-%d %H:%M:%S} GMT)" if reason == _BY_USER else ""
+
+
+def _fingerprint(pair: KeyPair) -> str:
+    """Of a key pair that EC2 made: SHA-1 of an RSA private key; of ED25519 what OpenSSH shows, SHA-256 of the public one."""
+    if pair.key_type == "ed25519":
+        return base64.b64encode(hashlib.sha256(base64.b64decode(pair.material_public.split()[1])).digest()).decode()
+    private = load_pem_private_key(pair.material, password=None)
+    content = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    return hashlib.sha1(content, usedforsecurity=False).digest().hex(":")
 
 
 def _as_ebs(ami: Ami, architecture: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instances import Instance
+from moto.ec2.models.subnets import Subnet
 
 T = TypeVar("T")
 Values = Callable[[T, str], Iterable[Any] | None]
@@ -202,3 +203,32 @@ _INTERFACE: dict[str, Callable[[Any], Iterable[Any]]] = {
     "vpc-id": lambda n: [n.subnet.vpc_id],
 }
 _KNOWN = {*_INSTANCE, *(f"network-interface.{name}" for name in _INTERFACE)}
+
+
+def _of_subnet(self: Subnet, name: str, method_name: str | None = None) -> Any:
+    """What moto's subnet has for a filter, and what it leaves out."""
+    blocks = list(self.ipv6_cidr_block_associations.values())
+    match name:
+        case "ipv6-cidr-block-association.ipv6-cidr-block":
+            return [block["ipv6CidrBlock"] for block in blocks]
+        case "ipv6-cidr-block-association.association-id":
+            return list(self.ipv6_cidr_block_associations)
+        case "ipv6-cidr-block-association.state":
+            return ["associated" for _ in blocks]
+        case "available-ip-address-count":
+            return str(self.available_ip_address_count)
+        case "map-public-ip-on-launch":
+            return self.map_public_ip_on_launch
+        case "ipv6-native":
+            return self.ipv6_native
+        case "owner-id":
+            return self.owner_id
+        case "availability-zone-id" | "availabilityZoneId":
+            return self._availability_zone.zone_id
+        case "subnet-arn":
+            return f"arn:aws:ec2:{self.ec2_backend.region_name}:{self.owner_id}:subnet/{self.id}"
+    return _MOTO_SUBNET(self, name, method_name)
+
+
+_MOTO_SUBNET = Subnet.get_filter_value
+setattr(Subnet, "get_filter_value", _of_subnet)  # noqa: B010 - a method of moto's, replaced

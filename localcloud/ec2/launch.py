@@ -28,7 +28,7 @@ def check(backend: Any, wanted: Mapping[str, Any]) -> None:
         raise EC2ClientError("MissingParameter", "The request must contain the parameter ImageId")
     image = resolved_image(backend, image_id)
     backend.podman_image(image)
-    _check_type(wanted.get("InstanceType"), backend.amis[image].architecture)
+    check_type(wanted.get("InstanceType"), backend.amis[image].architecture)
     key = wanted.get("KeyName")
     if key and key not in backend.key_pairs:
         raise EC2ClientError("InvalidKeyPair.NotFound", f"The key pair '{key}' does not exist")
@@ -45,7 +45,8 @@ def check(backend: Any, wanted: Mapping[str, Any]) -> None:
     profile(wanted.get("IamInstanceProfile") or {})
 
 
-def _check_type(name: str | None, architecture: str) -> None:
+def check_type(name: str | None, architecture: str) -> None:
+    """Raise EC2ClientError for an instance type that there is not, or that does not run images of this architecture."""
     if not name:
         return
     known = INSTANCE_TYPES.get(name)

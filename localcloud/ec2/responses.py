@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from moto.core.responses import ActionResult
+from moto.core.types import Base64EncodedString
+from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError, InvalidAMIIdError
 from moto.ec2.models.amis import Ami
 
+from localcloud.ec2 import launch
 from localcloud.ec2.templates import TemplateResponse
+
+_CONSOLE_BYTES = 65536
 
 
 class HostResponse(TemplateResponse):
@@ -36,6 +42,30 @@ class HostResponse(TemplateResponse):
     def disable_image_deregistration_protection(self) -> ActionResult:
         self._image().deregistration_protection = "disabled"
         return ActionResult({"Return": "disabled"})
+
+    def get_console_output(self) -> ActionResult:
+        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+        said = self.ec2_backend.console_output(instance.id)[-_CONSOLE_BYTES:]
+        output = Base64EncodedString.from_encoded_bytes(base64.b64encode(said)) if said else None
+        return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(), "Output": output})
+
+    def modify_instance_attribute(self) -> Any:
+        """As moto's, but for what AWS changes of stopped instances only."""
+        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+        attribute = self._get_param("Attribute")
+        for name in ("InstanceType", "Kernel", "Ramdisk", "UserData", "EbsOptimized"):
+            value = self._get_param(f"{name}.Value")
+            if attribute == name[0].lower() + name[1:]:
+                value = self._get_param("Value")
+            if value is None:
+                continue
+            if instance.state != "stopped":
+                raise EC2ClientError(
+                    "IncorrectInstanceState", f"The instance '{instance.id}' is not in the 'stopped' state."
+                )
+            if name == "InstanceType":
+                launch.check_type(value, instance.architecture)
+        return super().modify_instance_attribute()
 
     def _image(self) -> Any:
         """The image; any type, since moto's has no such fields."""

@@ -206,6 +206,10 @@ class Podman:
         """How the host's systemd ended."""
         return int(self("inspect", "--type=container", "--format={{.State.ExitCode}}", name))
 
+    def console(self, pid: int) -> bytes:
+        """What was logged since the host's boot, the newest last."""
+        return inside(pid, "journalctl", "--boot", "--output=short-monotonic", "--lines=600", seconds=20).encode()
+
     def address(self, name: str) -> str:
         """The host's first IPv4 address; empty if it has none."""
         text = self(

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -249,6 +252,145 @@ class TestFilters:
 
     def test_tokens_are_required_for_the_metadata(self, cloud: Running, running: str) -> None:
         assert cloud.instance(running)["MetadataOptions"]["HttpTokens"] == "required"
+
+
+class TestNotInSilence:
+    """What was taken and ignored is done, or refused in words."""
+
+    def test_the_type_of_a_host_that_runs_is_not_changed(self, cloud: Running) -> None:
+        ec2, host = cloud.client("ec2"), cloud.up(InstanceType="t3.micro")
+        for change in ({"InstanceType": {"Value": "t3.small"}}, {"Attribute": "instanceType", "Value": "t3.small"}):
+            code, message = refusal(lambda c=change: ec2.modify_instance_attribute(InstanceId=host, **c))
+            assert (code, message) == (
+                "IncorrectInstanceState",
+                f"The instance '{host}' is not in the 'stopped' state.",
+            )
+        ec2.stop_instances(InstanceIds=[host])
+        cloud.until(host, "stopped")
+        assert (
+            "Invalid value 't3.none'"
+            in refusal(lambda: ec2.modify_instance_attribute(InstanceId=host, InstanceType={"Value": "t3.none"}))[1]
+        )
+        ec2.modify_instance_attribute(InstanceId=host, InstanceType={"Value": "t3.small"})
+        assert cloud.instance(host)["InstanceType"] == "t3.small"
+
+    def test_the_console_shows_the_host_s_own_words(self, cloud: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        ec2, host = cloud.client("ec2"), cloud.up()
+        monkeypatch.setattr(
+            type(cloud.podman), "console", lambda _, pid: b"systemd[1]: Startup finished", raising=False
+        )
+        assert ec2.get_console_output(InstanceId=host)["Output"] == "systemd[1]: Startup finished"
+        ec2.stop_instances(InstanceIds=[host])
+        cloud.until(host, "stopped")
+        assert not ec2.get_console_output(InstanceId=host).get("Output")
+
+    def test_no_command_is_said_to_have_run(self, cloud: Running) -> None:
+        ssm = cloud.client("ssm")
+        code, message = refusal(
+            lambda: ssm.send_command(DocumentName="AWS-RunShellScript", InstanceIds=["i-1234567890"])
+        )
+        assert (code, "does not model SendCommand" in message) == ("NotImplemented", True)
+
+    def test_keys_that_open_nothing_are_not_given_out(self, cloud: Running) -> None:
+        sts = cloud.client("sts")
+        assert refusal(sts.get_session_token)[0] == "NotImplemented"
+        assert refusal(lambda: sts.get_federation_token(Name="me"))[0] == "NotImplemented"
+
+    def test_a_hook_with_a_target_and_a_refresh_with_alarms(self, cloud: Running) -> None:
+        cloud.client("ec2").create_launch_template(
+            LaunchTemplateName="web", LaunchTemplateData={"ImageId": cloud.base()}
+        )
+        asg, name = cloud.client("autoscaling"), {"AutoScalingGroupName": "g"}
+        hook = {
+            "LifecycleHookName": "h", "LifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING",
+            "NotificationTargetARN": "arn:aws:sqs:eu-central-1:123456789012:q",
+        }  # fmt: skip
+        group = {
+            **name, "MinSize": 0, "MaxSize": 1, "AvailabilityZones": [f"{REGION}a"],
+            "LaunchTemplate": {"LaunchTemplateName": "web"},
+        }  # fmt: skip
+        code, message = refusal(lambda: asg.create_auto_scaling_group(**group, LifecycleHookSpecificationList=[hook]))
+        assert (code, "notification target" in message) == ("NotImplemented", True)
+        assert asg.describe_auto_scaling_groups()["AutoScalingGroups"] == []
+        asg.create_auto_scaling_group(**group)
+        assert refusal(lambda: asg.put_lifecycle_hook(**name, **hook))[0] == "NotImplemented"
+        assert asg.describe_lifecycle_hooks(**name)["LifecycleHooks"] == []
+        preferences = {"AlarmSpecification": {"Alarms": ["errors"]}}
+        code, message = refusal(lambda: asg.start_instance_refresh(**name, Preferences=preferences))
+        assert (code, "CloudWatch alarms" in message) == ("NotImplemented", True)
+
+
+class TestThere:
+    def test_aws_s_managed_policies(self, cloud: Running) -> None:
+        iam, arn = cloud.client("iam"), "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
+        iam.create_role(RoleName="hosts", AssumeRolePolicyDocument="{}")
+        iam.attach_role_policy(RoleName="hosts", PolicyArn=arn)
+
+        def attached() -> list[str]:
+            found = cloud.client("iam").list_attached_role_policies(RoleName="hosts")["AttachedPolicies"]
+            return [policy["PolicyArn"] for policy in found]
+
+        def count() -> int:
+            pages = cloud.client("iam").get_paginator("list_policies").paginate(Scope="AWS")
+            return sum(len(page["Policies"]) for page in pages)
+
+        before = count()
+        assert (attached(), before > 1000) == ([arn], True)
+        assert sum(path.stat().st_size for path in cloud.path.glob("moto-*.pickle")) < 300_000
+        cloud.restart()
+        assert (attached(), count()) == ([arn], before)
+        assert cloud.client("iam").get_policy(PolicyArn=arn)["Policy"]["AttachmentCount"] == 1
+        cloud.client("iam").detach_role_policy(RoleName="hosts", PolicyArn=arn)
+
+    def test_fingerprints_are_those_of_openssh_and_openssl(self, cloud: Running, tmp_path: Path) -> None:
+        ec2 = cloud.client("ec2")
+        ed, rsa = (ec2.create_key_pair(KeyName=kind, KeyType=kind) for kind in ("ed25519", "rsa"))
+        for pair in (ed, rsa):
+            path = tmp_path / pair["KeyName"]
+            path.touch(0o600)
+            path.write_text(pair["KeyMaterial"])
+        shown = subprocess.run(
+            ["ssh-keygen", "-l", "-f", tmp_path / "ed25519"], capture_output=True, text=True, timeout=30, check=True
+        ).stdout.split()[1]
+        assert f"SHA256:{ed['KeyFingerprint'].rstrip('=')}" == shown
+        public = subprocess.run(
+            ["ssh-keygen", "-y", "-f", tmp_path / "ed25519"], capture_output=True, timeout=30, check=True
+        ).stdout
+        imported = ec2.import_key_pair(KeyName="again", PublicKeyMaterial=public)
+        assert imported["KeyFingerprint"] == ed["KeyFingerprint"]
+        der = subprocess.run(
+            ["openssl", "pkcs8", "-in", tmp_path / "rsa", "-inform", "PEM", "-outform", "DER", "-topk8", "-nocrypt"],
+            capture_output=True, timeout=30, check=True,
+        ).stdout  # fmt: skip
+        assert rsa["KeyFingerprint"] == hashlib.sha1(der, usedforsecurity=False).digest().hex(":")
+
+    def test_parameters_have_policies_a_tier_and_pages(self, cloud: Running) -> None:
+        ssm = cloud.client("ssm")
+        for number in range(12):
+            ssm.put_parameter(Name=f"/p/{number:02}", Value="x", Type="String")
+        found = ssm.describe_parameters(MaxResults=50)["Parameters"]
+        assert len(found) == 12
+        assert {(one["Tier"], tuple(one["Policies"]), "Value" in one) for one in found} == {("Standard", (), False)}
+        assert len(ssm.describe_parameters()["Parameters"]) == 10
+        pages = list(ssm.get_paginator("describe_parameters").paginate(PaginationConfig={"PageSize": 5}))
+        assert [len(page["Parameters"]) for page in pages] == [5, 5, 2]
+
+
+def test_subnets_are_found_by_their_ipv6_block(cloud: Running) -> None:
+    ec2 = cloud.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.1.0.0/16", AmazonProvidedIpv6CidrBlock=True)["Vpc"]["VpcId"]
+    (of_vpc,) = ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"][0]["Ipv6CidrBlockAssociationSet"]
+    block = of_vpc["Ipv6CidrBlock"].replace("/56", "/64")
+    made = ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.0.0/24", Ipv6CidrBlock=block)["Subnet"]
+    association = made["Ipv6CidrBlockAssociationSet"][0]["AssociationId"]
+    for name, value, number in (
+        ("ipv6-cidr-block", block, 1), ("ipv6-cidr-block", "2001:db8::/64", 0), ("association-id", association, 1),
+        ("state", "associated", 1),
+    ):  # fmt: skip
+        asked = [{"Name": f"ipv6-cidr-block-association.{name}", "Values": [value]}]
+        assert len(ec2.describe_subnets(Filters=asked)["Subnets"]) == number
+    asked = [{"Name": "ipv6-cidr-block-association.ipv6-cidr-block", "Values": [of_vpc["Ipv6CidrBlock"]]}]
+    assert [one["VpcId"] for one in ec2.describe_vpcs(Filters=asked)["Vpcs"]] == [vpc]
 
 
 @pytest.mark.parametrize(
