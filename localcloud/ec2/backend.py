@@ -32,6 +32,7 @@ from moto.ec2.exceptions import (
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
 from moto.ec2.models.key_pairs import KeyPair
 from moto.ec2.models.vpcs import VPC
@@ -147,11 +148,15 @@ class HostBackend(EC2Backend):
         }
         if not kwargs.get("nics") and template.get("NetworkInterfaces"):
             kwargs["nics"] = [{"DeviceIndex": 0, **nic} for nic in template["NetworkInterfaces"]]
+        for nic in kwargs.get("nics") or []:
+            if nic.get("NetworkInterfaceId"):
+                kwargs["subnet_id"] = self.get_network_interface(nic["NetworkInterfaceId"]).subnet.id
         if not kwargs.get("subnet_id") and not any("SubnetId" in nic for nic in kwargs.get("nics") or []):
             zone = kwargs.get("placement") or (template.get("Placement") or {}).get("AvailabilityZone")
             kwargs["subnet_id"] = self.zone_subnet(zone or f"{self.region_name}{ZONES[0]}")
         self._require_network(kwargs)
         profile = self._require_profile(kwargs, template)
+        kwargs["block_device_mappings"] = self._devices(self.amis[image], template, kwargs)
         before = set(self.reservations)
         try:
             reservation = super().run_instances(image, count, user_data, security_group_names, **kwargs)
@@ -166,10 +171,27 @@ class HostBackend(EC2Backend):
         setattr(self.amis[image], "last_launched_time", f"{utcnow():%Y-%m-%dT%H:%M:%S}.000Z")  # noqa: B010 - not moto's
         for instance in reservation.instances:
             _set_state(instance, "pending")
+            setattr(instance, "cpu_options", _cpu_options(instance.instance_type, template))  # noqa: B010 - not moto's
             if profile:
                 self.associate_iam_instance_profile(instance.id, iam_instance_profile_arn=profile)
             self._launch(instance, podman_image)
         return reservation
+
+    @staticmethod
+    def _devices(image: Ami, template: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, Any]]:
+        """The image's root device, and what template and request say of it and of further devices."""
+        root = {
+            "VolumeSize": 8, "VolumeType": "gp3", "DeleteOnTermination": True, "SnapshotId": image.ebs_snapshot.id,
+        }  # fmt: skip
+        devices: dict[str, dict[str, Any]] = {str(image.root_device_name): root}
+        for given in [*(template.get("BlockDeviceMappings") or []), *(wanted.get("block_device_mappings") or [])]:
+            name = str(given["DeviceName"])
+            if given.get("NoDevice") is not None:
+                devices.pop(name, None)
+            elif given.get("Ebs"):
+                own = {key: value for key, value in given["Ebs"].items() if value is not None}
+                devices[name] = {**devices.get(name, {"VolumeType": "gp3"}), **own}
+        return [{"DeviceName": name, "Ebs": device} for name, device in devices.items()]
 
     def _require_profile(self, wanted: dict[str, Any], template: dict[str, Any]) -> str:
         """The ARN of the instance profile that the launch template names; moto's answer sees to the request's own."""
@@ -524,6 +546,15 @@ def _set_state(instance: Instance, state: str, reason: tuple[str, str] = ("", ""
     instance._state = InstanceState(state, _STATES[state])
     instance.state_reason = StateReason(message=reason[1], code=reason[0])
     instance._reason = f"User initiated ({utcnow():%Y-%m-%d %H:%M:%S} GMT)" if reason == _BY_USER else ""
+
+
+def _cpu_options(instance_type: str, template: dict[str, Any]) -> dict[str, int]:
+    cores = INSTANCE_TYPES.get(instance_type, {}).get("VCpuInfo", {})
+    usual = {
+        "CoreCount": cores.get("DefaultCores") or cores.get("DefaultVCpus", 1),
+        "ThreadsPerCore": cores.get("DefaultThreadsPerCore", 1),
+    }
+    return {**usual, **(template.get("CpuOptions") or {})}
 
 
 def _fingerprint(pair: KeyPair) -> str:

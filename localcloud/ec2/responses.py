@@ -43,6 +43,13 @@ class HostResponse(TemplateResponse):
         self._image().deregistration_protection = "disabled"
         return ActionResult({"Return": "disabled"})
 
+    def run_instances(self) -> ActionResult:
+        answer = super().run_instances()
+        if options := self._get_param("CpuOptions"):
+            for instance in answer.result.instances:  # type: ignore[attr-defined] # a reservation
+                instance.cpu_options = {**instance.cpu_options, **options}
+        return answer
+
     def get_console_output(self) -> ActionResult:
         instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
         said = self.ec2_backend.console_output(instance.id)[-_CONSOLE_BYTES:]

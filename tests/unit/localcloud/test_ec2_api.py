@@ -254,6 +254,34 @@ class TestFilters:
         assert cloud.instance(running)["MetadataOptions"]["HttpTokens"] == "required"
 
 
+class TestDevices:
+    def devices(self, cloud: Running, host: str) -> dict[str, tuple[int, bool]]:
+        ec2, found = cloud.client("ec2"), {}
+        for mapping in cloud.instance(host)["BlockDeviceMappings"]:
+            (volume,) = ec2.describe_volumes(VolumeIds=[mapping["Ebs"]["VolumeId"]])["Volumes"]
+            found[mapping["DeviceName"]] = (volume["Size"], volume["Encrypted"])
+        return found
+
+    def test_the_image_s_root_device_is_always_there(self, cloud: Running) -> None:
+        ec2 = cloud.client("ec2")
+        data = {"DeviceName": "/dev/sdb", "Ebs": {"VolumeSize": 20, "DeleteOnTermination": True}}
+        large = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 30, "Encrypted": True}}
+        ec2.create_launch_template(
+            LaunchTemplateName="web", LaunchTemplateData={"ImageId": cloud.base(), "BlockDeviceMappings": [data, large]}
+        )
+        root = {"/dev/xvda": (8, False)}
+        assert self.devices(cloud, cloud.run()) == root
+        assert self.devices(cloud, cloud.run(BlockDeviceMappings=[data])) == {**root, "/dev/sdb": (20, False)}
+        by_template = cloud.run(LaunchTemplate={"LaunchTemplateName": "web"})
+        assert self.devices(cloud, by_template) == {"/dev/xvda": (30, True), "/dev/sdb": (20, False)}
+        until(lambda: len(cloud.podman.containers_) == 3)
+        cloud.podman.boot()
+        cloud.until(by_template, "running")
+        before = cloud.instance(by_template)
+        cloud.restart()
+        assert cloud.instance(by_template)["BlockDeviceMappings"] == before["BlockDeviceMappings"]
+
+
 class TestNotInSilence:
     """What was taken and ignored is done, or refused in words."""
 

@@ -290,7 +290,10 @@ def test_instance_refreshes_that_cannot_be(web: SimulatedCloud, refused: Refused
         ({"MaxHealthyPercentage": 110}, "MinHealthyPercentage must be specified"),
         ({"MinHealthyPercentage": 50, "MaxHealthyPercentage": 160}, "cannot exceed 100"),
         ({"CheckpointPercentages": [50, 20]}, "ascending"),
-        ({"AutoRollback": True}, "no desired configuration"),
+        (
+            {"AutoRollback": True},
+            "AutoRollback parameter cannot be set to true when the DesiredConfiguration parameter is empty.",
+        ),
         ({"StandbyInstances": "Wish"}, "StandbyInstances must be one of"),
     ):
         assert words in refused(start, AutoScalingGroupName="web", Preferences=preferences)
