@@ -34,10 +34,12 @@ def read(directory: Path, name: str) -> bytes:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Put a file in place, readable by this user only: the old one or the new one is there at any moment."""
+    """Put a file in place, readable by this user only: the old one or the new one is there at any moment.
+
+    Its directory must be this user's alone.
+    """
     part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
     part.replace(path)

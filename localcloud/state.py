@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cloud's state on disk: our services' dumps as JSON, which names the file with moto's backends that belongs to it.
+"""A cloud's state on disk: one JSON file with our services' dumps and, since they are objects, moto's backends pickled.
 
-moto's backends are objects, so that file is a pickle. It is read only where nobody but this user can have written it.
+It is read only where nobody but this user can have written it.
 """
 
 from __future__ import annotations
 
-import hashlib
+import base64
+import functools
 import io
 import json
 import marshal
@@ -15,6 +16,7 @@ import pickle
 import sys
 import types
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -66,15 +68,13 @@ class Store:
                 raise StateError(
                     f"The state in {self._path} was written by another version of moto or Python: `down` takes it away."
                 )
-            content = private.read(self._directory, saved["moto"])
-            if _name(content) != saved["moto"]:
-                raise ValueError(f"{saved['moto']} is damaged")
+            content = base64.b64decode(saved["moto"], validate=True)
             _install(content)
-        except FileNotFoundError as error:
-            if Path(error.filename or "").name == _FILE and not (self._directory / "state.pickle").exists():
+        except FileNotFoundError:
+            if not (self._directory / "state.pickle").exists():
                 return None
             raise StateError(
-                f"The state in {self._path} is not whole or of an earlier version: `down` takes it away."
+                f"The state in {self._directory} is of an earlier version: `down` takes it away."
             ) from None
         except StateError:
             raise
@@ -129,21 +129,13 @@ class Store:
         return services
 
     def _write(self, content: bytes, services: str) -> None:
-        name = _name(content)
-        if content != self._moto or not (self._directory / name).exists():
-            private.write(self._directory / name, content)
-        about = json.dumps({"format": _FORMAT, "moto": name})
-        private.write(self._path, f'{about[:-1]}, "services": {services}}}\n'.encode())
-        for old in self._directory.glob("moto-*.pickle"):
-            if old.name != name:
-                old.unlink(missing_ok=True)
+        moto_ = base64.b64encode(content).decode()
+        private.write(
+            self._path, f'{{"format": {json.dumps(_FORMAT)}, "moto": "{moto_}", "services": {services}}}\n'.encode()
+        )
 
     def _unwritable(self, error: OSError) -> StateError:
         return StateError(f"The state could not be saved in {self._path}: {error.strerror}: free some space.")
-
-
-def _name(content: bytes) -> str:
-    return f"moto-{hashlib.sha256(content).hexdigest()[:32]}.pickle"
 
 
 def _install(content: bytes) -> None:
@@ -171,20 +163,40 @@ class _Pickler(pickle.Pickler):
     are written only where somebody uses them."""
 
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj).__module__.startswith("cryptography."):  # asked of every object, so cheaply first
-            if isinstance(obj, get_args(PrivateKeyTypes)):
-                return _private_key, (obj.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),)
-            if isinstance(obj, get_args(PublicKeyTypes)):
-                return load_der_public_key, (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),)
-            if isinstance(obj, x509.Certificate):
-                return x509.load_der_x509_certificate, (obj.public_bytes(Encoding.DER),)
-        if isinstance(obj, IAMBackend):
-            return object.__new__, (IAMBackend,), _without_aws_policies(obj), None, None, _with_aws_policies
-        if isinstance(obj, types.FunctionType) and obj.__name__ == "<lambda>" and obj.__closure__ is None:
-            return _lambda, (marshal.dumps(obj.__code__), obj.__module__)
-        if isinstance(obj, defaultdict) and type(obj) is not defaultdict:
-            return _empty, (type(obj), obj.default_factory), vars(obj), None, iter(obj.items())
-        return NotImplemented
+        reduced = _how(type(obj))  # type: ignore[arg-type] # a type can be hashed
+        return NotImplemented if reduced is None else reduced(obj)
+
+
+@functools.cache
+def _how(kind: Any) -> Callable[[Any], Any] | None:
+    """How objects of a type are written; None: as pickle does. Asked of every object, so found once a type."""
+    if kind is types.FunctionType:
+        return _of_function
+    if kind is IAMBackend:
+        return _of_iam
+    if issubclass(kind, defaultdict) and kind is not defaultdict:
+        return lambda obj: (_empty, (kind, obj.default_factory), vars(obj), None, iter(obj.items()))
+    if kind.__module__.startswith("cryptography."):
+        if issubclass(kind, get_args(PrivateKeyTypes)):
+            return lambda obj: (_private_key, (obj.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),))
+        if issubclass(kind, get_args(PublicKeyTypes)):
+            return lambda obj: (
+                load_der_public_key,
+                (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),),
+            )
+        if issubclass(kind, x509.Certificate):
+            return lambda obj: (x509.load_der_x509_certificate, (obj.public_bytes(Encoding.DER),))
+    return None
+
+
+def _of_function(obj: types.FunctionType) -> Any:
+    if obj.__name__ == "<lambda>" and obj.__closure__ is None:
+        return _lambda, (marshal.dumps(obj.__code__), obj.__module__)
+    return NotImplemented
+
+
+def _of_iam(obj: IAMBackend) -> Any:
+    return object.__new__, (IAMBackend,), _without_aws_policies(obj), None, None, _with_aws_policies
 
 
 def _lambda(code: bytes, module: str) -> types.FunctionType:
