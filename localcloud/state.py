@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from moto.backends import get_backend
 from moto.core.base_backend import BackendDict
+from moto.core.common_models import BaseModel
 from moto.iam.models import AWSManagedPolicy, IAMBackend
 
 from localcloud import private
@@ -40,6 +41,15 @@ from localcloud import private
 _FORMAT = [2, moto.__version__, *sys.version_info[:2]]
 _FILE = "state.json"
 _RESERVE = 512 * 1024
+
+
+def _untracked(cls: type[BaseModel], *_: Any, **__: Any) -> BaseModel:
+    """A new object of moto's that is forgotten when nobody uses it: moto itself would keep each one for ever."""
+    made: BaseModel = object.__new__(cls)
+    return made
+
+
+setattr(BaseModel, "__new__", _untracked)  # noqa: B010 - a method of moto's, replaced
 
 
 class StateError(Exception):

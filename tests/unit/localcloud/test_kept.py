@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from moto.ssm.models import ssm_backends
 
 from localcloud import cloud as cloud_module
 from tests.unit.localcloud import fakes
@@ -225,7 +228,7 @@ def play(cloud: Running, calls: list[tuple[str, str]]) -> list[str]:
 
 
 @given(calls=st.lists(st.tuples(st.sampled_from(sorted(CALLS)), st.sampled_from("ab")), min_size=1, max_size=12))
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 def test_after_any_calls_a_restart_gives_the_same_answers(cloud: Running, calls: list[tuple[str, str]]) -> None:
     play(cloud, calls)
     before = answers(cloud)
@@ -242,3 +245,14 @@ def test_every_call_is_made_and_kept(cloud: Running) -> None:
     before = answers(cloud)
     cloud.restart()
     assert answers(cloud) == before
+
+
+def test_moto_forgets_what_is_gone(cloud: Running) -> None:
+    cloud.client("ssm").put_parameter(Name="/gone", Value="x", Type="String")
+    model = ssm_backends["123456789012"][REGION].get_parameter("/gone")
+    assert model is not None
+    gone = weakref.ref(model)
+    del model
+    cloud.client("ssm").delete_parameter(Name="/gone")
+    gc.collect()
+    assert gone() is None
