@@ -145,7 +145,7 @@ class Application:
             what is not to be answered to them.
         """
         target = request.headers.get("X-Amz-Target", "")
-        service = _BY_TARGET.get(target.partition(".")[0]) or _BY_VERSION.get(request.args.get("Version", ""), "ec2")
+        service = _BY_TARGET.get(target.partition(".")[0]) or _BY_VERSION.get(request.values.get("Version", ""), "ec2")
         operation = ""
         try:
             signed = signature.read(request)

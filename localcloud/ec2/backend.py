@@ -32,6 +32,7 @@ from moto.ec2.exceptions import (
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
+from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociation
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
 from moto.ec2.models.key_pairs import KeyPair
@@ -198,6 +199,34 @@ class HostBackend(EC2Backend):
         if wanted.get("iam_instance_profile_name") or wanted.get("iam_instance_profile_arn"):
             return ""
         return launch.profile(template.get("IamInstanceProfile") or {})
+
+    def replace_iam_instance_profile_association(
+        self,
+        association_id: str,
+        iam_instance_profile_name: str | None = None,
+        iam_instance_profile_arn: str | None = None,
+    ) -> IamInstanceProfileAssociation:
+        """As moto's, and the instance has the new one."""
+        changed = super().replace_iam_instance_profile_association(
+            association_id, iam_instance_profile_name, iam_instance_profile_arn
+        )
+        self._show_profile(changed)
+        return changed
+
+    def associate_iam_instance_profile(
+        self,
+        instance_id: str,
+        iam_instance_profile_name: str | None = None,
+        iam_instance_profile_arn: str | None = None,
+    ) -> IamInstanceProfileAssociation:
+        made = super().associate_iam_instance_profile(instance_id, iam_instance_profile_name, iam_instance_profile_arn)
+        self._show_profile(made)
+        return made
+
+    def _show_profile(self, association: IamInstanceProfileAssociation) -> None:
+        profile = association.iam_instance_profile
+        about = {"Arn": profile.arn, "Id": profile.id}
+        self.modify_instance_attribute(association.instance_id, "iam_instance_profile", about)
 
     def resolved_image(self, image_id: str) -> str:
         """The image that ``resolve:ssm:...`` names. Raises EC2ClientError."""

@@ -254,6 +254,19 @@ class TestFilters:
         assert cloud.instance(running)["MetadataOptions"]["HttpTokens"] == "required"
 
 
+def test_a_host_s_profile_is_replaced(cloud: Running) -> None:
+    ec2, iam = cloud.client("ec2"), cloud.client("iam")
+    made = [iam.create_instance_profile(InstanceProfileName=n)["InstanceProfile"] for n in ("one", "two")]
+    known = [{"Arn": profile["Arn"], "Id": profile["InstanceProfileId"]} for profile in made]
+    host = cloud.run(IamInstanceProfile={"Name": "one"})
+    assert cloud.instance(host)["IamInstanceProfile"] == known[0]
+    (there,) = ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+    ec2.replace_iam_instance_profile_association(
+        AssociationId=there["AssociationId"], IamInstanceProfile={"Name": "two"}
+    )
+    assert cloud.instance(host)["IamInstanceProfile"] == known[1]
+
+
 class TestDevices:
     def devices(self, cloud: Running, host: str) -> dict[str, tuple[int, bool]]:
         ec2, found = cloud.client("ec2"), {}
