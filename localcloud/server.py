@@ -144,6 +144,7 @@ class Application:
         :param admit: for requests of hosts, which come while the cloud is still bringing them back; raises ApiError for
             what is not to be answered to them.
         """
+        request.get_data()  # before anything parses it: a signature is over the bytes
         target = request.headers.get("X-Amz-Target", "")
         service = _BY_TARGET.get(target.partition(".")[0]) or _BY_VERSION.get(request.values.get("Version", ""), "ec2")
         operation = ""
