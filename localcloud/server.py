@@ -297,7 +297,9 @@ def _lacking(operation: str, said: str) -> str:
     """What is missing, after moto's words where they tell of more than the operation."""
     part = re.match(r"(?:The |Filter dicts? )?(.*?) (?:has|have) not been implemented", said)
     more = part.group(1) if part and "action" not in said else ""
-    return f"{more} in {operation}" if more else operation
+    if not more:
+        return operation
+    return f"the {more}" if operation in more else f"{more} in {operation}"
 
 
 def stranger(request: Request, hosts: Container[str]) -> Response | None:
