@@ -173,6 +173,8 @@ class HostBackend(EC2Backend):
         for instance in reservation.instances:
             _set_state(instance, "pending")
             setattr(instance, "cpu_options", _cpu_options(instance.instance_type, template))  # noqa: B010 - not moto's
+            for spec in kwargs.get("nics") or []:
+                _describe_interface(instance.nics[int(spec["DeviceIndex"])], spec)
             if profile:
                 self.associate_iam_instance_profile(instance.id, iam_instance_profile_arn=profile)
             self._launch(instance, podman_image)
@@ -584,6 +586,13 @@ def _cpu_options(instance_type: str, template: dict[str, Any]) -> dict[str, int]
         "ThreadsPerCore": cores.get("DefaultThreadsPerCore", 1),
     }
     return {**usual, **(template.get("CpuOptions") or {})}
+
+
+def _describe_interface(interface: NetworkInterface, spec: dict[str, Any]) -> None:
+    """What a launch says of a network interface, which moto overwrites with its own words for the first one."""
+    if not spec.get("NetworkInterfaceId"):
+        interface.description = spec.get("Description") or ""
+        interface.delete_on_termination = spec.get("DeleteOnTermination") in (None, True)
 
 
 def _fingerprint(pair: KeyPair) -> str:

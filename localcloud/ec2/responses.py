@@ -14,6 +14,7 @@ from moto.ec2.models.amis import Ami
 
 from localcloud.ec2 import launch
 from localcloud.ec2.templates import TemplateResponse
+from localcloud.wire import not_implemented
 
 _CONSOLE_BYTES = 65536
 
@@ -44,11 +45,42 @@ class HostResponse(TemplateResponse):
         return ActionResult({"Return": "disabled"})
 
     def run_instances(self) -> ActionResult:
+        if self._get_param("LicenseSpecifications"):
+            raise not_implemented("ec2", "license specifications in RunInstances")
         answer = super().run_instances()
         if options := self._get_param("CpuOptions"):
             for instance in answer.result.instances:  # type: ignore[attr-defined] # a reservation
                 instance.cpu_options = {**instance.cpu_options, **options}
         return answer
+
+    def describe_instance_attribute(self) -> ActionResult:
+        """As moto's, but for what it does not know or calls by other names than AWS."""
+        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+        devices = [
+            {
+                "DeviceName": name,
+                "Ebs": {
+                    "AttachTime": device.attach_time,
+                    "DeleteOnTermination": device.delete_on_termination,
+                    "Status": device.status,
+                    "VolumeId": device.volume_id,
+                },
+            }
+            for name, device in instance.block_device_mapping.items()
+        ]
+        own: dict[str, Any] = {
+            "blockDeviceMapping": {"BlockDeviceMappings": devices},
+            "enclaveOptions": {"EnclaveOptions": {"Enabled": False}},
+            "kernel": {"KernelId": {"Value": instance.kernel}},
+            "productCodes": {"ProductCodes": []},
+            "ramdisk": {"RamdiskId": {"Value": instance.ramdisk}},
+        }
+        found = own.get(self._get_param("Attribute"))
+        return (
+            super().describe_instance_attribute()
+            if found is None
+            else ActionResult({"InstanceId": instance.id, **found})
+        )
 
     def get_console_output(self) -> ActionResult:
         instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))

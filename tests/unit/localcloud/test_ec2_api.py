@@ -267,6 +267,27 @@ def test_a_host_s_profile_is_replaced(cloud: Running) -> None:
     assert cloud.instance(host)["IamInstanceProfile"] == known[1]
 
 
+def test_what_a_template_says_of_the_network_interface_and_the_processor(cloud: Running) -> None:
+    ec2 = cloud.client("ec2")
+    nic = {"DeviceIndex": 0, "Description": "mine", "DeleteOnTermination": False}
+    data = {
+        "ImageId": cloud.base(),
+        "InstanceType": "t3.nano",
+        "NetworkInterfaces": [nic],
+        "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 1},
+    }
+    ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data)
+    made = cloud.instance(cloud.run(LaunchTemplate={"LaunchTemplateName": "web"}))
+    interface = made["NetworkInterfaces"][0]
+    assert (interface["Description"], interface["Attachment"]["DeleteOnTermination"]) == ("mine", False)
+    assert made["CpuOptions"] == {"CoreCount": 1, "ThreadsPerCore": 1}
+    plain = cloud.instance(cloud.run(InstanceType="t3.nano"))
+    assert plain["CpuOptions"] == {"CoreCount": 1, "ThreadsPerCore": 2}
+    assert ec2.describe_instance_attribute(InstanceId=plain["InstanceId"], Attribute="enclaveOptions")[
+        "EnclaveOptions"
+    ] == {"Enabled": False}
+
+
 class TestDevices:
     def devices(self, cloud: Running, host: str) -> dict[str, tuple[int, bool]]:
         ec2, found = cloud.client("ec2"), {}
@@ -331,6 +352,13 @@ class TestNotInSilence:
             lambda: ssm.send_command(DocumentName="AWS-RunShellScript", InstanceIds=["i-1234567890"])
         )
         assert (code, "does not model SendCommand" in message) == ("NotImplemented", True)
+
+    def test_licenses_are_not_checked_and_so_refused(self, cloud: Running) -> None:
+        licences = [
+            {"LicenseConfigurationArn": "arn:aws:license-manager:eu-central-1:123456789012:license-configuration:l"}
+        ]
+        assert refusal(lambda: cloud.run(LicenseSpecifications=licences))[0] == "NotImplemented"
+        assert cloud.client("ec2").describe_instances()["Reservations"] == []
 
     def test_keys_that_open_nothing_are_not_given_out(self, cloud: Running) -> None:
         sts = cloud.client("sts")
