@@ -14,7 +14,6 @@ from moto.ec2.models.amis import Ami
 
 from localcloud.ec2 import launch
 from localcloud.ec2.templates import TemplateResponse
-from localcloud.wire import not_implemented
 
 _CONSOLE_BYTES = 65536
 
@@ -46,7 +45,9 @@ class HostResponse(TemplateResponse):
 
     def run_instances(self) -> ActionResult:
         if self._get_param("LicenseSpecifications"):
-            raise not_implemented("ec2", "license specifications in RunInstances")
+            raise EC2ClientError(  # there is no License Manager, so nobody shares one
+                "InvalidParameterValue", "An instance is associated with one or more unshared license configurations."
+            )
         answer = super().run_instances()
         if options := self._get_param("CpuOptions"):
             for instance in answer.result.instances:  # type: ignore[attr-defined] # a reservation

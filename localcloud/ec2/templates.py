@@ -185,7 +185,7 @@ class TemplateResponse(EC2Response):
             "LatestVersionNumber": template.latest_version_number,
             "LaunchTemplateId": template.id,
             "LaunchTemplateName": template.name,
-            "Tags": template.get_tags(),
+            "Tags": template.get_tags() or None,  # left out where there are none
         }
 
     def _version(self, version: LaunchTemplateVersion) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def _check_data(data: dict[str, Any]) -> None:
 def _template_values(row: dict[str, Any], name: str) -> Iterable[Any] | None:
     if name in ("create-time", "launch-template-name"):
         return [_text(row["CreateTime"]) if name == "create-time" else row["LaunchTemplateName"]]
-    return filters.tags({tag["key"]: tag["value"] for tag in row["Tags"]}, name)
+    return filters.tags({tag["key"]: tag["value"] for tag in row["Tags"] or []}, name)
 
 
 def _version_values(row: dict[str, Any], name: str) -> Iterable[Any] | None:

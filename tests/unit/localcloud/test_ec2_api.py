@@ -109,6 +109,9 @@ class TestTemplates:
         assert made["Tags"] == tags
         (version,) = ec2.describe_launch_template_versions(LaunchTemplateName="web")["LaunchTemplateVersions"]
         assert version["LaunchTemplateData"] == data
+        ec2.create_launch_template(LaunchTemplateName="bare", LaunchTemplateData=data)
+        (bare,) = ec2.describe_launch_templates(LaunchTemplateNames=["bare"])["LaunchTemplates"]
+        assert "Tags" not in bare
         filtered = ec2.describe_launch_templates(Filters=[{"Name": "tag:k", "Values": ["v*"]}])["LaunchTemplates"]
         assert [one["LaunchTemplateName"] for one in filtered] == ["web"]
 
@@ -357,7 +360,7 @@ class TestNotInSilence:
         licences = [
             {"LicenseConfigurationArn": "arn:aws:license-manager:eu-central-1:123456789012:license-configuration:l"}
         ]
-        assert refusal(lambda: cloud.run(LicenseSpecifications=licences))[0] == "NotImplemented"
+        assert "unshared license configurations" in refusal(lambda: cloud.run(LicenseSpecifications=licences))[1]
         assert cloud.client("ec2").describe_instances()["Reservations"] == []
 
     def test_keys_that_open_nothing_are_not_given_out(self, cloud: Running) -> None:
