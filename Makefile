@@ -12,7 +12,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart quickstart-down test test-all check lock test-gpu-image lint unit contract integration molecule sanity \
-        bench-rollout bench-data bench-images bench-zero-trust prove-rollout prove-images collection requirements clean
+        bench-rollout bench-data bench-images bench-zero-trust prove-rollout prove-images peer-tests collection requirements clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -56,6 +56,10 @@ bench-images: setup ## Measure builds of a GPU image against plain Packer (some 
 prove-images: setup ## Build every profile and start each image as hosts and as virtual machines (PROFILES=gpu for one)
 	@$(AS_ROOT) sh -c 'command -v qemu-system-x86_64 >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends qemu-system-x86; }'
 	@$(AS_ROOT) $(BIN)/python bin/prove-images $(PROFILES)
+
+peer-tests: setup ## Run the targets of amazon.aws and community.aws against a local cloud (PEERS='CHECKOUT ...', TARGETS='elb_*')
+	@test -n "$(PEERS)" || { echo "peer-tests: name the checkouts: make peer-tests PEERS='/path/to/amazon.aws /path/to/community.aws'" >&2; exit 2; }
+	@$(AS_ROOT) $(BIN)/python bin/peer-tests $(PEERS) $(if $(TARGETS),--target $(TARGETS))
 
 lock: setup ## Lock the newest kernels and drivers that compile together (LOCK='debian-13 --flavour open' for one; an hour for all)
 	@$(AS_ROOT) $(BIN)/python -m localcloud base debian-12 debian-13

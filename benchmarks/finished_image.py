@@ -9,7 +9,6 @@ search then does not find it could not have found before.
 from __future__ import annotations
 
 import json
-import secrets
 import sys
 import tempfile
 import time
@@ -106,11 +105,11 @@ def missed(found: Iterable[str]) -> list[str]:
 
 def leaks(archive: Path, known: list[str]) -> int:
     """Build an image, search it, and print what is in it that must not be. Raises SearchError, ProgramError and HostError."""
-    secret = secrets.token_hex(20)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"{NAME}-") as name:
         scratch = Path(name)
-        with ScratchCloud(NAME, port=PORT, subnet=SUBNET, folder=scratch, secret=secret) as cloud:
+        with ScratchCloud(NAME, port=PORT, subnet=SUBNET, folder=scratch) as cloud:
+            secret = cloud.environment["AWS_SECRET_ACCESS_KEY"]
             image = build(archive, cloud, scratch)
             built = time.monotonic()
             Podman().unpack(image, scratch / "root")

@@ -19,10 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
 from localcloud.hosts import base
+from localcloud.hosts.fence import Fence
 from localcloud.hosts.fleet import LABEL
 from localcloud.hosts.podman import STOP_SECONDS, HostError, Podman, alive
-from localcloud.settings import DAEMON, Directory, Refusal, Settings
+from localcloud.settings import DAEMON, OWN, Directory, Refusal, Settings
 
 PORT, SUBNET, REGION = 4577, "172.31.0.0/16", "eu-central-1"
 _UP_SECONDS = 180
@@ -34,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     directory = Directory(options.state_dir, options.name)
     try:
+        directory.check()
         command: Callable[[argparse.Namespace, Directory], int] = options.command
         return command(options, directory)
     except (Refusal, HostError) as error:
@@ -63,8 +69,18 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--subnet", type=_subnet, help=f"of the hosts, /16 to /24 ({SUBNET})")
     up.add_argument("--region", help=f"the one region ({REGION}, or AWS_DEFAULT_REGION)")
     up.add_argument("--base", nargs="+", choices=sorted(base.SUITES), help="base images to offer (debian-13)")
+    up.add_argument(
+        "--reach",
+        nargs="*",
+        type=_network,
+        help="networks that hosts may reach though they are private, such as a mirror's",
+    )
     up.add_argument("--rootfs", type=Path, default=Path("build/rootfs"), help="where base images are cached")
     up.add_argument("--quiet", action="store_true", help="print no export lines")
+    verb("env", _env, "Print the export lines of a cloud that is up: its endpoint, region and key.")
+    faults = verb("faults", _faults, "Print the faults that are armed, after arming those that are given.")
+    faults.add_argument("fault", nargs="*", help='a fault as JSON, such as \'{"kind": "boot", "outcome": "hang"}\'')
+    faults.add_argument("--clear", action="store_true", help="disarm those that are armed, first")
     verb("stop", _stop, "Stop the API and the hosts; everything is kept for the next up.")
     verb("down", _down, "Take the cloud away: hosts, images, network, state.")
     status = verb("status", _status, "Say what is in the cloud.")
@@ -96,6 +112,13 @@ def _subnet(text: str) -> str:
     return str(network)
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -117,7 +140,7 @@ def _up(options: argparse.Namespace, directory: Directory) -> int:
     elif directory.server():
         if options.port not in {None, before.port}:
             raise Refusal(f"Cloud {options.name} is up on port {before.port}; stop it before you choose another.")
-        _wait_ready(directory, before.port)
+        _wait_ready(directory, before)
         _announce(options, before)
         return 0
     wanted = options.base or ([b.release for b in before.bases] if before else ["debian-13"])
@@ -127,6 +150,8 @@ def _up(options: argparse.Namespace, directory: Directory) -> int:
         subnet=options.subnet or (before.subnet if before else SUBNET),
         region=options.region or (before.region if before else os.environ.get("AWS_DEFAULT_REGION") or REGION),
         bases=[base.ensure(release, options.rootfs, podman, _tell) for release in wanted],
+        reach=(before.reach if before else []) if options.reach is None else options.reach,
+        **({"key": before.key} if before else {}),
     )
     settings.write(directory.path)
     with directory.log.open("ab") as log:
@@ -136,7 +161,7 @@ def _up(options: argparse.Namespace, directory: Directory) -> int:
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_root()), os.environ.get("PYTHONPATH", "")])},
         )  # fmt: skip
     try:
-        _wait_ready(directory, settings.port, server)
+        _wait_ready(directory, settings, server)
     except Refusal:
         if before is None:
             _down(options, directory)  # nothing was made that is worth keeping
@@ -163,27 +188,58 @@ def _announce(options: argparse.Namespace, settings: Settings) -> None:
             print(f"export {key}={value}")
 
 
-def _wait_ready(directory: Directory, port: int, server: subprocess.Popen[bytes] | None = None) -> None:
+def _wait_ready(directory: Directory, settings: Settings, server: subprocess.Popen[bytes] | None = None) -> None:
     deadline = time.monotonic() + _UP_SECONDS
     while time.monotonic() < deadline:
         if server is not None and server.poll() is not None:
             raise Refusal(directory.last_words() or f"The server ended: {directory.log} says more.")
         with suppress(OSError, ValueError, http.client.HTTPException):
-            health = _get(port, "health", seconds=5)
+            health = _ask(settings, "health", seconds=5)
             if health.get("name") == directory.name and health.get("ready"):
                 return
         time.sleep(0.1)
     raise Refusal(f"Cloud {directory.name} is not ready after {_UP_SECONDS} s: {directory.log} says more.")
 
 
-def _get(port: int, path: str, seconds: float) -> dict[str, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+def _ask(settings: Settings, path: str, seconds: float, method: str = "GET", body: str = "") -> dict[str, Any]:
+    """What a cloud says to its owner."""
+    url = f"{settings.endpoint}/_localcloud/{path}"
+    request = AWSRequest(method=method, url=url, data=body.encode())
+    SigV4Auth(Credentials(settings.key.access_key, settings.key.secret_key), OWN, settings.region).add_auth(request)
+    connection = http.client.HTTPConnection("127.0.0.1", settings.port, timeout=seconds)
     try:
-        connection.request("GET", f"/_localcloud/{path}")
+        connection.request(method, f"/_localcloud/{path}", body.encode() or None, dict(request.headers.items()))
         answer: dict[str, Any] = json.loads(connection.getresponse().read())
     finally:
         connection.close()
     return answer
+
+
+def _running(directory: Directory) -> Settings:
+    settings = Settings.read(directory.path)
+    if settings is None or not directory.server():
+        raise Refusal(
+            f"Cloud {directory.name} is not up: start it with `python -m localcloud up --name {directory.name}`."
+        )
+    return settings
+
+
+def _env(options: argparse.Namespace, directory: Directory) -> int:
+    options.quiet = False
+    _announce(options, _running(directory))
+    return 0
+
+
+def _faults(options: argparse.Namespace, directory: Directory) -> int:
+    settings = _running(directory)
+    if options.clear:
+        _ask(settings, "faults", 30, "DELETE")
+    for fault in options.fault:
+        if "error" in (answer := _ask(settings, "faults", 30, "POST", fault)):
+            raise Refusal(answer["error"])
+    for armed in _ask(settings, "faults", 30)["faults"]:
+        print(json.dumps(armed))
+    return 0
 
 
 def _stop(_: argparse.Namespace, directory: Directory) -> int:
@@ -222,6 +278,7 @@ def _down(_: argparse.Namespace, directory: Directory) -> int:
     podman.remove(*[container.name for container in podman.containers(**{LABEL: directory.name})])
     podman.untag(podman.images(f"localhost/lc-{directory.name}/"))
     podman.remove_network(f"lc-{directory.name}")
+    Fence(directory.name, "", "", 0).down()
     shutil.rmtree(directory.path, ignore_errors=True)
     with suppress(OSError):
         directory.path.parent.rmdir()  # if it was the last cloud
@@ -234,7 +291,7 @@ def _status(options: argparse.Namespace, directory: Directory) -> int:
         state = "down" if settings is None else "stopped"
         print(json.dumps({"name": directory.name, "state": state}) if options.json else f"{directory.name}: {state}")
         return 0
-    about = {"state": "up", **_get(settings.port, "status", seconds=30)}
+    about = {"state": "up", **_ask(settings, "status", seconds=30)}
     if options.json:
         print(json.dumps(about, indent=2))
         return 0

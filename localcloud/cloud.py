@@ -18,10 +18,12 @@ from moto.elbv2.models import elbv2_backends
 from localcloud import balancer
 from localcloud.autoscaling.service import AutoScaling
 from localcloud.clock import Clock, SystemClock
-from localcloud.ec2.backend import ACCOUNT, HostBackend, World, backend_of, install
+from localcloud.ec2.backend import HostBackend, World, backend_of, install
+from localcloud.ec2.launch import ACCOUNT
 from localcloud.ec2.ports import Ec2
 from localcloud.faults import Faults
-from localcloud.hosts.fleet import Fleet
+from localcloud.hosts.fence import Fence
+from localcloud.hosts.fleet import Fleet, Phase
 from localcloud.hosts.podman import Podman
 from localcloud.settings import Settings
 from localcloud.state import Store
@@ -41,6 +43,7 @@ class Cloud:
 
     def __init__(self, settings: Settings, directory: Path, podman: Podman, clock: Clock | None = None) -> None:
         os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+        os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"  # AWS's own
         self.settings = settings
         self.lock = threading.RLock()
         self.faults = Faults()
@@ -49,7 +52,7 @@ class Cloud:
         self.ready = False
         self.failure: Exception | None = None
         self._clock = clock or SystemClock()
-        self._store = Store(directory / "state.pickle")
+        self._store = Store(directory)
         self._saved_at = self._swept_at = 0.0
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._run, name="ticker", daemon=True)
@@ -74,6 +77,9 @@ class Cloud:
         """Come up: the network, the state of last time, its hosts. Raises HostError, BalancerError or StateError."""
         podman = self.fleet.podman
         podman.ensure_network(self.fleet.network, self.settings.subnet)
+        settings = self.settings
+        bridge = podman.bridge(self.fleet.network)
+        self.close_off(Fence(settings.name, bridge, settings.gateway, settings.port, tuple(settings.reach)))
         HostBackend.world = self.world
         state = self._store.load()
         install(self.world)
@@ -91,6 +97,10 @@ class Cloud:
         self.save()
         self._ticker.start()
         self.ready = True
+
+    def close_off(self, fence: Fence) -> None:
+        """Put the packet filter in force. Raises HostError."""
+        fence.up()
 
     def start_in_background(self, failed: Callable[[], None]) -> None:
         """``start`` on a thread of its own, so that the API can say meanwhile that it is not ready.
@@ -138,6 +148,23 @@ class Cloud:
                     "balancer": self.balancer.dump(),
                 }
             )
+
+    def make_room(self) -> None:
+        """What comes before a change: raise StateError if it could not be saved."""
+        with self.lock:
+            self._store.make_room()
+
+    def undo(self) -> None:
+        """Take back a change that cannot be kept: all is what it was when it was saved last, and hosts follow."""
+        with self.lock:
+            services = self._store.restore()
+            self.autoscaling.load(services["autoscaling"])
+            self.balancer.load(services["balancer"])
+            for host in self.fleet.hosts():
+                if self.backend().get_instance_by_id(host.id) is None:
+                    self.fleet.terminate(host.id)
+                elif host.phase is Phase.UP:
+                    self.fleet.observer.came_up(host)
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_SECONDS):

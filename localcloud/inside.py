@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the hosts of a cloud reach of it, on the address of their network's gateway: instance metadata (IMDSv2) and SSM.
+"""What the hosts of a cloud reach of it: instance metadata (IMDSv2) and SSM.
+
+It listens on the address of their network's gateway; the machine's packet filter sends there what hosts send to 169.254.169.254.
 
 Who asks for metadata is known by the address that the connection comes from. SSM is for the credentials that the metadata gave:
 their signature is checked as AWS does, then the policies of the role.
@@ -8,16 +10,11 @@ their signature is checked as AWS does, then the policies of the role.
 from __future__ import annotations
 
 import base64
-import hmac
 import json
 import secrets
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from moto.core.request import Request
 from moto.ec2.models.instances import Instance
 from moto.iam.access_control import IAMPolicy, PermissionResult
@@ -27,16 +24,16 @@ from werkzeug.wrappers import Response
 from localcloud import metadata
 from localcloud.clock import Clock, SystemClock
 from localcloud.cloud import Cloud
-from localcloud.ec2.backend import ACCOUNT
+from localcloud.ec2.launch import ACCOUNT
 from localcloud.errors import ApiError
-from localcloud.server import Application
+from localcloud.hosts.fence import METADATA
+from localcloud.server import Application, stranger
+from localcloud.signature import Fault, Signature, SignatureError
 
 _AHEAD = "X-aws-ec2-metadata-token"
-_SKEW_SECONDS = 300
 _ENOUGH = 1024 * 1024
 _NAMES = {"GetParameter": "Name", "GetParameters": "Names"}
 """What hosts may ask SSM for, and where the request names the parameters."""
-_SIGNED = {"host", "x-amz-date", "x-amz-security-token", "x-amz-target"}
 
 
 class Inside:
@@ -54,9 +51,12 @@ class Inside:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = Request(environ)
         request.max_content_length = _ENOUGH
-        if request.method == "POST" and request.path == "/":
-            answer = self._application.aws(request, self._admit)
-        else:
+        settings = self._cloud.settings
+        names = {f"{settings.gateway}:{settings.port}", METADATA, f"{METADATA}:80"}
+        answer = stranger(request, names)
+        if answer is None and request.method == "POST" and request.path == "/":
+            answer = self._application.aws(request, lambda signed: self._keys(signed).secret_key, self._admit)
+        elif answer is None:
             answer = self._metadata(request)
         return answer(environ, start_response)
 
@@ -120,13 +120,13 @@ class Inside:
 
     # -- SSM -------------------------------------------------------------------------------------------------------
 
-    def _admit(self, request: Request, service: str, operation: str, region: str) -> None:
+    def _admit(self, request: Request, signed: Signature, operation: str) -> None:
         """Raise ApiError unless a host may have this answered."""
-        if service != "ssm" or operation not in _NAMES:
+        if signed.service != "ssm" or operation not in _NAMES:
             raise ApiError(
                 "AccessDeniedException", f"Hosts reach {' and '.join(_NAMES)} of SSM here, and not {operation}."
             )
-        keys = self._caller(request, region)
+        keys = self._keys(signed)
         try:
             asked = json.loads(request.get_data())[_NAMES[operation]]
         except (ValueError, KeyError, TypeError):
@@ -134,7 +134,7 @@ class Inside:
         names = [asked] if isinstance(asked, str) else [str(name) for name in asked]
         with self._cloud.lock:
             for name in names:
-                resource = f"arn:aws:ssm:{region}:{ACCOUNT}:parameter/{name.partition(':')[0].lstrip('/')}"
+                resource = f"arn:aws:ssm:{signed.region}:{ACCOUNT}:parameter/{name.partition(':')[0].lstrip('/')}"
                 if not _permits(keys.role, f"ssm:{operation}", resource):
                     who = f"arn:aws:sts::{ACCOUNT}:assumed-role/{keys.role}/{keys.instance_id}"
                     raise ApiError(
@@ -143,43 +143,14 @@ class Inside:
                         f"because no identity-based policy allows the ssm:{operation} action",
                     )
 
-    def _caller(self, request: Request, region: str) -> metadata.Keys:
-        """Whose credentials signed the request. Raises ApiError in AWS's words."""
-        headers = request.headers
+    def _keys(self, signed: Signature) -> metadata.Keys:
+        """The credentials, of those that the metadata gave, that signed a request. Raises SignatureError."""
         try:
-            keys = self._issuer.known(headers.get("X-Amz-Security-Token", ""))
+            keys = self._issuer.known(signed.token)
         except metadata.ExpiredError:
-            raise ApiError("ExpiredTokenException", "The security token included in the request is expired") from None
-        given = headers.get("Authorization", "")
-        if keys is None or f"Credential={keys.access_key}/" not in given:
-            raise ApiError("UnrecognizedClientException", "The security token included in the request is invalid.")
-        signed = given.partition("SignedHeaders=")[2].partition(",")[0].split(";")
-        if not set(signed) >= _SIGNED:
-            raise ApiError(
-                "IncompleteSignatureException", f"'SignedHeaders' must have {', '.join(sorted(_SIGNED))}: {signed}"
-            )
-        date = headers.get("X-Amz-Date", "")
-        try:
-            at = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        except ValueError:
-            raise ApiError("IncompleteSignatureException", f"Date must be in ISO-8601 'basic format': {date}") from None
-        if abs(self._clock.now() - at.timestamp()) > _SKEW_SECONDS:
-            raise ApiError("InvalidSignatureException", f"Signature expired: {date} is more than 5 minutes off.")
-        copy = AWSRequest(
-            method=request.method,
-            url=request.url,
-            data=request.get_data(),
-            headers={name: headers.get(name, "") for name in signed if name != "host"},
-        )
-        copy.context["timestamp"] = date
-        judge = SigV4Auth(Credentials(keys.access_key, keys.secret_key, keys.token), "ssm", region)
-        wanted = judge.signature(judge.string_to_sign(copy, judge.canonical_request(copy)), copy)
-        if not hmac.compare_digest(given.rpartition("Signature=")[2].strip(), wanted):
-            raise ApiError(
-                "InvalidSignatureException",
-                "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
-                "Access Key and signing method. Consult the service documentation for details.",
-            )
+            raise SignatureError(Fault.EXPIRED_TOKEN, "The security token included in the request is expired") from None
+        if keys is None or keys.access_key != signed.access_key:
+            raise SignatureError(Fault.UNKNOWN_KEY, "The security token included in the request is invalid.")
         return keys
 
 

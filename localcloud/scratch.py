@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from localcloud.settings import Settings
+from localcloud.settings import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -51,21 +51,20 @@ def run(
 class ScratchCloud:
     """Up at the beginning of a ``with`` block, and away with all it had at its end.
 
-    ``folder`` is for what the tools keep; ``secret`` is the access key's, when somebody wants to look for it afterwards.
+    ``folder`` is for what the tools keep. ``environment`` is that of the tools; the cloud's endpoint and key are in it once it
+    is up.
     """
 
     def __init__(
-        self, name: str, *, port: int, subnet: str, folder: Path, bases: Iterable[str] = ("debian-13",), secret: str = ""
+        self, name: str, *, port: int, subnet: str, folder: Path, bases: Iterable[str] = ("debian-13",)
     ) -> None:  # fmt: skip
-        settings = Settings(name=name, port=port, subnet=subnet, region="eu-central-1")
-        self.name, self.region = name, settings.region
+        self.name, self.region = name, "eu-central-1"
         self._command = [sys.executable, "-m", "localcloud"]
-        self._where = ["--name", name, "--state-dir", str(ROOT / "build" / "localcloud")]
-        self._up = ["--port", str(port), "--subnet", subnet, "--region", settings.region, "--base", *sorted(set(bases))]
+        self._state = ROOT / "build" / "localcloud"
+        self._where = ["--name", name, "--state-dir", str(self._state)]
+        self._up = ["--port", str(port), "--subnet", subnet, "--region", self.region, "--base", *sorted(set(bases))]
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ANSIBLE_", "PKR_"))},
-            **settings.environment,
-            **({"AWS_SECRET_ACCESS_KEY": secret} if secret else {}),
             "PATH": f"{BIN}:{ROOT / 'build' / 'bin'}:{os.environ['PATH']}",
             "TMPDIR": str(folder),  # Packer leaves the key of each build's machine there
             "XDG_CACHE_HOME": str(folder / "cache"),
@@ -81,6 +80,7 @@ class ScratchCloud:
     def __enter__(self) -> ScratchCloud:
         try:
             run("the local cloud", [*self._command, "up", *self._where, *self._up], _UP_SECONDS)
+            self.environment.update(environment(self._state, self.name))
         except BaseException:
             self._end()
             raise

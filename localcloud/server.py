@@ -11,12 +11,10 @@ import logging
 import re
 import socket
 import threading
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from botocore.utils import parse_timestamp
-from moto.core.exceptions import ServiceException
 from moto.core.model import OperationModel
 from moto.core.parse import PROTOCOL_PARSERS, RequestParserError
 from moto.core.request import Request
@@ -24,35 +22,56 @@ from moto.core.serialize import get_serializer_class
 from moto.core.utils import get_service_model
 from moto.iam.responses import IamResponse
 from moto.kms.responses import KmsResponse
-from moto.ssm.responses import SimpleSystemManagerResponse
-from moto.sts.responses import TokenResponse
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
+from localcloud import credentials, signature, wire
+from localcloud.clock import Clock, SystemClock
 from localcloud.cloud import Cloud
 from localcloud.ec2.responses import HostResponse
 from localcloud.errors import ApiError
+from localcloud.others import IdentityResponse, ParameterResponse
+from localcloud.settings import OWN
+from localcloud.signature import Fault, Signature, SignatureError
 from localcloud.state import StateError
 
 LOG = logging.getLogger(__name__)
 HOST = "127.0.0.1"
-SCOPE = re.compile(r"Credential=[^/]+/\d{8}/([^/]+)/([^/]+)/aws4_request")
 _READS = ("Describe", "Get", "List", "Search", "Simulate", "Lookup")
 _MOTO: dict[str, Any] = {
     "ec2": HostResponse,
-    "ssm": SimpleSystemManagerResponse,
-    "sts": TokenResponse,
+    "ssm": ParameterResponse,
+    "sts": IdentityResponse,
     "iam": IamResponse,
     "kms": KmsResponse,  # for the SecureStrings of ssm
 }
 _OWN = {"autoscaling": "autoscaling", "elasticloadbalancing": "elbv2"}  # by botocore's name of the model
 _ELBV2 = "2015-12-01"
-_UNLOCKED = {"CreateImage"}  # takes seconds, and takes the lock itself where it needs it
+_UNLOCKED = {"CreateImage", "GetConsoleOutput"}  # take seconds, and the lock where they need it
 _ENOUGH = 16 * 1024 * 1024
 _FREEBIND = 15  # Linux's IP_FREEBIND, which Python has no name for
 
-Admit = Callable[[Request, str, str, str], None]
-"""Told a request, its service, its operation and its region."""
+Secret = Callable[[Signature], str]
+"""The secret key that a request says it was signed with. Raises SignatureError for keys that nobody has."""
+Admit = Callable[[Request, Signature, str], None]
+"""Given a request, its signature and its operation."""
+
+_CODES: dict[Fault, tuple[tuple[str, int], tuple[str, int], tuple[str, int]]] = {
+    Fault.MISSING: (
+        ("MissingAuthenticationTokenException", 400), ("MissingAuthenticationToken", 403), ("MissingAuthenticationToken", 403),
+    ),
+    Fault.INCOMPLETE: (("IncompleteSignatureException", 400), ("IncompleteSignature", 400), ("IncompleteSignature", 400)),
+    Fault.UNKNOWN_KEY: (("UnrecognizedClientException", 400), ("InvalidClientTokenId", 403), ("AuthFailure", 401)),
+    Fault.EXPIRED_TOKEN: (("ExpiredTokenException", 400), ("ExpiredToken", 403), ("RequestExpired", 400)),
+    Fault.UNTIMELY: (("InvalidSignatureException", 400), ("SignatureDoesNotMatch", 403), ("RequestExpired", 400)),
+    Fault.MISMATCH: (("InvalidSignatureException", 400), ("SignatureDoesNotMatch", 403), ("SignatureDoesNotMatch", 403)),
+}  # fmt: skip
+"""AWS's codes with their HTTP status: of services that speak JSON, of those that speak XML, and of EC2."""
+_BY_VERSION = {
+    "2011-01-01": "autoscaling", "2015-12-01": "elasticloadbalancing", "2012-06-01": "elasticloadbalancing",
+    "2010-05-08": "iam", "2011-06-15": "sts",
+}  # fmt: skip
+_BY_TARGET = {"AmazonSSM": "ssm", "TrentService": "kms"}
 
 
 class PortTakenError(Exception):
@@ -60,22 +79,45 @@ class PortTakenError(Exception):
 
 
 class Application:
-    """The WSGI application of one cloud."""
+    """The WSGI application of one cloud, for its owner."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, clock: Clock | None = None) -> None:
         self._cloud = cloud
+        self._clock = clock or SystemClock()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = Request(environ)
         request.max_content_length = _ENOUGH
-        answer = self._about(request) if request.path.startswith("/_localcloud/") else self.aws(request)
+        port = self._cloud.settings.port
+        answer = stranger(request, {f"127.0.0.1:{port}", f"localhost:{port}"})
+        if answer is None:
+            answer = (
+                self._about(request) if request.path.startswith("/_localcloud/") else self.aws(request, self._secret)
+            )
         return answer(environ, start_response)
+
+    def _secret(self, signed: Signature) -> str:
+        key = self._cloud.settings.key
+        if signed.access_key == key.access_key and not signed.token:
+            return key.secret_key
+        with self._cloud.lock:
+            return credentials.secret(signed, self._clock.now())
+
+    def _verified(self, request: Request, secret: Secret) -> Signature:
+        signed = signature.read(request)
+        signature.verify(request, signed, secret(signed), self._clock.now())
+        return signed
 
     # -- our own paths ---------------------------------------------------------------------------------------------
 
     def _about(self, request: Request) -> Response:
         """Health, status and faults; JSON."""
         cloud, path = self._cloud, request.path.removeprefix("/_localcloud/")
+        try:
+            if self._verified(request, self._secret).service != OWN:
+                return _json({"error": f"Sign it for the service {OWN}."}, 403)
+        except SignatureError as error:
+            return _json({"error": error.message}, 403)
         if path == "health":
             return _json({"name": cloud.settings.name, "ready": cloud.ready})
         if path == "status":
@@ -95,51 +137,69 @@ class Application:
 
     # -- AWS's -----------------------------------------------------------------------------------------------------
 
-    def aws(self, request: Request, admit: Admit | None = None) -> Response:
+    def aws(self, request: Request, secret: Secret, admit: Admit | None = None) -> Response:
         """Answer a request to AWS.
 
+        :param secret: who may sign, and with what.
         :param admit: for requests of hosts, which come while the cloud is still bringing them back; raises ApiError for
             what is not to be answered to them.
         """
-        scope = SCOPE.search(request.headers.get("Authorization", ""))
+        request.get_data()  # before anything parses it: a signature is over the bytes
         target = request.headers.get("X-Amz-Target", "")
-        if scope is None and target:
-            return _refused("ssm", "", ApiError("MissingAuthenticationTokenException", "Missing Authentication Token"))
-        if scope is None:
-            return _refused("ec2", "", ApiError("MissingAuthenticationToken", "Request is missing a signature.", 403))
-        region, service = scope.groups()
-        operation = target.rpartition(".")[2] or str(request.values.get("Action", ""))
+        service = _BY_TARGET.get(target.partition(".")[0]) or _BY_VERSION.get(request.values.get("Version", ""), "ec2")
+        operation = ""
         try:
+            signed = signature.read(request)
+            service, region = signed.service, signed.region
             if not (self._cloud.ready if admit is None else self._cloud.loaded):
                 raise ApiError("ServiceUnavailable", "The local cloud is starting.", 503)
+            signature.verify(request, signed, secret(signed), self._clock.now())
+            operation = target.rpartition(".")[2] or str(request.values.get("Action", ""))
             if (refusal := self._cloud.faults.api_refusal(operation)) is not None:
                 raise refusal
             if admit is not None:
-                admit(request, service, operation, region)
+                admit(request, signed, operation)
+            changes = not operation.startswith(_READS)
+            if changes:
+                self._cloud.make_room()
             answer = self._answer(request, service, operation, region)
-            if not operation.startswith(_READS) and answer.status_code < 300:
-                self._cloud.save()
+            if changes and answer.status_code < 300:
+                self._keep(service, operation)
             return answer
+        except SignatureError as error:
+            return wire.refusal(request, service, _unsigned(request, service, error))
         except ApiError as error:
-            return _refused(service, operation, error)
+            return wire.refusal(request, service, error)
         except StateError as error:
-            return _refused(service, operation, ApiError("InternalFailure", str(error)))
+            return wire.refusal(request, service, ApiError("InternalFailure", str(error), 500))
         except NotImplementedError as error:
-            return _refused(service, operation, ApiError("InvalidAction", f"Not in this local cloud: {error}"))
+            return wire.refusal(request, service, wire.not_implemented(service, _lacking(operation, str(error))))
         except Exception as error:
             LOG.exception("%s %s failed", service, operation)
             reason = f"{operation} failed in the local cloud ({type(error).__name__}); its log says more."
-            return _refused(service, operation, ApiError("InternalFailure", reason))
+            return wire.refusal(request, service, ApiError("InternalFailure", reason))
+
+    def _keep(self, service: str, operation: str) -> None:
+        """Save, or take back what cannot be saved and raise StateError."""
+        with self._cloud.lock:
+            try:
+                self._cloud.save()
+            except StateError as error:
+                LOG.exception("%s %s is taken back", service, operation)
+                self._cloud.undo()
+                raise StateError(f"{operation} was taken back: {error}") from None
 
     def _answer(self, request: Request, service: str, operation: str, region: str) -> Response:
         if service in _OWN:
             if service == "elasticloadbalancing" and request.values.get("Version") != _ELBV2:
-                raise ApiError("InvalidAction", "This local cloud has no classic load balancers; use elbv2.")
+                raise wire.not_implemented("elb", "classic load balancers")
             with self._cloud.lock:
                 return self._own(request, service, operation, region)
         if service not in _MOTO:
             there = ", ".join(sorted([*_OWN, *_MOTO]))
-            raise ApiError("UnrecognizedClientException", f"This local cloud has no {service}; it has {there}.")
+            raise ApiError("NotImplemented", f"The local cloud has no {wire.full_name(service)}; it has {there}.", 501)
+        if not wire.has_operation(service, operation):
+            raise _no_action(operation)
         if operation in _UNLOCKED:
             return self._moto(request, service)
         with self._cloud.lock:
@@ -217,33 +277,53 @@ class _Handler(WSGIRequestHandler):
         LOG.info(message, *args)
 
 
-class Refusal(ServiceException):
-    """Ours: moto's serialiser takes a class of its own modules for one of the service of that name."""
-
-
 def _operation(service: str, operation: str) -> OperationModel:
     try:
         model: OperationModel = get_service_model(service).operation_model(operation)
         return model
     except Exception:
-        raise ApiError("InvalidAction", f"The action {operation} is not valid for this web service.") from None
+        raise _no_action(operation) from None
 
 
 def _serializer(service: str, protocol: str, model: OperationModel) -> Any:
     return get_serializer_class(service, protocol)(model)
 
 
-def _refused(service: str, operation: str, error: ApiError) -> Response:
-    """A refusal in the protocol of the service."""
-    name = _OWN.get(service, service if service in _MOTO else "ec2")
-    service_model = get_service_model(name)
-    protocol = str(service_model.protocol)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # moto would tell that a code is not in the service's model
-        answer = _serializer(name, protocol, OperationModel({"name": operation}, service_model)).serialize(
-            Refusal(error.code, error.message)
-        )
-    return _wire({**answer, "status_code": error.status})
+def _no_action(operation: str) -> ApiError:
+    return ApiError("InvalidAction", f"The action {operation} is not valid for this web service.")
+
+
+def _lacking(operation: str, said: str) -> str:
+    """What is missing, after moto's words where they tell of more than the operation."""
+    part = re.match(r"(?:The |Filter dicts? )?(.*?) (?:has|have) not been implemented", said)
+    more = part.group(1) if part and "action" not in said else ""
+    if not more:
+        return operation
+    return f"the {more}" if operation in more else f"{more} in {operation}"
+
+
+def stranger(request: Request, hosts: Container[str]) -> Response | None:
+    """The refusal of a request that a web page sends: under a name that is not the cloud's own, or from an origin.
+
+    A browser lets every page send such requests to loopback, and lets it read the answers under a name of the page's own.
+    """
+    host = request.headers.get("Host", "").lower()
+    if host not in hosts:
+        return _json({"error": f"This is no cloud of the name {host!r}: use the endpoint that `up` printed."}, 403)
+    if "Origin" in request.headers:
+        return _json({"error": "Web pages cannot use a local cloud."}, 403)
+    return None
+
+
+def _unsigned(request: Request, service: str, error: SignatureError) -> ApiError:
+    """In the code of the service's protocol."""
+    code, status = _CODES[error.fault][{"ec2": 2, "query": 1, "rest-xml": 1}.get(wire.protocol(request, service), 0)]
+    message = error.message
+    if code == "AuthFailure":
+        message = "AWS was not able to validate the provided access credentials"
+    elif code == "RequestExpired":
+        message = "Request has expired."
+    return ApiError(code, message, status)
 
 
 def _wire(answer: Any) -> Response:

@@ -7,15 +7,23 @@ import fcntl
 import ipaddress
 import json
 import os
+import secrets
+import stat
+import string
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from localcloud import private
 from localcloud.hosts.base import Base
 
 DAEMON = "localcloud.daemon"
 """The module that a cloud's process runs."""
+OWN = "localcloud"
+"""The service that requests to the cloud's own paths are signed for."""
+
+_FILE = "settings.json"
 
 
 class Refusal(Exception):  # noqa: N818 - it is what the user reads
@@ -33,7 +41,24 @@ class Directory:
         self._lock = self.path / "lock"
 
     def make(self) -> None:
+        """Make it, or raise Refusal if what is there is not the caller's alone."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.check()
+
+    def check(self) -> None:
+        """Raise Refusal unless the directory, if there is one, is the caller's with no way in for others.
+
+        What is in it decides which processes are ended, and what is unpickled.
+        """
+        try:
+            found = self.path.lstat()
+        except FileNotFoundError:
+            return
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise Refusal(
+                f"{self.path} is not a directory of yours alone (owner {found.st_uid}, mode {found.st_mode & 0o7777:o}): "
+                "look at what is in it, then remove it or choose another --state-dir."
+            )
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -58,7 +83,7 @@ class Directory:
             pass
         except OSError:  # somebody holds it
             with suppress(OSError, ValueError):
-                return int(self._pid.read_text())
+                return int(private.read(self.path, self._pid.name))
         return self._orphan()
 
     def _orphan(self) -> int:
@@ -97,6 +122,24 @@ def _servers() -> Iterator[tuple[int, Path]]:
 
 
 @dataclass(frozen=True)
+class Key:
+    """The access key of a cloud's owner."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+
+    @classmethod
+    def random(cls) -> Key:
+        """As AWS's look; a shell takes them without quotes."""
+        capitals = string.ascii_uppercase + "234567"
+        letters = string.ascii_letters + string.digits
+        return cls(
+            "AKIA" + "".join(secrets.choice(capitals) for _ in range(16)),
+            "".join(secrets.choice(letters) for _ in range(40)),
+        )
+
+
+@dataclass(frozen=True)
 class Settings:
     """What makes one cloud differ from another."""
 
@@ -105,6 +148,8 @@ class Settings:
     subnet: str
     region: str
     bases: list[Base] = field(default_factory=list)
+    key: Key = field(default_factory=Key.random)
+    reach: list[str] = field(default_factory=list)  # networks of the machine's surroundings that hosts may reach
 
     @property
     def environment(self) -> dict[str, str]:
@@ -112,9 +157,19 @@ class Settings:
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_DEFAULT_REGION": self.region,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_ACCESS_KEY_ID": self.key.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.key.secret_key,
             "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    @property
+    def client(self) -> dict[str, str]:
+        """The same for ``boto3.client``."""
+        return {
+            "endpoint_url": self.endpoint,
+            "region_name": self.region,
+            "aws_access_key_id": self.key.access_key,
+            "aws_secret_access_key": self.key.secret_key,
         }
 
     @property
@@ -128,17 +183,34 @@ class Settings:
         return f"http://{self.gateway}:{self.port}"
 
     def write(self, directory: Path) -> None:
-        (directory / "settings.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
+        """For the owner only: the key is in it."""
+        private.write(directory / _FILE, f"{json.dumps(asdict(self), indent=2)}\n".encode())
 
     @classmethod
     def read(cls, directory: Path) -> Settings | None:
         """The settings of the cloud in this directory; None if there is none."""
         try:
-            values = json.loads((directory / "settings.json").read_text())
+            values = json.loads(private.read(directory, _FILE))
         except FileNotFoundError:
             return None
-        return cls(**{**values, "bases": [Base(**base) for base in values["bases"]]})
+        key = Key(**values["key"]) if "key" in values else Key.random()  # clouds of earlier versions had none
+        return cls(**{**values, "bases": [Base(**base) for base in values["bases"]], "key": key})
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+
+def environment(state_dir: Path, name: str) -> dict[str, str]:
+    """What points AWS's tools at a cloud that was brought up. Raises Refusal if there is none."""
+    return settings_of(state_dir, name).environment
+
+
+def settings_of(state_dir: Path, name: str) -> Settings:
+    """The settings of a cloud that was brought up. Raises Refusal if there is none."""
+    directory = Directory(state_dir, name)
+    directory.check()
+    settings = Settings.read(directory.path)
+    if settings is None:
+        raise Refusal(f"There is no cloud {name} in {state_dir}: start one with up.")
+    return settings

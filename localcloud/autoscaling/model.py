@@ -153,7 +153,8 @@ class Model:
         if state == PENDING:
             if status is HostStatus.PENDING:
                 return False
-            self.begin_waits(group, instance, LAUNCHING, PENDING_WAIT, now)
+            if not instance.unhooked:
+                self.begin_waits(group, instance, LAUNCHING, PENDING_WAIT, now)
             if not instance.waits:
                 self._into_service(group, instance, now)
             return True
@@ -227,6 +228,7 @@ class Model:
         instance.enter(IN_SERVICE, now)
         instance.in_service_since = now
         instance.waits = []
+        instance.unhooked = False
         if group.runs("AddToLoadBalancer"):
             for place in traffic_places(group):
                 self._try(lambda place=place: self.targets.register(place, instance.id))  # type: ignore[misc]
@@ -759,7 +761,6 @@ class Model:
             instance.enter(state, now)
             self._leave_traffic(group, instance)
             activities.append(activity)
-            self._step_out(group, instance, now)
         return activities
 
     def exit_standby(self, group: Group, ids: Iterable[str]) -> list[Activity]:
@@ -817,6 +818,7 @@ class Model:
         )
         instance.activity = activity.id
         instance.healthy = True
+        instance.unhooked = True  # launch hooks are for instances that the group launches
         self._progress(group, activity.id, "PreInService", 30)
         instance.enter(PENDING, now)
         return activity

@@ -98,6 +98,14 @@ class Templates(Protocol):
         """(id, name, version number); ``version`` may be ``$Latest`` or ``$Default``. Raises ApiError."""
         ...
 
+    def check(self, template_id: str, version: str, instance_type: str | None, image_id: str | None) -> None:
+        """Raise ApiError, in the words of RunInstances, for what could not be launched.
+
+        :param instance_type: an override's; None: the launch template's own.
+        :param image_id: likewise.
+        """
+        ...
+
 
 class Subnets(Protocol):
     """Subnets of the VPC."""

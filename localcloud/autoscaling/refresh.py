@@ -96,6 +96,7 @@ def _note_due(model: Model, group: Group, refresh: Refresh, *, skip_matching: bo
 def cancel(model: Model, group: Group, refresh: Refresh, *, wait: bool) -> None:
     """Stop replacing; with ``wait``, what is under way finishes first."""
     refresh.status = "Cancelling"
+    refresh.reason = words.CANCELLED
     refresh.due = []
     if not wait:
         refresh.fresh, refresh.replacing, refresh.surge = {}, [], 0

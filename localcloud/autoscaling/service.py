@@ -128,7 +128,7 @@ class AutoScaling:
         """Run one operation; see :class:`localcloud.service.Service`."""
         method = getattr(self, "_op_" + re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower(), None)
         if method is None:
-            raise ApiError("InvalidAction", f"The action {operation} is not valid for this web service.")
+            raise words.not_modelled(operation)
         with self._lock:
             if operation.startswith("Describe"):
                 result: dict[str, Any] = method(params, region)
@@ -262,10 +262,7 @@ class AutoScaling:
         if name in self._groups.get(region, {}):
             raise words.group_exists(name)
         if params.get("LaunchConfigurationName") or params.get("InstanceId"):
-            raise words.invalid(
-                "The Launch Configuration creation operation is not available in your account. Use launch templates to "
-                "create configuration templates for your Auto Scaling groups."
-            )
+            raise words.no_launch_configurations("ValidationError")
         low, high = int(params["MinSize"]), int(params["MaxSize"])
         desired = int(params.get("DesiredCapacity", low))
         _check_sizes(low, high, desired)
@@ -384,7 +381,9 @@ class AutoScaling:
                 "MixedInstancesPolicy parameter."
             )
         if spec:
-            return template_of(self._specification(spec)), None
+            found = self._specification(spec)
+            self._launchable(found, {})
+            return template_of(found), None
         if not policy:
             return None, None
         launch = policy.get("LaunchTemplate") or {}
@@ -400,6 +399,10 @@ class AutoScaling:
             if override.get("LaunchTemplateSpecification"):
                 override["LaunchTemplateSpecification"] = self._specification(override["LaunchTemplateSpecification"])
             overrides.append(override)
+        for override in overrides or [{}]:
+            self._launchable(
+                override.get("LaunchTemplateSpecification") or filled["LaunchTemplateSpecification"], override
+            )
         if len({"WeightedCapacity" in override for override in overrides}) > 1:
             raise words.invalid("All instance type overrides must have a weighted capacity, or none of them.")
         if overrides:
@@ -424,6 +427,15 @@ class AutoScaling:
         except ApiError as refusal:
             raise words.bad_template(refusal.message) from refusal
         return {"LaunchTemplateId": template_id, "LaunchTemplateName": name, "Version": version}
+
+    def _launchable(self, spec: dict[str, str], override: dict[str, Any]) -> None:
+        """As AWS: what RunInstances would refuse is refused when the group is made or changed."""
+        try:
+            self.model.templates.check(
+                spec["LaunchTemplateId"], spec["Version"], override.get("InstanceType"), override.get("ImageId")
+            )
+        except ApiError as refusal:
+            raise words.bad_template(refusal.message) from refusal
 
     def _op_delete_auto_scaling_group(self, params: Params, region: str) -> None:
         group = self._group(params, region)
@@ -676,6 +688,8 @@ class AutoScaling:
         result = params.get("DefaultResult", old.default_result if old else "ABANDON")
         if result not in ("CONTINUE", "ABANDON"):
             raise words.invalid(f"Invalid Lifecycle Action result {result}. Use CONTINUE or ABANDON.")
+        if params.get("NotificationTargetARN"):
+            raise words.not_modelled("lifecycle hooks with a notification target (SNS, SQS)")
         if old is None and len(group.hooks) >= MAX_HOOKS:
             raise ApiError(
                 "LimitExceeded", f"The limit of {MAX_HOOKS} lifecycle hooks per AutoScalingGroup is reached."
@@ -686,7 +700,7 @@ class AutoScaling:
             heartbeat=heartbeat,
             default_result=result,
             metadata=params.get("NotificationMetadata", old.metadata if old else None),
-            target_arn=params.get("NotificationTargetARN", old.target_arn if old else None),
+            target_arn=None,
             role_arn=params.get("RoleARN", old.role_arn if old else None),
         )
 
@@ -951,6 +965,9 @@ class AutoScaling:
     def _op_describe_notification_configurations(self, _params: Params, _region: str) -> dict[str, Any]:
         return {"NotificationConfigurations": []}
 
+    def _op_create_launch_configuration(self, _params: Params, _region: str) -> None:
+        raise words.no_launch_configurations("UnsupportedOperation")  # AWS's answer to accounts of 2024 and later
+
     def _op_describe_launch_configurations(self, _params: Params, _region: str) -> dict[str, Any]:
         return {"LaunchConfigurations": []}
 
@@ -1031,6 +1048,8 @@ def _check_percentages(low: int | None, high: int | None) -> None:
 
 
 def _check_preferences(preferences: dict[str, Any], wanted: dict[str, Any] | None, group: Group) -> None:
+    if (preferences.get("AlarmSpecification") or {}).get("Alarms"):
+        raise words.not_modelled("instance refreshes that watch CloudWatch alarms")
     _check_percentages(preferences.get("MinHealthyPercentage"), preferences.get("MaxHealthyPercentage"))
     checkpoints = preferences.get("CheckpointPercentages") or []
     if checkpoints != sorted(set(checkpoints)) or any(not 1 <= c <= 100 for c in checkpoints):
@@ -1041,9 +1060,11 @@ def _check_preferences(preferences: dict[str, Any], wanted: dict[str, Any] | Non
     ):
         if preferences.get(key, "Wait") not in allowed:
             raise words.invalid(f"{key} must be one of {', '.join(allowed)}.")
+    if preferences.get("AutoRollback") and not wanted:
+        raise words.no_auto_rollback()
     why = _irreversible(group, wanted) if preferences.get("AutoRollback") else None
     if why:
-        raise words.invalid(f"AutoRollback cannot be enabled: {why}")
+        raise words.invalid(f"The request isn't valid. The AutoRollback parameter cannot be set to true: {why}")
 
 
 def _irreversible(group: Group, wanted: dict[str, Any] | None) -> str | None:

@@ -903,6 +903,9 @@ class _Templates:
             )
         return template.id, template.name, number
 
+    def check(self, template_id: str, version: str, instance_type: str | None, image_id: str | None) -> None:
+        """Everything can be launched here."""
+
     def _find(self, id_or_name: str) -> _Template:
         for template in self.names.values():
             if id_or_name in (template.id, template.name):

@@ -137,6 +137,7 @@ class Instance:
     weight: int = 1
     image_id: str | None = None
     attached: bool = False  # not launched by the group
+    unhooked: bool = False  # on its way into service without launch hooks: attached, or out of standby
     moves: ClassVar[int] = 0  # how often an instance of any group changed its state or weight
 
     def __post_init__(self) -> None:

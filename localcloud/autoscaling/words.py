@@ -17,6 +17,20 @@ def invalid(message: str) -> ApiError:
     return ApiError("ValidationError", message)
 
 
+def not_modelled(what: str) -> ApiError:
+    return ApiError(
+        "NotImplemented", f"The local cloud does not model {what} of Amazon EC2 Auto Scaling; AWS does.", 501
+    )
+
+
+def no_launch_configurations(code: str) -> ApiError:
+    return ApiError(
+        code,
+        "The Launch Configuration creation operation is not available in your account. Use launch templates to create "
+        "configuration templates for your Auto Scaling groups.",
+    )
+
+
 def no_group(name: str) -> ApiError:
     return invalid(f"AutoScalingGroup name not found - AutoScalingGroup '{name}' not found")
 
@@ -102,6 +116,16 @@ def no_lifecycle_action(instance_id: str | None, token: str | None) -> ApiError:
 
 def bad_template(why: str) -> ApiError:
     return invalid(f"You must use a valid fully-formed launch template. {why}")
+
+
+def no_auto_rollback() -> ApiError:
+    return invalid(
+        "The request isn't valid. The AutoRollback parameter cannot be set to true when the DesiredConfiguration parameter is "
+        "empty. Set AutoRollback to false or specify a desired configuration and try again."
+    )
+
+
+CANCELLED = "Cancelled due to user request."
 
 
 def abandoned(token: str, why: str) -> str:

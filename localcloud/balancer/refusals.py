@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from localcloud.balancer import attributes
 from localcloud.errors import ApiError
 
 # (smallest, largest): the constraints of the service model
@@ -100,7 +101,8 @@ def _create_load_balancer(params: dict[str, Any], moto: Any) -> None:
         raise ApiError("InvalidConfigurationRequest", f"{_HERE}type {kind}; application and network are there.")
     if any(item.name == name for item in moto.load_balancers.values()):
         raise ApiError(
-            "DuplicateLoadBalancerName", "A load balancer with the same name exists, but with different settings"
+            "DuplicateLoadBalancerName",
+            f"A load balancer with the same name '{name}' exists, but with different settings",
         )
     subnets = [*params.get("Subnets", []), *(item["SubnetId"] for item in params.get("SubnetMappings", []))]
     zones = [subnet.availability_zone for item in subnets if (subnet := _subnet(moto, item))]
@@ -116,6 +118,12 @@ def _create_load_balancer(params: dict[str, Any], moto: Any) -> None:
 def _subnet(moto: Any, subnet_id: str) -> Any:
     """EC2's subnet, or None: moto refuses an unknown one in its own words."""
     return next((zone[subnet_id] for zone in moto.ec2_backend.subnets.values() if subnet_id in zone), None)
+
+
+def _load_balancer_attributes(params: dict[str, Any], moto: Any) -> None:
+    found = moto.load_balancers.get(params["LoadBalancerArn"])
+    if found is not None:
+        attributes.check(params.get("Attributes") or [], attributes.BALANCERS, found.type, "Load balancer")
 
 
 def _delete_load_balancer(params: dict[str, Any], moto: Any) -> None:
@@ -136,6 +144,11 @@ def _create_target_group(params: dict[str, Any], moto: Any) -> None:
     if params.get("ProtocolVersion") not in (None, "HTTP1"):
         raise ApiError(
             "InvalidConfigurationRequest", f"{_HERE}protocol version {params['ProtocolVersion']}; HTTP1 is there."
+        )
+    if any(group.name == params["Name"] for group in moto.target_groups.values()):
+        raise ApiError(
+            "DuplicateTargetGroupName",
+            f"A target group with the same name '{params['Name']}' exists, but with different settings",
         )
     _health_check(params, None)
 
@@ -269,16 +282,12 @@ def _conditions(conditions: list[dict[str, Any]]) -> None:
 
 
 def _target_group_attributes(params: dict[str, Any], moto: Any) -> None:
-    for item in params.get("Attributes") or []:
+    given, group = params.get("Attributes") or [], moto.target_groups.get(params["TargetGroupArn"])
+    if group is not None:
+        attributes.check(given, attributes.GROUPS, attributes.group_kind(group.protocol), "Target group")
+    for item in given:
         if item["Key"] == "stickiness.enabled" and str(item["Value"]).lower() == "true":
             raise ApiError("InvalidConfigurationRequest", f"{_HERE}sticky sessions are not modelled.")
-        if item["Key"] == "deregistration_delay.timeout_seconds":
-            value = str(item["Value"])
-            if not value.isdigit() or int(value) > 3600:
-                raise ApiError(
-                    "ValidationError",
-                    f"'deregistration_delay.timeout_seconds' value '{value}' must be between '0-3600' inclusive",
-                )
 
 
 def _protocol(value: str | None, known: tuple[str, ...], what: str) -> None:
@@ -294,6 +303,7 @@ _CHECKS: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "CreateTargetGroup": _create_target_group,
     "ModifyTargetGroup": _modify_target_group,
     "ModifyTargetGroupAttributes": _target_group_attributes,
+    "ModifyLoadBalancerAttributes": _load_balancer_attributes,
     "CreateListener": _create_listener,
     "ModifyListener": _modify_listener,
     "CreateRule": _create_rule,

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from localcloud.autoscaling.ports import TargetHealth
-from localcloud.balancer import health, refusals, render
+from localcloud.balancer import attributes, health, refusals, render
 from localcloud.balancer.haproxy import BalancerError, port_refusal
 from localcloud.balancer.health import Phase, Registration, ServerStatus
 from localcloud.balancer.model import Server, TargetGroup, View, backend_name
@@ -117,9 +117,15 @@ class Balancer:
             if operation == "DeregisterTargets":
                 self._deregister(params["TargetGroupArn"], params["Targets"])
                 return {}
+            if (there := self._same(operation, params, region)) is not None:
+                return there
+            if operation == "CreateTargetGroup":
+                params = attributes.complete_group(params)
             self._refuse(operation, params, region)
             if operation == "CreateLoadBalancer":
                 return self._create_load_balancer(params, region)
+            if operation == "CreateTargetGroup":
+                return self._create_target_group(params, region)
             if operation in _UNDO:
                 return self._create(operation, params, region)
             if operation == "ModifyTargetGroupAttributes":
@@ -219,15 +225,61 @@ class Balancer:
         if reason:
             raise ApiError("InvalidConfigurationRequest", reason)
 
+    def _same(self, operation: str, params: dict[str, Any], region: str) -> dict[str, Any] | None:
+        """What there is already, where a creation asks for the very same: it succeeds again, as on AWS."""
+        moto = backend(self._account, region)
+
+        def described(key: str, **asked: Any) -> list[dict[str, Any]]:
+            return list(self._upstream.handle(f"Describe{key}", asked, region)[key])
+
+        if operation == "CreateLoadBalancer":
+            arns = [item.arn for item in moto.load_balancers.values() if item.name == params["Name"]]
+            found = described("LoadBalancers", LoadBalancerArns=arns) if arns else []
+            return {"LoadBalancers": found} if found and attributes.same_balancer(params, found[0]) else None
+        if operation == "CreateTargetGroup":
+            arns = [item.arn for item in moto.target_groups.values() if item.name == params["Name"]]
+            found = described("TargetGroups", TargetGroupArns=arns) if arns else []
+            return {"TargetGroups": found} if found and attributes.same_group(params, found[0]) else None
+        if operation == "CreateListener" and params["LoadBalancerArn"] in moto.load_balancers:
+            found = described("Listeners", LoadBalancerArn=params["LoadBalancerArn"])
+            found = [item for item in found if attributes.same_listener(params, item)]
+            return {"Listeners": found} if found else None
+        return None
+
+    def _create_target_group(self, params: dict[str, Any], region: str) -> dict[str, Any]:
+        answer = self._upstream.handle("CreateTargetGroup", params, region)
+        for item in answer["TargetGroups"]:
+            group = self._group(item["TargetGroupArn"])
+            group.attributes = attributes.defaults(attributes.GROUPS[attributes.group_kind(group.protocol)])
+            if group.target_type == "ip" and "preserve_client_ip.enabled" in group.attributes:
+                group.attributes["preserve_client_ip.enabled"] = "false"
+        return answer
+
     def _create_load_balancer(self, params: dict[str, Any], region: str) -> dict[str, Any]:
+        params = {"Type": "application", "Scheme": "internet-facing", "IpAddressType": "ipv4", **params}
+        if params["Type"] == "application" and not params.get("SecurityGroups"):
+            params = {**params, "SecurityGroups": self._default_group(params, region)}
         answer = self._upstream.handle("CreateLoadBalancer", params, region)
         every = backends(self._account)
         taken = {item.dns_name for moto in every.values() for item in moto.load_balancers.values()}
         address = loopback_address(f"{self._cloud}/{region}/{params['Name']}", taken)
         for item in answer["LoadBalancers"]:
-            every[region].load_balancers[item["LoadBalancerArn"]].dns_name = address
-            item["DNSName"] = address
-        return answer
+            made = every[region].load_balancers[item["LoadBalancerArn"]]
+            made.dns_name = address
+            made.attrs = attributes.defaults(attributes.BALANCERS[made.type])
+        arns = [item["LoadBalancerArn"] for item in answer["LoadBalancers"]]
+        return {
+            "LoadBalancers": self._upstream.handle("DescribeLoadBalancers", {"LoadBalancerArns": arns}, region)[
+                "LoadBalancers"
+            ]
+        }
+
+    def _default_group(self, params: dict[str, Any], region: str) -> list[str]:
+        """The default security group of the VPC that a load balancer is in."""
+        ec2 = backend(self._account, region).ec2_backend
+        subnets = [*params.get("Subnets", []), *(item["SubnetId"] for item in params.get("SubnetMappings", []))]
+        vpcs = {zone[one].vpc_id for one in subnets for zone in ec2.subnets.values() if one in zone}
+        return [str(group.id) for vpc in vpcs for group in ec2.groups[vpc].values() if group.name == "default"]
 
     def _create(self, operation: str, params: dict[str, Any], region: str) -> dict[str, Any]:
         answer = self._upstream.handle(operation, params, region)

@@ -62,7 +62,11 @@ class MotoElbv2:
         try:
             status, reply_headers, reply = ELBV2Response.dispatch(normalize_request(request))
         except NotImplementedError:
-            raise ApiError("OperationNotPermitted", f"The local cloud does not have {operation}.") from None
+            raise ApiError(
+                "NotImplemented",
+                f"The local cloud does not model {operation} of Elastic Load Balancing; AWS does.",
+                501,
+            ) from None
         raw = reply if isinstance(reply, bytes) else str(reply).encode()
         answer: dict[str, Any] = self._parser.parse(
             {"status_code": status, "headers": reply_headers, "body": raw}, model.output_shape

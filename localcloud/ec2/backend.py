@@ -9,6 +9,7 @@ commits of hosts.
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import ipaddress
 import logging
@@ -18,11 +19,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, cast
 
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import (
     EC2ClientError,
     InvalidAMIIdError,
-    InvalidKeyPairNameError,
+    InvalidLaunchTemplateNameAlreadyExistsError,
     OperationDisableApiStopNotPermitted,
     OperationNotPermitted4,
     UnvailableAMIIdError,
@@ -30,11 +32,17 @@ from moto.ec2.exceptions import (
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
+from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociation
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
+from moto.ec2.models.key_pairs import KeyPair
 from moto.ec2.models.vpcs import VPC
-from moto.iam.models import iam_backends
 
 from localcloud.clock import Clock
+from localcloud.ec2 import filters as ec2_filters
+from localcloud.ec2 import launch
+from localcloud.ec2.launch import ACCOUNT
+from localcloud.ec2.templates import Template
 from localcloud.faults import Faults
 from localcloud.hosts import seed
 from localcloud.hosts.base import DEBIAN_OWNER, Base
@@ -42,7 +50,6 @@ from localcloud.hosts.fleet import Fleet, Host, Observer, Phase
 from localcloud.hosts.podman import HostError
 
 LOG = logging.getLogger(__name__)
-ACCOUNT = "123456789012"
 ZONES = ("a", "b", "c")
 TERMINATED_SECONDS = 3600
 """How long a terminated instance is still described, and its address not given to another."""
@@ -121,20 +128,36 @@ class HostBackend(EC2Backend):
         if (again := self._launched_with(kwargs.get("client_token"))) is not None:
             return again
         template = self._template_data(kwargs.get("launch_template") or {})
-        image = image_id or template.get("ImageId", "")
-        if not image:
-            raise EC2ClientError("MissingParameter", "The request must contain the parameter ImageId")
+        wanted = {
+            **template,
+            **({"ImageId": image_id} if image_id else {}),
+            **({} if kwargs.get("is_instance_type_default") else {"InstanceType": kwargs.get("instance_type")}),
+            **({"KeyName": kwargs["key_name"]} if kwargs.get("key_name") else {}),
+            **({"SecurityGroupIds": kwargs["security_group_ids"]} if kwargs.get("security_group_ids") else {}),
+            **({"SecurityGroups": security_group_names} if security_group_names else {}),
+            **({"NetworkInterfaces": kwargs["nics"]} if kwargs.get("nics") else {}),
+            **({"UserData": user_data} if user_data else {}),
+        }
+        launch.check(self, wanted)
+        image = launch.resolved_image(self, wanted["ImageId"])
         podman_image = self.podman_image(image)
-        key_name = kwargs.get("key_name") or template.get("KeyName")
-        if key_name and key_name not in self.key_pairs:
-            raise InvalidKeyPairNameError({key_name})
+        kwargs["metadata_options"] = {
+            "HttpTokens": "required",  # the metadata here is IMDSv2 only
+            "HttpPutResponseHopLimit": 2,
+            **(template.get("MetadataOptions") or {}),
+            **(kwargs.get("metadata_options") or {}),
+        }
         if not kwargs.get("nics") and template.get("NetworkInterfaces"):
             kwargs["nics"] = [{"DeviceIndex": 0, **nic} for nic in template["NetworkInterfaces"]]
+        for nic in kwargs.get("nics") or []:
+            if nic.get("NetworkInterfaceId"):
+                kwargs["subnet_id"] = self.get_network_interface(nic["NetworkInterfaceId"]).subnet.id
         if not kwargs.get("subnet_id") and not any("SubnetId" in nic for nic in kwargs.get("nics") or []):
             zone = kwargs.get("placement") or (template.get("Placement") or {}).get("AvailabilityZone")
             kwargs["subnet_id"] = self.zone_subnet(zone or f"{self.region_name}{ZONES[0]}")
         self._require_network(kwargs)
         profile = self._require_profile(kwargs, template)
+        kwargs["block_device_mappings"] = self._devices(self.amis[image], template, kwargs)
         before = set(self.reservations)
         try:
             reservation = super().run_instances(image, count, user_data, security_group_names, **kwargs)
@@ -149,24 +172,96 @@ class HostBackend(EC2Backend):
         setattr(self.amis[image], "last_launched_time", f"{utcnow():%Y-%m-%dT%H:%M:%S}.000Z")  # noqa: B010 - not moto's
         for instance in reservation.instances:
             _set_state(instance, "pending")
+            setattr(instance, "cpu_options", _cpu_options(instance.instance_type, template))  # noqa: B010 - not moto's
+            for spec in kwargs.get("nics") or []:
+                _describe_interface(instance.nics[int(spec["DeviceIndex"])], spec)
             if profile:
                 self.associate_iam_instance_profile(instance.id, iam_instance_profile_arn=profile)
             self._launch(instance, podman_image)
         return reservation
 
+    @staticmethod
+    def _devices(image: Ami, template: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, Any]]:
+        """The image's root device, and what template and request say of it and of further devices."""
+        root = {
+            "VolumeSize": 8, "VolumeType": "gp3", "DeleteOnTermination": True, "SnapshotId": image.ebs_snapshot.id,
+        }  # fmt: skip
+        devices: dict[str, dict[str, Any]] = {str(image.root_device_name): root}
+        for given in [*(template.get("BlockDeviceMappings") or []), *(wanted.get("block_device_mappings") or [])]:
+            name = str(given["DeviceName"])
+            if given.get("NoDevice") is not None:
+                devices.pop(name, None)
+            elif given.get("Ebs"):
+                own = {key: value for key, value in given["Ebs"].items() if value is not None}
+                devices[name] = {**devices.get(name, {"VolumeType": "gp3"}), **own}
+        return [{"DeviceName": name, "Ebs": device} for name, device in devices.items()]
+
     def _require_profile(self, wanted: dict[str, Any], template: dict[str, Any]) -> str:
         """The ARN of the instance profile that the launch template names; moto's answer sees to the request's own."""
         if wanted.get("iam_instance_profile_name") or wanted.get("iam_instance_profile_arn"):
             return ""
-        for key, value in (template.get("IamInstanceProfile") or {}).items():
-            for profile in iam_backends[ACCOUNT]["aws"].instance_profiles.values():
-                if value == {"Arn": profile.arn, "Name": profile.name}.get(key):
-                    return str(profile.arn)
-            raise EC2ClientError(
-                "InvalidParameterValue",
-                f"Value ({value}) for parameter iamInstanceProfile.{key.lower()} is invalid. Invalid IAM Instance Profile {key.lower()}",
-            )
-        return ""
+        return launch.profile(template.get("IamInstanceProfile") or {})
+
+    def replace_iam_instance_profile_association(
+        self,
+        association_id: str,
+        iam_instance_profile_name: str | None = None,
+        iam_instance_profile_arn: str | None = None,
+    ) -> IamInstanceProfileAssociation:
+        """As moto's, and the instance has the new one."""
+        changed = super().replace_iam_instance_profile_association(
+            association_id, iam_instance_profile_name, iam_instance_profile_arn
+        )
+        self._show_profile(changed)
+        return changed
+
+    def associate_iam_instance_profile(
+        self,
+        instance_id: str,
+        iam_instance_profile_name: str | None = None,
+        iam_instance_profile_arn: str | None = None,
+    ) -> IamInstanceProfileAssociation:
+        made = super().associate_iam_instance_profile(instance_id, iam_instance_profile_name, iam_instance_profile_arn)
+        self._show_profile(made)
+        return made
+
+    def _show_profile(self, association: IamInstanceProfileAssociation) -> None:
+        profile = association.iam_instance_profile
+        about = {"Arn": profile.arn, "Id": profile.id}
+        self.modify_instance_attribute(association.instance_id, "iam_instance_profile", about)
+
+    def resolved_image(self, image_id: str) -> str:
+        """The image that ``resolve:ssm:...`` names. Raises EC2ClientError."""
+        return launch.resolved_image(self, image_id)
+
+    def create_launch_template(
+        self, name: str, description: str, template_data: dict[str, Any], tag_spec: dict[str, Any]
+    ) -> Template:
+        if name in self.launch_template_name_to_ids:
+            raise InvalidLaunchTemplateNameAlreadyExistsError
+        template = Template(self, name, template_data, description, tag_spec)  # type: ignore[abstract] # as moto's own
+        self.launch_templates[template.id] = template
+        self.launch_template_name_to_ids[template.name] = template.id
+        return template
+
+    def all_reservations(self, filters: Any = None) -> list[Reservation]:
+        return self._filtered([copy.copy(one) for one in self.reservations.values()], filters)
+
+    def get_reservations_by_instance_ids(self, instance_ids: list[str], filters: Any = None) -> list[Reservation]:
+        return self._filtered(super().get_reservations_by_instance_ids(instance_ids), filters)
+
+    @staticmethod
+    def _filtered(reservations: list[Reservation], wanted: dict[str, list[str]] | None) -> list[Reservation]:
+        """Reservations with the instances that pass, as DescribeInstances shows them."""
+        if wanted:
+            everyone = [instance for one in reservations for instance in one.instances]
+            passed = {
+                instance.id
+                for instance in ec2_filters.chosen(everyone, wanted, ec2_filters.instance, "DescribeInstances")
+            }
+            for one in reservations:
+                one.instances = [instance for instance in one.instances if instance.id in passed]
+        return [one for one in reservations if one.instances]
 
     def _require_network(self, wanted: dict[str, Any]) -> None:
         """Hosts can have addresses of the cloud's own network only, whatever VPCs there are."""
@@ -275,6 +370,22 @@ class HostBackend(EC2Backend):
                 }
             )
         return described
+
+    def console_output(self, instance_id: str) -> bytes:
+        """What the host's systemd and services said since it booted, the newest last; empty unless it runs."""
+        host = self.world.fleet.get(instance_id)
+        return self.world.fleet.podman.console(host.pid) if host is not None and host.pid else b""
+
+    def create_key_pair(self, name: str, key_type: str, tags: dict[str, str]) -> KeyPair:
+        pair = super().create_key_pair(name, key_type, tags)
+        pair.key_fingerprint = _fingerprint(pair)
+        return pair
+
+    def import_key_pair(self, key_name: str, public_key_material: bytes, tags: dict[str, str]) -> KeyPair:
+        pair = super().import_key_pair(key_name, public_key_material, tags)
+        if pair.key_type == "ed25519":
+            pair.key_fingerprint = _fingerprint(pair)
+        return pair
 
     def forget_terminated(self) -> None:
         """Drop instances that ended an hour ago, and give their addresses free."""
@@ -466,6 +577,31 @@ def _set_state(instance: Instance, state: str, reason: tuple[str, str] = ("", ""
     instance._state = InstanceState(state, _STATES[state])
     instance.state_reason = StateReason(message=reason[1], code=reason[0])
     instance._reason = f"User initiated ({utcnow():%Y-%m-%d %H:%M:%S} GMT)" if reason == _BY_USER else ""
+
+
+def _cpu_options(instance_type: str, template: dict[str, Any]) -> dict[str, int]:
+    cores = INSTANCE_TYPES.get(instance_type, {}).get("VCpuInfo", {})
+    usual = {
+        "CoreCount": cores.get("DefaultCores") or cores.get("DefaultVCpus", 1),
+        "ThreadsPerCore": cores.get("DefaultThreadsPerCore", 1),
+    }
+    return {**usual, **(template.get("CpuOptions") or {})}
+
+
+def _describe_interface(interface: NetworkInterface, spec: dict[str, Any]) -> None:
+    """What a launch says of a network interface, which moto overwrites with its own words for the first one."""
+    if not spec.get("NetworkInterfaceId"):
+        interface.description = spec.get("Description") or ""
+        interface.delete_on_termination = spec.get("DeleteOnTermination") in (None, True)
+
+
+def _fingerprint(pair: KeyPair) -> str:
+    """Of a key pair that EC2 made: SHA-1 of an RSA private key; of ED25519 what OpenSSH shows, SHA-256 of the public one."""
+    if pair.key_type == "ed25519":
+        return base64.b64encode(hashlib.sha256(base64.b64decode(pair.material_public.split()[1])).digest()).decode()
+    private = load_pem_private_key(pair.material, password=None)
+    content = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    return hashlib.sha1(content, usedforsecurity=False).digest().hex(":")
 
 
 def _as_ebs(ami: Ami, architecture: str) -> None:

@@ -11,7 +11,9 @@ from moto.core.exceptions import ServiceException
 from moto.elbv2.models import elbv2_backends
 
 from localcloud.autoscaling.ports import HostStatus, LaunchOrder
-from localcloud.ec2.backend import ACCOUNT, HostBackend
+from localcloud.ec2 import launch
+from localcloud.ec2.backend import HostBackend
+from localcloud.ec2.launch import ACCOUNT
 from localcloud.errors import ApiError
 from localcloud.hosts.fleet import Phase
 
@@ -89,11 +91,15 @@ class Ec2:
                 template = backend.get_launch_template(id_or_name)
             else:
                 template = backend.get_launch_template_by_name(id_or_name)
-            try:
-                number = int(template.get_version(version).number)
-            except ValueError:
-                raise ApiError("ValidationError", f"Launch template version {version} is not valid.") from None
+            number = int(template.get_version(version).number)
         return template.id, template.name, number
+
+    def check(self, template_id: str, version: str, instance_type: str | None, image_id: str | None) -> None:
+        backend = self._backend()
+        with _as_api_error():
+            data = dict(backend.get_launch_template(template_id).get_version(version).data)
+            own = {"ImageId": image_id, "InstanceType": instance_type}
+            launch.check(backend, {**data, **{key: value for key, value in own.items() if value}})
 
     # -- Subnets ---------------------------------------------------------------------------------------------------
 

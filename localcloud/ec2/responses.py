@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What moto's EC2 does not answer to, or not as AWS: the life of an image, and inherited launch templates."""
+"""What moto's EC2 does not answer to, or not as AWS: the life of an image."""
 
 from __future__ import annotations
 
-import copy
+import base64
 from typing import Any
 
 from moto.core.responses import ActionResult
+from moto.core.types import Base64EncodedString
+from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError, InvalidAMIIdError
 from moto.ec2.models.amis import Ami
-from moto.ec2.responses import EC2Response
+
+from localcloud.ec2 import launch
+from localcloud.ec2.templates import TemplateResponse
+
+_CONSOLE_BYTES = 65536
 
 
-class HostResponse(EC2Response):
+class HostResponse(TemplateResponse):
     """EC2 as callers over HTTP see it."""
 
     def enable_image_deprecation(self) -> ActionResult:
@@ -37,16 +43,69 @@ class HostResponse(EC2Response):
         self._image().deregistration_protection = "disabled"
         return ActionResult({"Return": "disabled"})
 
-    def create_launch_template_version(self) -> Any:
-        """A new version takes over from SourceVersion what it does not say itself, property by property."""
-        source = self._get_param("SourceVersion")
-        if source:
-            name, key = self._get_param("LaunchTemplateName"), self._get_param("LaunchTemplateId")
-            backend = self.ec2_backend
-            template = backend.get_launch_template_by_name(name) if name else backend.get_launch_template(key)
-            inherited = copy.deepcopy(template.get_version(source).data)
-            self.params["LaunchTemplateData"] = {**inherited, **(self._get_param("LaunchTemplateData") or {})}
-        return super().create_launch_template_version()
+    def run_instances(self) -> ActionResult:
+        if self._get_param("LicenseSpecifications"):
+            raise EC2ClientError(  # there is no License Manager, so nobody shares one
+                "InvalidParameterValue", "An instance is associated with one or more unshared license configurations."
+            )
+        answer = super().run_instances()
+        if options := self._get_param("CpuOptions"):
+            for instance in answer.result.instances:  # type: ignore[attr-defined] # a reservation
+                instance.cpu_options = {**instance.cpu_options, **options}
+        return answer
+
+    def describe_instance_attribute(self) -> ActionResult:
+        """As moto's, but for what it does not know or calls by other names than AWS."""
+        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+        devices = [
+            {
+                "DeviceName": name,
+                "Ebs": {
+                    "AttachTime": device.attach_time,
+                    "DeleteOnTermination": device.delete_on_termination,
+                    "Status": device.status,
+                    "VolumeId": device.volume_id,
+                },
+            }
+            for name, device in instance.block_device_mapping.items()
+        ]
+        own: dict[str, Any] = {
+            "blockDeviceMapping": {"BlockDeviceMappings": devices},
+            "enclaveOptions": {"EnclaveOptions": {"Enabled": False}},
+            "kernel": {"KernelId": {"Value": instance.kernel}},
+            "productCodes": {"ProductCodes": []},
+            "ramdisk": {"RamdiskId": {"Value": instance.ramdisk}},
+        }
+        found = own.get(self._get_param("Attribute"))
+        return (
+            super().describe_instance_attribute()
+            if found is None
+            else ActionResult({"InstanceId": instance.id, **found})
+        )
+
+    def get_console_output(self) -> ActionResult:
+        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+        said = self.ec2_backend.console_output(instance.id)[-_CONSOLE_BYTES:]
+        output = Base64EncodedString.from_encoded_bytes(base64.b64encode(said)) if said else None
+        return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(), "Output": output})
+
+    def modify_instance_attribute(self) -> Any:
+        """As moto's, but for what AWS changes of stopped instances only."""
+        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+        attribute = self._get_param("Attribute")
+        for name in ("InstanceType", "Kernel", "Ramdisk", "UserData", "EbsOptimized"):
+            value = self._get_param(f"{name}.Value")
+            if attribute == name[0].lower() + name[1:]:
+                value = self._get_param("Value")
+            if value is None:
+                continue
+            if instance.state != "stopped":
+                raise EC2ClientError(
+                    "IncorrectInstanceState", f"The instance '{instance.id}' is not in the 'stopped' state."
+                )
+            if name == "InstanceType":
+                launch.check_type(value, instance.architecture)
+        return super().modify_instance_attribute()
 
     def _image(self) -> Any:
         """The image; any type, since moto's has no such fields."""

@@ -131,6 +131,10 @@ class Podman:
             raise HostError("Hosts need root, for their addresses and their systemd: run this with sudo.")
         if shutil.which("podman") is None:
             raise HostError("podman is missing, and hosts are podman containers: install it (apt-get install podman).")
+        if shutil.which("nft") is None:
+            raise HostError(
+                "nft is missing, and it keeps hosts out of this machine's network: install it (apt-get install nftables)."
+            )
         if not self.machine.unified_cgroups and shutil.which("runc") is None:
             raise HostError(
                 "runc is missing, and this machine's hybrid cgroups need it to run systemd in a container: "
@@ -201,6 +205,10 @@ class Podman:
     def exit_code(self, name: str) -> int:
         """How the host's systemd ended."""
         return int(self("inspect", "--type=container", "--format={{.State.ExitCode}}", name))
+
+    def console(self, pid: int) -> bytes:
+        """What was logged since the host's boot, the newest last."""
+        return inside(pid, "journalctl", "--boot", "--output=short-monotonic", "--lines=600", seconds=20).encode()
 
     def address(self, name: str) -> str:
         """The host's first IPv4 address; empty if it has none."""
@@ -280,6 +288,10 @@ class Podman:
                 return
             self.remove_network(name)
         self("network", "create", f"--subnet={subnet}", name)
+
+    def bridge(self, network: str) -> str:
+        """The interface of this machine that is in a network; it may not be there yet."""
+        return self("network", "inspect", "--format={{.NetworkInterface}}", network).strip()
 
     def remove_network(self, name: str) -> None:
         if name in self.networks():

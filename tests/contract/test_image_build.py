@@ -21,6 +21,7 @@ from typing import Any
 import boto3
 import pytest
 
+from localcloud.settings import Settings, settings_of
 from tests.unit.localcloud import fakes
 from tests.unit.localcloud.test_server import REGION, Running, forget_moto
 
@@ -121,9 +122,9 @@ PLAY = """
 class Checkout:
     """A template and a role, a Packer that is told what to do, and the module over them."""
 
-    def __init__(self, root: Path, endpoint: str) -> None:
+    def __init__(self, root: Path, cloud: Settings) -> None:
         self.root = root
-        self.endpoint = endpoint
+        self.cloud = cloud
         (root / "packer").mkdir(parents=True)
         (root / "packer" / "it.pkr.hcl").write_text(TEMPLATE)
         (root / "roles" / "web" / "tasks").mkdir(parents=True)
@@ -162,10 +163,7 @@ class Checkout:
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
             "XDG_CACHE_HOME": str(self.root / "cache"),
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_EC2_METADATA_DISABLED": "true",
+            **self.cloud.environment,
         }
         return [str(BIN / "ansible-playbook"), str(self.root / "play.yml"), "-e", values, *arguments], env
 
@@ -194,7 +192,7 @@ def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
 
 @pytest.fixture
 def checkout(tmp_path: Path, cloud: Running) -> Checkout:
-    return Checkout(tmp_path / "checkout", f"http://127.0.0.1:{cloud.server.port}")
+    return Checkout(tmp_path / "checkout", cloud.cloud.settings)
 
 
 def left(cloud: Running) -> list[str]:
@@ -373,8 +371,8 @@ CLOUD, PORT, SUBNET = "images", 4597, "172.28.0.0/16"
 
 
 @pytest.fixture
-def hosts(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A local cloud with real hosts, as environment variables."""
+def hosts(tmp_path: Path) -> Iterator[Settings]:
+    """A local cloud with real hosts."""
     forget_moto()
 
     def localcloud(*arguments: str) -> str:
@@ -385,7 +383,7 @@ def hosts(tmp_path: Path) -> Iterator[dict[str, str]]:
 
     localcloud("up", "--port", str(PORT), "--subnet", SUBNET, "--base", "debian-13")
     try:
-        yield {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{PORT}"}
+        yield settings_of(tmp_path / "state", CLOUD)
     finally:
         localcloud("down")
 
@@ -400,7 +398,7 @@ def on(host: str, script: str) -> str:
 @pytest.mark.hosts
 @pytest.mark.timeout(900)
 def test_a_real_image_boots_twice_as_two_different_hosts(
-    tmp_path: Path, hosts: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, hosts: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Packer, our template and image_cleanup, for real: a role's file is in the image, nothing of the build is."""
     role = tmp_path / "ansible_collections" / "tests" / "image" / "roles" / "tiny" / "tasks"
@@ -421,7 +419,7 @@ def test_a_real_image_boots_twice_as_two_different_hosts(
             """
         )
     )
-    checkout = Checkout(tmp_path / "checkout", hosts["AWS_ENDPOINT_URL"])
+    checkout = Checkout(tmp_path / "checkout", hosts)
     monkeypatch.setattr(
         checkout,
         "command",
@@ -444,13 +442,7 @@ def test_a_real_image_boots_twice_as_two_different_hosts(
             timeout=600,
         )
 
-    ec2 = boto3.client(
-        "ec2",
-        endpoint_url=hosts["AWS_ENDPOINT_URL"],
-        region_name=REGION,
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-    )
+    ec2 = boto3.client("ec2", **hosts.client)
     failed = build("fail")
     assert "task tests.image.tiny : Fail when told to: non-zero return code" in failed["msg"]
     assert "stdout: too bad" in failed["msg"]

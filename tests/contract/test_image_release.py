@@ -36,6 +36,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.image.channel import 
 from ansible_collections.boring.fleet.plugins.module_utils.image.copies import Copy
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 from ansible_collections.boring.fleet.plugins.module_utils.image.retention import Policy
+from localcloud.settings import Key
 from tests.unit.localcloud import fakes
 from tests.unit.localcloud.test_server import REGION, Running, forget_moto, until
 
@@ -49,8 +50,8 @@ DENIED, THROTTLED = (403, "UnauthorizedOperation"), (503, "RequestLimitExceeded"
 class World:
     """An AWS over HTTP, with images that can be made old, and clients that can be made to fail."""
 
-    def __init__(self, endpoint: str, region: str = REGION) -> None:
-        self.endpoint, self.region = endpoint, region
+    def __init__(self, endpoint: str, region: str = REGION, key: Key = Key("x", "x")) -> None:  # noqa: B008 - it is frozen
+        self.endpoint, self.region, self.key = endpoint, region, key
         self.failing: dict[str, tuple[int, str]] = {}
         self.calls: list[str] = []
         self.ec2, self.autoscaling, self.ssm = map(self.client, ("ec2", "autoscaling", "ssm"))
@@ -60,8 +61,8 @@ class World:
             service,
             endpoint_url=self.endpoint,
             region_name=self.region,
-            aws_access_key_id="x",
-            aws_secret_access_key="x",
+            aws_access_key_id=self.key.access_key,
+            aws_secret_access_key=self.key.secret_key,
             config=Config(retries={"total_max_attempts": 1}),
         )
         client.meta.events.register(f"before-send.{service}", self._before)
@@ -175,7 +176,7 @@ def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
 
 @pytest.fixture
 def local(cloud: Running) -> World:
-    return World(f"http://127.0.0.1:{cloud.server.port}")
+    return World(f"http://127.0.0.1:{cloud.server.port}", key=cloud.key)
 
 
 @pytest.fixture(params=["moto", "local cloud"])
@@ -590,8 +591,8 @@ def run(world: World, tmp_path: Path, *steps: tuple[str, dict[str, Any]]) -> tup
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
         "AWS_ENDPOINT_URL": world.endpoint,
-        "AWS_ACCESS_KEY_ID": "x",
-        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_ACCESS_KEY_ID": world.key.access_key,
+        "AWS_SECRET_ACCESS_KEY": world.key.secret_key,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     argv = [str(BIN / "ansible-playbook"), str(tmp_path / "play.yml")]

@@ -18,6 +18,8 @@ from typing import Any
 import boto3
 import pytest
 
+from localcloud.settings import Settings, settings_of
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME, PORT, SUBNET = "integration", 4599, "172.29.0.0/16"
 INSIDE = f"http://172.29.0.1:{PORT}"  # where hosts reach their metadata and SSM
@@ -40,9 +42,9 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
 
 @dataclass
 class Fleet:
-    """One deployed fleet: its endpoint, its state directory, and the playbooks over it."""
+    """One deployed fleet: its cloud, its state directory, and the playbooks over it."""
 
-    endpoint: str
+    cloud: Settings
     state: Path
 
     @property
@@ -62,10 +64,7 @@ class Fleet:
     def environment(self) -> dict[str, str]:
         return {
             **os.environ,
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_DEFAULT_REGION": "eu-central-1",
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            **self.cloud.environment,
             "PYTHONPATH": str(ROOT / "engine" / "src"),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
             "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
@@ -100,10 +99,7 @@ class Fleet:
         return done.stdout
 
     def client(self, service: str) -> Any:
-        return boto3.client(
-            service, endpoint_url=self.endpoint, region_name="eu-central-1",
-            aws_access_key_id="localcloud", aws_secret_access_key="localcloud",
-        )  # fmt: skip
+        return boto3.client(service, **self.cloud.client)
 
     def group(self, service: str) -> dict[str, Any]:
         found = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[f"{NAME}-{service}"])
@@ -154,6 +150,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     command = [sys.executable, "-m", "localcloud"]
     subprocess.run([*command, "up", *place, "--base", "debian-13"], cwd=ROOT, timeout=600, check=True)
     try:
-        yield Fleet(f"http://127.0.0.1:{PORT}", tmp_path_factory.mktemp("fleet"))
+        yield Fleet(settings_of(ROOT / "build" / "localcloud", NAME), tmp_path_factory.mktemp("fleet"))
     finally:
         subprocess.run([*command, "down", "--name", NAME], cwd=ROOT, timeout=300, check=True)

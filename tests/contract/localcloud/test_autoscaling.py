@@ -18,7 +18,9 @@ from botocore.exceptions import ClientError
 from localcloud.autoscaling.simulation import REGION, SimulatedCloud
 from localcloud.cloud import Cloud
 from localcloud.server import Application, Server
+from localcloud.settings import Key, Settings
 
+KEY = Key.random()
 BOOT, HEALTHY, DRAIN, SHUTDOWN = 60.0, 10.0, 30.0, 5.0
 
 
@@ -37,12 +39,16 @@ class Behind:
 class WithoutHosts(Cloud):
     """A cloud for the server that needs neither podman nor HAProxy."""
 
-    def __init__(self, simulated: SimulatedCloud) -> None:
+    def __init__(self, simulated: SimulatedCloud, port: int) -> None:
         self.lock = threading.RLock()
         self.faults = simulated.faults
         self.ready = True
+        self.settings = Settings("none", port, "172.30.0.0/16", REGION, key=KEY)
         self.autoscaling = Behind(simulated, "autoscaling")  # type: ignore[assignment]
         self.balancer = Behind(simulated, "elbv2")  # type: ignore[assignment]
+
+    def make_room(self) -> None:
+        """Nothing to keep."""
 
     def save(self) -> None:
         """Nothing to keep."""
@@ -52,12 +58,12 @@ class WithoutHosts(Cloud):
 def served() -> Iterator[Callable[[SimulatedCloud], str]]:
     """Serve a simulated cloud; the endpoint's URL."""
     server = Server(0)
-    application = Application(WithoutHosts(SimulatedCloud()))
+    application = Application(WithoutHosts(SimulatedCloud(), server.port))
     thread = threading.Thread(target=server.serve, args=(application,), daemon=True)
     thread.start()
 
     def serve(simulated: SimulatedCloud) -> str:
-        application._cloud = WithoutHosts(simulated)
+        application._cloud = WithoutHosts(simulated, server.port)
         return f"http://127.0.0.1:{server.port}"
 
     yield serve
@@ -84,8 +90,8 @@ def client(served: Callable[[SimulatedCloud], str], cloud: SimulatedCloud) -> Ca
             service,
             endpoint_url=url,
             region_name=REGION,
-            aws_access_key_id="any",
-            aws_secret_access_key="any",
+            aws_access_key_id=KEY.access_key,
+            aws_secret_access_key=KEY.secret_key,
             config=config,
         )
 

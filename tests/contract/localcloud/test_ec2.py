@@ -19,6 +19,8 @@ from typing import Any
 import boto3
 import pytest
 
+from localcloud.settings import settings_of
+
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = [
     pytest.mark.hosts,
@@ -52,13 +54,7 @@ class Cloud:
         return int((self.directory / self.name / "server.pid").read_text())
 
     def client(self, service: str = "ec2") -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=f"http://127.0.0.1:{self.port}",
-            region_name="eu-central-1",
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-        )
+        return boto3.client(service, **settings_of(self.directory, self.name).client)
 
     def base(self, release: str) -> str:
         filters = [{"Name": "name", "Values": [f"{release}-*"]}]

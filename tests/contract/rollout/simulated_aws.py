@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from botocore.utils import parse_timestamp
-from moto.core.model import OperationModel
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request
 from moto.core.serialize import get_serializer_class
@@ -17,9 +16,9 @@ from moto.core.utils import get_service_model
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
+from localcloud import signature, wire
 from localcloud.autoscaling.simulation import SimulatedCloud
 from localcloud.errors import ApiError
-from localcloud.server import SCOPE, Refusal
 
 SERVICES = {"autoscaling": "autoscaling", "elasticloadbalancing": "elbv2", "ec2": "ec2"}
 
@@ -57,9 +56,8 @@ class SimulatedAws:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = Request(environ)
-        scope = SCOPE.search(request.headers["Authorization"])
         operation = str(request.values["Action"])
-        service = SERVICES[scope.group(2)] if scope else "ec2"
+        service = SERVICES[signature.read(request).service]
         model = get_service_model(service)
         serializer = get_serializer_class(service, str(model.protocol))(model.operation_model(operation))
         try:
@@ -71,9 +69,5 @@ class SimulatedAws:
                 self.cloud.calls[operation] += 1
                 answer = serializer.serialize(self.cloud.handle(service, operation, params))
         except ApiError as error:
-            refused = OperationModel({"name": operation}, model)
-            answer = get_serializer_class(service, str(model.protocol))(refused).serialize(
-                Refusal(error.code, error.message)
-            )
-            answer["status_code"] = error.status
+            return wire.refusal(request, service, error)(environ, start_response)
         return Response(answer["body"], answer["status_code"], answer["headers"])(environ, start_response)

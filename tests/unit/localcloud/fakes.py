@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from localcloud.hosts import fleet as fleet_module
+from localcloud.hosts.fence import Fence
 from localcloud.hosts.podman import Container, HostError, HostSpec, Machine, Podman
 
 
@@ -115,6 +116,9 @@ class FakePodman(Podman):
     def ensure_network(self, name: str, subnet: str) -> None:
         self._told("network", name)
 
+    def bridge(self, network: str) -> str:
+        return "podman9"
+
     # what /proc and systemd would say
 
     def state_of(self, pid: int) -> str:
@@ -131,3 +135,6 @@ def install(monkeypatch: pytest.MonkeyPatch, podman: FakePodman) -> None:
     """Make fleets look at the fake instead of /proc."""
     monkeypatch.setattr(fleet_module, "alive", lambda pid: podman.state_of(pid) != "gone")
     monkeypatch.setattr(fleet_module, "boot_state", podman.state_of)
+    monkeypatch.setattr(
+        Fence, "up", lambda fence: podman.calls.append(f"fence {fence.interface} {fence.gateway}:{fence.port}")
+    )

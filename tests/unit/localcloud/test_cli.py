@@ -26,6 +26,7 @@ SETTINGS = Settings("main", 4577, "172.31.0.0/16", "eu-central-1", [Base("debian
         (["up", "--name", "No Such Name"], "lower-case"),
         (["up", "--base", "debian-11"], "debian-12"),
         (["up", "--port", "many"], "port"),
+        (["up", "--reach", "10.0.0.1/8"], "host bits"),
         (["fly"], "fly"),
     ],
 )
@@ -95,6 +96,52 @@ def test_settings_come_back_as_they_were(tmp_path: Path) -> None:
     SETTINGS.write(tmp_path)
     assert Settings.read(tmp_path) == SETTINGS
     assert SETTINGS.environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4577"
+
+
+def test_what_was_written_before_there_were_keys_gets_one(tmp_path: Path) -> None:
+    SETTINGS.write(tmp_path)
+    values = json.loads((tmp_path / "settings.json").read_text())
+    del values["key"], values["reach"]
+    (tmp_path / "settings.json").write_text(json.dumps(values))
+    read = Settings.read(tmp_path)
+    assert read is not None
+    assert read.key.access_key.startswith("AKIA")
+
+
+@pytest.mark.parametrize("verb", ["up", "stop", "down", "status", "env", "faults", "logs"])
+@pytest.mark.parametrize("how", ["open to others", "a link", "somebody else's", "a file"])
+def test_a_directory_that_others_can_get_into_is_not_touched(
+    verb: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli.Podman, "require", lambda _: None)
+    monkeypatch.setattr(cli.os, "kill", lambda *_: pytest.fail("a process is ended that a stranger named"))
+    place = tmp_path / "main"
+    place.mkdir(0o700)
+    (place / "server.pid").write_text("1")
+    match how:
+        case "open to others":
+            place.chmod(0o770)
+        case "a link":
+            place.rename(tmp_path / "elsewhere")
+            place.symlink_to(tmp_path / "elsewhere")
+        case "somebody else's":
+            os.chown(place, 65534, 65534)
+        case "a file":
+            (place / "server.pid").unlink()
+            place.rmdir()
+            place.write_text("")
+    assert cli.main([verb, "--state-dir", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert f"{place} is not a directory of yours alone" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["env", "faults"])
+def test_a_cloud_that_is_not_up_has_neither_key_nor_faults(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([verb, "--state-dir", str(tmp_path)]) == 1
+    assert "Cloud main is not up: start it" in capsys.readouterr().err
 
 
 class TestDirectory:

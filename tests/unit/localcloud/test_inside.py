@@ -65,7 +65,7 @@ class WithInside(Running):
         self.cloud = Cloud(settings, self.path, self.podman)
         self.cloud.start()
         self.clock = Clock()
-        application = Application(self.cloud)
+        application = Application(self.cloud, self.clock)
         self.inside = Server(self.server.port, settings.gateway)
         self.threads = [
             threading.Thread(target=self.server.serve, args=(application,), daemon=True),

@@ -15,6 +15,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What would have been run, without it."""
     made: list[list[str]] = []
     monkeypatch.setattr(scratch, "run", lambda what, argv, seconds, **dummy: made.append([str(word) for word in argv]))
+    monkeypatch.setattr(scratch, "environment", lambda state_dir, name: {"AWS_ENDPOINT_URL": f"{name}'s"})
     return made
 
 
@@ -46,11 +47,14 @@ def test_a_program_that_is_not_there_is_named() -> None:
         run("the ghost", ["no-such-program"], 5)
 
 
-def test_the_user_s_own_account_and_settings_stay_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_user_s_own_account_and_settings_stay_outside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, calls: list[list[str]]
+) -> None:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "ANSIBLE_CONFIG", "PKR_VAR_region"):
         monkeypatch.setenv(name, "production")
-    assert "production" not in cloud(tmp_path).environment.values()
-    assert cloud(tmp_path).environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4999"
+    with cloud(tmp_path) as up:
+        assert "production" not in up.environment.values()
+        assert up.environment["AWS_ENDPOINT_URL"] == "trial's"
 
 
 def test_the_cloud_goes_when_the_work_in_it_fails(calls: list[list[str]], tmp_path: Path) -> None:

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
-import shutil
+import os
 import threading
 import time
 import urllib.error
@@ -17,16 +18,22 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from moto.core.base_backend import BackendDict
 from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ssm.models import SimpleSystemManagerBackend
 
+from localcloud import cli
 from localcloud import cloud as cloud_module
 from localcloud.cloud import Cloud
 from localcloud.hosts.base import Base
 from localcloud.server import Application, PortTakenError, Server
-from localcloud.settings import Settings
+from localcloud.settings import Directory, Key, Settings
+from localcloud.state import StateError
 from tests.unit.localcloud import fakes
 
 REGION = "eu-central-1"
@@ -39,6 +46,7 @@ class Running:
 
     def __init__(self, path: Path, podman: fakes.FakePodman) -> None:
         self.path, self.podman = path, podman
+        path.chmod(0o700)
         self.start()
 
     def start(self) -> None:
@@ -46,7 +54,8 @@ class Running:
         settings = Settings("unit", self.server.port, "172.30.0.0/16", REGION, [BASE])
         self.cloud = Cloud(settings, self.path, self.podman)
         self.cloud.start()
-        self.thread = threading.Thread(target=self.server.serve, args=(Application(self.cloud),), daemon=True)
+        self.application = Application(self.cloud)
+        self.thread = threading.Thread(target=self.server.serve, args=(self.application,), daemon=True)
         self.thread.start()
 
     def end(self) -> None:
@@ -63,16 +72,26 @@ class Running:
     def client(self, service: str, region: str = REGION) -> Any:
         return boto3.client(
             service,
-            endpoint_url=f"http://127.0.0.1:{self.server.port}",
-            region_name=region,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
+            **{**self.cloud.settings.client, "region_name": region},
             config=Config(retries={"total_max_attempts": 1}),
         )
 
+    @property
+    def key(self) -> Key:
+        return self.cloud.settings.key
+
+    def signed(self, service: str, path: str, method: str, data: bytes, **headers: str) -> urllib.request.Request:
+        """A request to this cloud by its owner."""
+        url = f"http://127.0.0.1:{self.server.port}{path}"
+        signed = AWSRequest(
+            method=method, url=url, data=data, headers={k.replace("_", "-"): v for k, v in headers.items()}
+        )
+        SigV4Auth(Credentials(self.key.access_key, self.key.secret_key), service, REGION).add_auth(signed)
+        return urllib.request.Request(url, data or None, dict(signed.headers.items()), method=method)
+
     def ask(self, path: str, method: str = "GET", body: Any = None) -> tuple[int, Any]:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.server.port}{path}", data, method=method)
+        data = b"" if body is None else json.dumps(body).encode()
+        request = self.signed("localcloud", path, method, data, Content_Type="application/json")
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, json.loads(answer.read())
@@ -147,13 +166,60 @@ class TestDispatch:
         assert error.value.code == 403
         assert b"MissingAuthenticationToken" in error.value.read()
 
-    def test_a_service_that_is_not_there_is_named(self, cloud: Running) -> None:
-        code, message = refusal(lambda: cloud.client("sqs").list_queues())
-        assert "has no sqs; it has autoscaling, ec2, " in message, code
+    @pytest.mark.parametrize(
+        ("service", "call", "params", "name"),
+        [
+            ("sqs", "list_queues", {}, "Amazon Simple Queue Service"),  # JSON
+            ("sns", "list_topics", {}, "Amazon Simple Notification Service"),  # query
+            ("s3", "list_buckets", {}, "Amazon Simple Storage Service"),  # REST with XML
+            ("route53", "list_hosted_zones", {}, "Amazon Route 53"),
+            ("lambda", "list_functions", {}, "AWS Lambda"),  # REST with JSON
+            ("cloudwatch", "list_metrics", {}, "Amazon CloudWatch"),
+            ("elb", "describe_load_balancers", {}, "classic load balancers of Elastic Load Balancing"),
+            ("stepfunctions", "list_state_machines", {}, "AWS Step Functions"),
+        ],
+    )
+    def test_a_service_that_is_not_there_is_named_in_its_protocol(
+        self, cloud: Running, service: str, call: str, params: dict[str, Any], name: str
+    ) -> None:
+        code, message = refusal(lambda: getattr(cloud.client(service), call)(**params))
+        assert (code, name in message, "local cloud" in message) == ("NotImplemented", True, True), message
 
-    def test_what_moto_does_not_do_is_named(self, cloud: Running) -> None:
-        code, message = refusal(lambda: cloud.client("ec2").describe_verified_access_groups())
-        assert (code, "describe_verified_access_groups" in message) == ("InvalidAction", True)
+    @pytest.mark.parametrize(
+        ("service", "call", "params", "says"),
+        [
+            ("ec2", "describe_verified_access_groups", {}, "DescribeVerifiedAccessGroups of Amazon Elastic Compute Cloud"),
+            ("ec2", "describe_vpcs", {"Filters": [{"Name": "x-y", "Values": ["z"]}]}, "the filter 'x-y' for DescribeVpcs of Amazon Elastic"),
+            ("autoscaling", "describe_load_balancers", {"AutoScalingGroupName": "g"}, ""),
+            ("autoscaling", "put_notification_configuration", {
+                "AutoScalingGroupName": "g", "TopicARN": "t", "NotificationTypes": ["x"],
+            }, "PutNotificationConfiguration of Amazon EC2"),
+            ("elbv2", "create_trust_store", {
+                "Name": "t", "CaCertificatesBundleS3Bucket": "b", "CaCertificatesBundleS3Key": "k",
+            }, "CreateTrustStore of Elastic Load Balancing"),
+            ("ssm", "list_nodes", {}, "ListNodes of Amazon Simple Systems Manager"),
+            ("kms", "describe_custom_key_stores", {}, "DescribeCustomKeyStores of AWS Key Management Service"),
+        ],
+    )  # fmt: skip
+    def test_what_is_not_modelled_is_named(
+        self, cloud: Running, service: str, call: str, params: dict[str, Any], says: str
+    ) -> None:
+        code, message = refusal(lambda: getattr(cloud.client(service), call)(**params))
+        if says:
+            assert (code, f"The local cloud does not model {says}" in message) == (
+                "NotImplemented",
+                True,
+            ), message
+        else:
+            assert code == "ValidationError"
+
+    @pytest.mark.parametrize(
+        ("service", "version"),
+        [("ec2", "2016-11-15"), ("autoscaling", "2011-01-01"), ("elasticloadbalancing", "2015-12-01")],
+    )
+    def test_what_aws_has_not_either_is_no_action(self, cloud: Running, service: str, version: str) -> None:
+        status, body = raw(cloud, service, f"Action=DescribeDreams&Version={version}")
+        assert (status, b"<Code>InvalidAction</Code>" in body) == (400, True), body
 
     def test_our_own_refusals_have_the_shape_of_the_service(self, cloud: Running) -> None:
         client = cloud.client("autoscaling")
@@ -184,12 +250,8 @@ class TestDispatch:
 
 
 def raw(cloud: Running, service: str, body: str) -> tuple[int, bytes]:
-    scope = f"AWS4-HMAC-SHA256 Credential=x/20260101/{REGION}/{service}/aws4_request, SignedHeaders=h, Signature=s"
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{cloud.server.port}/",
-        body.encode(),
-        {"Authorization": scope, "Content-Type": "application/x-www-form-urlencoded"},
-    )
+    form = "application/x-www-form-urlencoded"
+    request = cloud.signed(service, "/", "POST", body.encode(), Content_Type=form)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, answer.read()
@@ -215,6 +277,22 @@ class TestFaults:
         status, answer = cloud.ask("/_localcloud/faults", "POST", fault)
         assert status == 400
         assert answer["error"].startswith("No such fault")
+
+    def test_the_command_arms_lists_and_clears_them(
+        self, cloud: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        cloud.cloud.settings.write(cloud.path)
+        monkeypatch.setattr(Directory, "server", lambda _: 1)
+        where = ["--name", cloud.path.name, "--state-dir", str(cloud.path.parent)]
+        monkeypatch.setattr(cli, "_name", str)
+        assert cli.main(["faults", *where, '{"kind": "boot"}', '{"kind": "api", "times": 2}']) == 0
+        assert [json.loads(line)["kind"] for line in capsys.readouterr().out.splitlines()] == ["boot", "api"]
+        assert cli.main(["faults", *where, '{"kind": "rain"}']) == 1
+        assert "unknown fault kind" in capsys.readouterr().err
+        assert cli.main(["faults", *where, "--clear"]) == 0
+        assert capsys.readouterr().out == ""
+        assert cli.main(["env", *where]) == 0
+        assert f"export AWS_SECRET_ACCESS_KEY={cloud.key.secret_key}" in capsys.readouterr().out
 
     def test_a_boot_that_dies(self, cloud: Running) -> None:
         cloud.ask("/_localcloud/faults", "POST", {"kind": "boot", "outcome": "die"})
@@ -485,28 +563,104 @@ class TestState:
         assert cloud.up(ImageId=image_id)
 
     def test_a_call_is_on_disk_when_it_is_answered(self, cloud: Running) -> None:
-        before = (cloud.path / "state.pickle").stat().st_mtime_ns
+        before = (cloud.path / "state.json").read_bytes()
         cloud.client("ec2").create_key_pair(KeyName="mine")
-        assert (cloud.path / "state.pickle").stat().st_mtime_ns > before
-        assert (cloud.path / "state.pickle").stat().st_mode & 0o777 == 0o600
+        assert (cloud.path / "state.json").read_bytes() != before
+        assert {path.stat().st_mode & 0o777 for path in cloud.path.glob("*.*") if path.is_file()} == {0o600}
 
     def test_a_state_that_cannot_be_read_says_so(self, cloud: Running) -> None:
         cloud.end()
-        saved = (cloud.path / "state.pickle").read_bytes()
-        (cloud.path / "state.pickle").write_bytes(saved[: len(saved) // 2])
-        with pytest.raises(Exception, match=r"cannot be read .*`down` takes it away"):
+        path = cloud.path / "state.json"
+        saved = path.read_bytes()
+        for content in (saved[: len(saved) // 2], saved.replace(b'"moto": "', b'"moto": "AAAA')):
+            path.write_bytes(content)
+            with pytest.raises(Exception, match=r"cannot be read .*`down` takes it away"):
+                cloud.start()
+            cloud.server.close()
+        path.unlink()
+        (cloud.path / "state.pickle").touch()
+        with pytest.raises(Exception, match=r"earlier version: `down` takes it away"):
             cloud.start()
         cloud.server.close()
-        forget_moto()
         (cloud.path / "state.pickle").unlink()
+        forget_moto()
         cloud.start()
 
-    def test_a_full_disk_is_told_to_the_caller(self, cloud: Running) -> None:
-        part = cloud.path / "state.part"
+    @pytest.mark.parametrize("what", ["the directory", "the file"])
+    def test_what_others_can_write_is_not_read(self, cloud: Running, what: str) -> None:
+        cloud.end()
+        path = {"the directory": cloud.path, "the file": cloud.path / "state.json"}[what]
+        mode = path.stat().st_mode & 0o777
+        path.chmod(mode | 0o022)
+        with pytest.raises(StateError, match=r"others can (get into|write) it"):
+            cloud.start()
+        cloud.server.close()
+        path.chmod(mode)
+        cloud.start()
+
+    def test_a_link_is_not_followed(self, cloud: Running, tmp_path_factory: pytest.TempPathFactory) -> None:
+        cloud.end()
+        pickled = cloud.path / "state.json"
+        elsewhere = tmp_path_factory.mktemp("elsewhere") / "state"
+        pickled.rename(elsewhere)
+        pickled.symlink_to(elsewhere)
+        with pytest.raises(StateError, match="cannot be read"):
+            cloud.start()
+        cloud.server.close()
+        pickled.unlink()
+        elsewhere.rename(pickled)
+        cloud.start()
+
+    @pytest.mark.parametrize("make", ["key pair", "group", "host"])
+    def test_what_cannot_be_written_is_taken_back(self, cloud: Running, make: str) -> None:
+        ec2, asg = cloud.client("ec2"), cloud.client("autoscaling")
+        ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"ImageId": cloud.base()})
+        group = {
+            "AutoScalingGroupName": "g", "MinSize": 0, "MaxSize": 1, "AvailabilityZones": ["eu-central-1a"],
+            "LaunchTemplate": {"LaunchTemplateName": "web"},
+        }  # fmt: skip
+        calls = {
+            "key pair": lambda: ec2.create_key_pair(KeyName="mine"),
+            "group": lambda: asg.create_auto_scaling_group(**group),
+            "host": cloud.run,
+        }
+        part = cloud.path / ".state.json.part"
         part.mkdir()  # nothing can be written there now
+        code, message = refusal(calls[make])
+        assert (code, "free some space" in message) == ("InternalFailure", True)
+        part.rmdir()
+        assert ec2.describe_key_pairs()["KeyPairs"] == []
+        assert asg.describe_auto_scaling_groups()["AutoScalingGroups"] == []
+        assert ec2.describe_instances()["Reservations"] == []
+        until(lambda: not cloud.podman.containers_ and not cloud.cloud.fleet.hosts(), "a host nobody knows is left")
+        assert calls[make]()
+
+    def test_no_change_is_made_when_there_is_no_room_for_it(
+        self, cloud: Running, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "posix_fallocate", full)
+        monkeypatch.setattr(cloud.cloud._store, "_reserved", 0)
         code, message = refusal(lambda: cloud.client("ec2").create_key_pair(KeyName="mine"))
         assert (code, "free some space" in message) == ("InternalFailure", True)
-        shutil.rmtree(part)
+        assert cloud.client("ec2").describe_key_pairs()["KeyPairs"] == []
+
+    def test_what_pickle_refuses_is_taken_back(self, cloud: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        ssm, make = cloud.client("ssm"), SimpleSystemManagerBackend.put_parameter
+
+        def with_a_lock(self: Any, *given: Any, **more: Any) -> Any:
+            made = make(self, *given, **more)
+            self.lock = threading.Lock()
+            return made
+
+        monkeypatch.setattr(SimpleSystemManagerBackend, "put_parameter", with_a_lock)
+        code, message = refusal(lambda: ssm.put_parameter(Name="/a", Value="b", Type="String"))
+        assert (code, "was taken back" in message) == ("InternalFailure", True)
+        monkeypatch.undo()
+        assert ssm.describe_parameters()["Parameters"] == []
+        ssm.put_parameter(Name="/a", Value="b", Type="String")
 
 
 class TestAutoScaling:

@@ -476,6 +476,48 @@ def test_a_detached_host_lives_on_outside_the_group(web: SimulatedCloud) -> None
     assert web.shape("web")["DesiredCapacity"] == 3
 
 
+def test_launch_hooks_are_for_launches_not_for_attach_and_exit_from_standby(web: SimulatedCloud) -> None:
+    first, second = web.in_service("web")[:2]
+    asg, name = web.client("autoscaling"), {"AutoScalingGroupName": "web"}
+    asg.put_lifecycle_hook(
+        **name, LifecycleHookName="gate", LifecycleTransition="autoscaling:EC2_INSTANCE_LAUNCHING", HeartbeatTimeout=300
+    )
+    asg.enter_standby(**name, InstanceIds=[first], ShouldDecrementDesiredCapacity=True)
+    asg.detach_instances(**name, InstanceIds=[second], ShouldDecrementDesiredCapacity=True)
+    web.sleep(DRAIN)
+    asg.exit_standby(**name, InstanceIds=[first])
+    asg.attach_instances(**name, InstanceIds=[second])
+    web.sleep(0)
+    assert (states(web)[first], states(web)[second]) == ("InService", "InService")
+    asg.set_desired_capacity(**name, DesiredCapacity=4)
+    web.sleep(BOOT + 1)
+    assert count(web, "Pending:Wait") == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [("enter_standby", "Moving EC2 instance to Standby"), ("detach_instances", "Detaching EC2 instance")],
+)
+@pytest.mark.parametrize("drains", [True, False])
+def test_who_leaves_is_on_the_way_in_the_answer(web: SimulatedCloud, call: str, what: str, drains: bool) -> None:
+    first, asg = web.in_service("web")[0], web.client("autoscaling")
+    if not drains:
+        for arn in web.shape("web")["TargetGroupARNs"]:
+            asg.detach_load_balancer_target_groups(AutoScalingGroupName="web", TargetGroupARNs=[arn])
+        web.sleep(DRAIN)
+    answer = getattr(asg, call)(AutoScalingGroupName="web", InstanceIds=[first], ShouldDecrementDesiredCapacity=True)
+    (activity,) = answer["Activities"]
+    assert (activity["StatusCode"], activity["Progress"], activity["Description"]) == (
+        "InProgress",
+        50,
+        f"{what}: {first}",
+    )
+    assert "EndTime" not in activity
+    web.sleep(DRAIN)
+    (now,) = [one for one in activities(web) if one["ActivityId"] == activity["ActivityId"]]
+    assert (now["StatusCode"], now["Progress"]) == ("Successful", 100)
+
+
 # ---- suspended processes -------------------------------------------------------------------------------------------
 
 

@@ -153,7 +153,7 @@ def test_cancel_stops_where_it_is(ten: SimulatedCloud) -> None:
     ten.client("autoscaling").cancel_instance_refresh(AutoScalingGroupName="web")
     assert refresh(ten)["Status"] == "Cancelling"
     finish(ten)
-    assert refresh(ten)["Status"] == "Cancelled"
+    assert (refresh(ten)["Status"], refresh(ten)["StatusReason"]) == ("Cancelled", "Cancelled due to user request.")
     assert versions(ten) == ["1"] * 8 + ["2"] * 2
     assert ten.shape("web")["LaunchTemplate"]["Version"] == "1"
 

@@ -290,7 +290,10 @@ def test_instance_refreshes_that_cannot_be(web: SimulatedCloud, refused: Refused
         ({"MaxHealthyPercentage": 110}, "MinHealthyPercentage must be specified"),
         ({"MinHealthyPercentage": 50, "MaxHealthyPercentage": 160}, "cannot exceed 100"),
         ({"CheckpointPercentages": [50, 20]}, "ascending"),
-        ({"AutoRollback": True}, "no desired configuration"),
+        (
+            {"AutoRollback": True},
+            "AutoRollback parameter cannot be set to true when the DesiredConfiguration parameter is empty.",
+        ),
         ({"StandbyInstances": "Wish"}, "StandbyInstances must be one of"),
     ):
         assert words in refused(start, AutoScalingGroupName="web", Preferences=preferences)
@@ -320,7 +323,8 @@ def test_unknown_processes_and_metrics(web: SimulatedCloud, refused: Refused) ->
 
 def test_an_operation_that_is_not_there(web: SimulatedCloud, refused: Refused) -> None:
     method = web.client("autoscaling").put_scheduled_update_group_action
-    assert refused(method, AutoScalingGroupName="web", ScheduledActionName="nightly").startswith("InvalidAction")
+    said = refused(method, AutoScalingGroupName="web", ScheduledActionName="nightly")
+    assert said.startswith("NotImplemented: The local cloud does not model PutScheduledUpdateGroupAction of Amazon EC2")
 
 
 def test_a_misspelt_parameter_fails_as_in_boto3(web: SimulatedCloud) -> None:

@@ -450,7 +450,7 @@ def _network(world: World) -> None:
 def _twice(world: World) -> None:
     group, arn = world.group(), world.balancer()
     world.listen(arn, group)
-    world.listen(arn, group)
+    world.listen(arn, world.group("other"))
 
 
 def _two_balancers(world: World) -> None:
@@ -474,7 +474,90 @@ def _one_zone(world: World) -> None:
 
 def _same_name(world: World) -> None:
     world.balancer()
-    world.balancer()
+    world.balancer(kind="network")
+
+
+def _same_group_name(world: World) -> None:
+    world.group()
+    world.group(Port=8081)
+
+
+def _balancer_attribute(key: str, value: str, kind: str = "application") -> Any:
+    def call(world: World) -> None:
+        arn = world.balancer(kind=kind)
+        world.call("ModifyLoadBalancerAttributes", LoadBalancerArn=arn, Attributes=[{"Key": key, "Value": value}])
+
+    return call
+
+
+def _group_attribute(key: str, value: str) -> Any:
+    def call(world: World) -> None:
+        arn = world.group()
+        world.call("ModifyTargetGroupAttributes", TargetGroupArn=arn, Attributes=[{"Key": key, "Value": value}])
+
+    return call
+
+
+class TestAsAws:
+    """What AWS takes for settings that are left out, and what it does when something is made twice."""
+
+    @pytest.mark.parametrize(
+        ("kind", "some"),
+        [
+            ("application", {
+                "idle_timeout.timeout_seconds": "60", "routing.http2.enabled": "true", "load_balancing.cross_zone.enabled": "true",
+                "routing.http.desync_mitigation_mode": "defensive", "deletion_protection.enabled": "false",
+                "access_logs.s3.enabled": "false", "client_keep_alive.seconds": "3600", "waf.fail_open.enabled": "false",
+            }),
+            ("network", {
+                "load_balancing.cross_zone.enabled": "false", "dns_record.client_routing_policy": "any_availability_zone",
+            }),
+        ],
+    )  # fmt: skip
+    def test_a_load_balancer_has_every_attribute(self, world: World, kind: str, some: dict[str, str]) -> None:
+        arn = world.balancer(kind=kind)
+        answer = world.call("DescribeLoadBalancerAttributes", LoadBalancerArn=arn)
+        found = {item["Key"]: item["Value"] for item in answer["Attributes"]}
+        assert found.items() >= some.items()
+        assert ("idle_timeout.timeout_seconds" in found) == (kind == "application")
+        key = "deletion_protection.enabled"
+        world.call("ModifyLoadBalancerAttributes", LoadBalancerArn=arn, Attributes=[{"Key": key, "Value": "true"}])
+        answer = world.call("DescribeLoadBalancerAttributes", LoadBalancerArn=arn)
+        assert {item["Key"]: item["Value"] for item in answer["Attributes"]} == {**found, key: "true"}
+
+    @pytest.mark.parametrize(
+        ("protocol", "some"),
+        [
+            ("HTTP", {"stickiness.type": "lb_cookie", "slow_start.duration_seconds": "0", "load_balancing.algorithm.anomaly_mitigation": "off"}),
+            ("TCP", {"stickiness.type": "source_ip", "proxy_protocol_v2.enabled": "false", "preserve_client_ip.enabled": "false"}),
+        ],
+    )  # fmt: skip
+    def test_a_target_group_has_every_attribute(self, world: World, protocol: str, some: dict[str, str]) -> None:
+        answer = world.call("DescribeTargetGroupAttributes", TargetGroupArn=world.group(Protocol=protocol))
+        found = {item["Key"]: item["Value"] for item in answer["Attributes"]}
+        assert found.items() >= {"deregistration_delay.timeout_seconds": "300", **some}.items()
+
+    def test_a_health_check_is_completed(self, world: World) -> None:
+        (made,) = world.call("DescribeTargetGroups", TargetGroupArns=[world.group()])["TargetGroups"]
+        checks = {key: made[key] for key in made if key.startswith("HealthCheck") or key.endswith("Count")}
+        assert checks == {
+            "HealthCheckProtocol": "HTTP", "HealthCheckPort": "traffic-port", "HealthCheckPath": "/", "HealthCheckEnabled": True,
+            "HealthCheckIntervalSeconds": 30, "HealthCheckTimeoutSeconds": 5, "HealthyThresholdCount": 5, "UnhealthyThresholdCount": 2,
+        }  # fmt: skip
+        assert made["Matcher"] == {"HttpCode": "200"}
+
+    @pytest.mark.parametrize("kind", ["application", "network"])
+    def test_a_load_balancer_says_its_scheme_and_has_a_security_group(self, world: World, kind: str) -> None:
+        arn = world.balancer(kind=kind)
+        (made,) = world.call("DescribeLoadBalancers", LoadBalancerArns=[arn])["LoadBalancers"]
+        assert (made["Scheme"], made["IpAddressType"], made["Type"]) == ("internet-facing", "ipv4", kind)
+        assert bool(made.get("SecurityGroups")) == (kind == "application")
+
+    def test_what_is_made_twice_is_there_once(self, world: World) -> None:
+        assert world.group() == world.group(HealthCheckPath="/", HealthCheckIntervalSeconds=30)
+        assert world.balancer() == world.balancer()
+        assert world.listen(world.balancer(), world.group()) == world.listen(world.balancer(), world.group())
+        assert len(world.call("DescribeListeners", LoadBalancerArn=world.balancer())["Listeners"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -517,12 +600,44 @@ def _same_name(world: World) -> None:
         (_two_balancers, "TargetGroupAssociationLimit", "more than one load balancer"),
         (_protected, "OperationNotPermitted", "because deletion protection is enabled"),
         (_one_zone, "ValidationError", "At least two subnets in two different Availability Zones must be specified"),
-        (_same_name, "DuplicateLoadBalancerName", "A load balancer with the same name exists"),
+        (_same_name, "DuplicateLoadBalancerName", "A load balancer with the same name 'front' exists"),
         (lambda world: world.balancer("-x"), "ValidationError", "hyphen"),
         (lambda world: world.balancer(kind="gateway"), "InvalidConfigurationRequest", "application and network"),
         (lambda world: world.register(world.group(), "not-an-ip"), "ValidationError", "not a valid IPv4 address"),
         (lambda world: world.register("arn:x", "10.0.0.1"), "TargetGroupNotFound", "One or more target groups"),
-        (lambda world: world.call("DescribeTrustStores"), "OperationNotPermitted", "does not have DescribeTrustStores"),
+        (_same_group_name, "DuplicateTargetGroupName", "A target group with the same name 'api' exists, but with diff"),
+        (
+            _balancer_attribute("idle_timeout.timeout_seconds", "0"),
+            "ValidationError",
+            "value '0' must be between '1-4000' inclusive",
+        ),
+        (
+            _balancer_attribute("idle.timeout", "60"),
+            "ValidationError",
+            "attribute key 'idle.timeout' is not recognized",
+        ),
+        (
+            _balancer_attribute("routing.http2.enabled", "maybe"),
+            "ValidationError",
+            "'maybe' must be one of [false, true]",
+        ),
+        (
+            _balancer_attribute("idle_timeout.timeout_seconds", "60", "network"),
+            "InvalidConfigurationRequest",
+            "not supported on load",
+        ),
+        (
+            _group_attribute("slow_start.duration_seconds", "7"),
+            "ValidationError",
+            "value '7' must be 0 or between '30-900'",
+        ),
+        (
+            _group_attribute("proxy_protocol_v2.enabled", "true"),
+            "InvalidConfigurationRequest",
+            "is not supported on target",
+        ),
+        (_group_attribute("colour", "blue"), "ValidationError", "attribute key 'colour' is not recognized"),
+        (lambda world: world.call("DescribeTrustStores"), "NotImplemented", "does not model DescribeTrustStores"),
     ],
 )
 def test_refusals(world: World, call: Any, code: str, words: str) -> None:

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Refusals on the wire: in the protocol that the request speaks, also of services that are not here."""
+
+from __future__ import annotations
+
+import functools
+import json
+import uuid
+from typing import Any
+from xml.sax.saxutils import escape
+
+import botocore.session
+from botocore.exceptions import BotoCoreError
+from werkzeug.wrappers import Request, Response
+
+from localcloud.errors import ApiError
+
+NOT_IMPLEMENTED = 501
+# Where the name in a signature is not botocore's of the service.
+_MODELS = {
+    "elasticloadbalancing": "elbv2", "monitoring": "cloudwatch", "elasticfilesystem": "efs", "elasticmapreduce": "emr",
+    "states": "stepfunctions", "email": "sesv2", "tagging": "resourcegroupstaggingapi", "airflow": "mwaa",
+}  # fmt: skip
+
+
+def not_implemented(service: str, what: str) -> ApiError:
+    """The refusal of what AWS has and the local cloud has not.
+
+    :param what: an operation, or a sentence's subject.
+    """
+    return ApiError(
+        "NotImplemented", f"The local cloud does not model {what} of {full_name(service)}; AWS does.", NOT_IMPLEMENTED
+    )
+
+
+def full_name(service: str) -> str:
+    """A service as AWS calls it; what the signature says if botocore does not know it."""
+    return str(_metadata(service).get("serviceFullName", service))
+
+
+def has_operation(service: str, operation: str) -> bool:
+    """Whether AWS has such an operation; True if nobody here can tell."""
+    model = _model(service)
+    return not model or operation in model["operations"]
+
+
+def protocol(request: Request, service: str) -> str:
+    """ec2, query, json, rest-json, rest-xml or cbor."""
+    if request.headers.get("Smithy-Protocol") == "rpc-v2-cbor":
+        return "cbor"
+    if "X-Amz-Target" in request.headers:
+        return "json"
+    if service == "ec2":
+        return "ec2"
+    if "Action" in request.args or request.mimetype == "application/x-www-form-urlencoded":
+        return "query"
+    return str(_metadata(service).get("protocol", "query"))
+
+
+def refusal(request: Request, service: str, error: ApiError) -> Response:
+    """An error as the client of the service reads it."""
+    spoken, number = protocol(request, service), str(uuid.uuid4())
+    code, message = escape(error.code), escape(error.message)
+    said = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    headers = {"x-amzn-RequestId": number}
+    body: str | bytes
+    if spoken == "ec2":
+        kind, body = (
+            "text/xml;charset=UTF-8",
+            f"<Response><Errors>{said}</Errors><RequestID>{number}</RequestID></Response>",
+        )
+    elif spoken == "rest-xml" and service == "s3":
+        kind, body = "application/xml", said
+    elif spoken in ("query", "rest-xml"):
+        side = "Sender" if error.status < 500 else "Receiver"
+        said = f"<Error><Type>{side}</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+        kind, body = "text/xml", f"<ErrorResponse>{said}<RequestId>{number}</RequestId></ErrorResponse>"
+    elif spoken == "cbor":
+        headers["smithy-protocol"] = "rpc-v2-cbor"
+        kind, body = "application/cbor", _cbor({"__type": error.code, "message": error.message})
+    else:
+        headers["x-amzn-ErrorType"] = error.code
+        kind = "application/json" if spoken == "rest-json" else "application/x-amz-json-1.1"
+        body = json.dumps({"__type": error.code, "message": error.message, "Message": error.message})
+    if isinstance(body, str) and body.startswith("<"):
+        body = f'<?xml version="1.0" encoding="UTF-8"?>\n{body}'
+    return Response(body, error.status, headers, content_type=kind)
+
+
+def _cbor(content: dict[str, str]) -> bytes:
+    """A map of a few texts (RFC 8949)."""
+    return bytes([0xA0 + len(content)]) + b"".join(_text(key) + _text(value) for key, value in content.items())
+
+
+def _text(text: str) -> bytes:
+    raw = text.encode()
+    return b"\x79" + len(raw).to_bytes(2, "big") + raw
+
+
+def _metadata(service: str) -> dict[str, Any]:
+    return dict(_model(service).get("metadata", {}))
+
+
+@functools.cache
+def _model(service: str) -> dict[str, Any]:
+    """botocore's description of a service, empty if it has none under that name."""
+    loader = botocore.session.get_session().get_component("data_loader")
+    try:
+        return dict(loader.load_service_model(_MODELS.get(service, service), "service-2"))
+    except BotoCoreError:
+        return {}
