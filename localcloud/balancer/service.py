@@ -111,11 +111,9 @@ class Balancer:
         with self._lock:
             if operation == "DescribeTargetHealth":
                 return self._describe(params, region)
-            if operation == "RegisterTargets":
-                self._register(params["TargetGroupArn"], params["Targets"])
-                return {}
-            if operation == "DeregisterTargets":
-                self._deregister(params["TargetGroupArn"], params["Targets"])
+            move = {"RegisterTargets": self._register, "DeregisterTargets": self._deregister}.get(operation)
+            if move is not None:
+                move(params["TargetGroupArn"], params["Targets"])
                 return {}
             if (there := self._same(operation, params, region)) is not None:
                 return there

@@ -116,6 +116,17 @@ class HostBackend(EC2Backend):
 
     # -- instances -------------------------------------------------------------------------------------------------
 
+    def _place(self, kwargs: dict[str, Any], template: dict[str, Any]) -> None:
+        """Fill in the interfaces and the subnet of a launch, out of its template where it does not name them."""
+        if not kwargs.get("nics") and template.get("NetworkInterfaces"):
+            kwargs["nics"] = [{"DeviceIndex": 0, **nic} for nic in template["NetworkInterfaces"]]
+        for nic in kwargs.get("nics") or []:
+            if nic.get("NetworkInterfaceId"):
+                kwargs["subnet_id"] = self.get_network_interface(nic["NetworkInterfaceId"]).subnet.id
+        if not kwargs.get("subnet_id") and not any("SubnetId" in nic for nic in kwargs.get("nics") or []):
+            zone = kwargs.get("placement") or (template.get("Placement") or {}).get("AvailabilityZone")
+            kwargs["subnet_id"] = self.zone_subnet(zone or f"{self.region_name}{ZONES[0]}")
+
     def run_instances(
         self, image_id: str, count: int, user_data: Any, security_group_names: list[str], **kwargs: Any
     ) -> Reservation:
@@ -147,14 +158,7 @@ class HostBackend(EC2Backend):
             **(template.get("MetadataOptions") or {}),
             **(kwargs.get("metadata_options") or {}),
         }
-        if not kwargs.get("nics") and template.get("NetworkInterfaces"):
-            kwargs["nics"] = [{"DeviceIndex": 0, **nic} for nic in template["NetworkInterfaces"]]
-        for nic in kwargs.get("nics") or []:
-            if nic.get("NetworkInterfaceId"):
-                kwargs["subnet_id"] = self.get_network_interface(nic["NetworkInterfaceId"]).subnet.id
-        if not kwargs.get("subnet_id") and not any("SubnetId" in nic for nic in kwargs.get("nics") or []):
-            zone = kwargs.get("placement") or (template.get("Placement") or {}).get("AvailabilityZone")
-            kwargs["subnet_id"] = self.zone_subnet(zone or f"{self.region_name}{ZONES[0]}")
+        self._place(kwargs, template)
         self._require_network(kwargs)
         profile = self._require_profile(kwargs, template)
         kwargs["block_device_mappings"] = self._devices(self.amis[image], template, kwargs)
