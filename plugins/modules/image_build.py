@@ -245,7 +245,9 @@ def main() -> None:
             "only": {"type": "list", "elements": "str"},
             "var_files": {"type": "list", "elements": "path", "default": []},
             "variables": {"type": "dict", "default": {}},
-            "inputs": {"type": "list", "elements": "str", "required": True},
+            "inputs": {"type": "list", "elements": "str", "default": []},
+            "exclude": {"type": "list", "elements": "str", "default": []},
+            "unknown": {"type": "str", "choices": ["build", "refuse", "ignore"], "default": "build"},
             "lock": {"type": "path"},
             "state": {"type": "str", "choices": ["built", "planned"], "default": "built"},
             "force": {"type": "bool", "default": False},
@@ -278,6 +280,8 @@ def run(module: AnsibleModule, began: float) -> dict[str, Any]:
         build.Request(
             template=Path(given["template"]).absolute(),
             inputs=tuple(given["inputs"]),
+            exclude=tuple(given["exclude"]),
+            unknown=given["unknown"],
             only=tuple(given["only"] or ()),
             var_files=tuple(Path(path).absolute() for path in given["var_files"]),
             variables=given["variables"],
@@ -293,6 +297,9 @@ def run(module: AnsibleModule, began: float) -> dict[str, Any]:
         cache=build.cache_directory(os.environ),
     )
     plan = job.plan()
+    if given["unknown"] == "build":
+        for sentence in plan.unknown:
+            module.warn(f"The image is built each time, because not all that feeds it is known: {sentence}.")
     needed = plan.builds
     built = build.Built(plan.existing)
     if needed and given["state"] == "built" and not module.check_mode:
@@ -306,6 +313,7 @@ def run(module: AnsibleModule, began: float) -> dict[str, Any]:
         "fingerprint": plan.fingerprint,
         "images": [image.as_dict() for image in built.images],
         "reasons": list(plan.reasons),
+        "unknown": list(plan.unknown),
         "seconds": round(time.monotonic() - began, 3),
         "manifest": built.manifest or {},
         "diff": build.as_diff(plan),

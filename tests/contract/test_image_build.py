@@ -273,7 +273,9 @@ def test_force_and_versions(checkout: Checkout) -> None:
     ("options", "said"),
     [
         ({"template": "/absent"}, "the template /absent is not a directory"),
-        ({"inputs": []}, "inputs is empty"),
+        ({"unknown": "perhaps"}, "value of unknown must be one of"),
+        ({"variables": {"sise": 1}}, "variables gives sise, which the template"),
+        ({"only": ["amazon-ebs.gpu"]}, "only is amazon-ebs.gpu, and the builds of"),
         ({"inputs": ["/absent/role"]}, "the input /absent/role does not exist"),
         ({"inputs": ["/absent/*"]}, "the input /absent/* names no file"),
         ({"lock": "/absent.lock"}, "the lock /absent.lock does not exist"),
