@@ -131,6 +131,7 @@ class _Playbooks:
     def __init__(self, directory: Path, step: Step, env: Mapping[str, str], read: Read) -> None:
         self._directory, self._step, self._read = directory, step, read
         self._env = {**env, **_assignments(texts(step.values.get("ansible_env_vars")))}
+        self._loaded: dict[Path, Any] = {}
         self._home = Path(self._env.get("ANSIBLE_HOME", "~/.ansible")).expanduser()
         settings = self._settings()
         self._role_paths = self._search(
@@ -149,7 +150,6 @@ class _Playbooks:
         self._pins: dict[str, str] = {}
         self._made: set[str] = set()
         self._seen: set[tuple[Path, str]] = set()
-        self._loaded: dict[Path, Any] = {}
 
     # --- Settings ---
 
@@ -601,14 +601,16 @@ class _Playbooks:
     def _harmless(self, expression: str, context: _Context, depth: int) -> bool:
         """Whether what cannot be said says nothing of this machine's files: a fact, what a task made, a digest of what a file is made of."""
         head = re.match(r"\w+", expression)
-        if "hash(" in expression or not head or depth > 10:
-            return bool(head)
+        if "hash(" in expression:
+            return True
+        if not head or depth > 10:
+            return False
         if head[0].startswith("ansible_") or head[0] in self._made:
             return True
         value = context.value(head[0])
         values = value.items if isinstance(value, _Each) else [value]
         inner = [found[1] for one in values if isinstance(one, str) for found in _EXPRESSION.finditer(one)]
-        return any("hash(" in text or self._harmless(text, context, depth + 1) for text in inner)
+        return any(self._harmless(text, context, depth + 1) for text in inner)
 
     def _never(self, condition: Any, context: _Context) -> bool:
         """Whether a condition is false by what Packer gives, which nothing can overrule."""

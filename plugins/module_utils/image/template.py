@@ -513,22 +513,22 @@ class _Reading:
                 continue
             seen.add(id(build))
             names = {entry[0] for entry in chosen if entry[3] is build}
-            for inner in self._flat(build):
+            for inner, scope in self._flat(build):
                 if inner.type == "source":
                     continue
-                values = self._values_of(inner)
+                values = self._values_of(inner, scope)
                 if _applies(values, names):
                     yield Step(inner.type, inner.labels[0] if inner.labels else "", values, inner.at)
 
-    def _flat(self, build: hcl.Block) -> Iterator[hcl.Block]:
+    def _flat(self, build: hcl.Block) -> Iterator[tuple[hcl.Block, Mapping[str, Any]]]:
+        """The steps of a build, with what the names of a `dynamic` block stand for in each."""
         for block in build.blocks:
             if block.type == "post-processors":
-                yield from block.blocks
-            elif block.type != "dynamic":
-                yield block
+                yield from ((inner, {}) for inner in block.blocks)
+            elif block.type == "dynamic":
+                yield from self._copies(block)
             else:
-                for made, _scope in self._copies(block):
-                    yield hcl.Block(made.type, made.labels, made.attributes, made.blocks, made.at)
+                yield block, {}
 
     def _values_of(self, block: hcl.Block, scope: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The attributes of a block and the blocks inside: one of a type as an object, several as a list of them."""
@@ -590,9 +590,9 @@ class _Reading:
             scope = {"source": {"type": kind, "name": short}, "build": {"name": ".".join(name.split(".")[:-2])}}
             found = [
                 values
-                for block in self._flat(build)
+                for block, names in self._flat(build)
                 if block.type == "post-processor" and block.labels == ("manifest",)
-                if _applies(values := self._values_of(block, scope), {name})
+                if _applies(values := self._values_of(block, {**names, **scope}), {name})
             ]
             if not found:
                 raise ImageError(
