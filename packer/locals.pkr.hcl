@@ -5,13 +5,14 @@ locals {
   identity   = var.fingerprint == "" ? "by-hand" : substr(var.fingerprint, 0, 12)
   image_name = join("-", compact(["boring", var.family, local.identity, var.revision]))
 
+  # The image gets its fingerprint from image_build, when it is confirmed.
   identity_tags = {
-    Name                 = local.image_name
-    "boring:family"      = var.family
-    "boring:fingerprint" = var.fingerprint
-    "boring:source"      = var.source_image
+    Name            = local.image_name
+    "boring:family" = var.family
+    "boring:source" = var.source_image
   }
-  image_tags = merge(var.image_tags, local.identity_tags)
+  image_tags    = merge(var.image_tags, local.identity_tags)
+  snapshot_tags = merge(var.run_tags, local.identity_tags)
 
   run_tags = merge(var.run_tags, {
     Name            = "build ${local.image_name}"

@@ -5,7 +5,7 @@ source "amazon-ebs" "cpu" {
   ami_name         = local.image_name
   ami_description  = "${var.family}, fingerprint ${local.identity}"
   tags             = local.image_tags
-  snapshot_tags    = local.identity_tags
+  snapshot_tags    = local.snapshot_tags
   run_tags         = local.run_tags
   run_volume_tags  = local.run_tags
   force_deregister = false

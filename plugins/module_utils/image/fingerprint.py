@@ -222,7 +222,7 @@ def gather(
     for path in reads.paths:
         if path.is_dir():
             found.add_tree(path, all_of_it=True)
-        else:
+        elif not path.is_relative_to("/dev"):  # /dev/null is a way to say: none
             found.add(path)
     for entry in inputs:
         found.add_input(entry)
