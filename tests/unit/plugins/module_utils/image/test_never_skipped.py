@@ -79,7 +79,9 @@ class Maker:
         suffix = f".found{self.number}"
         for _ in range(2):
             self.file(suffix, place="shared/sets/{}")
-        self.steps.append(f'provisioner "shell" {{ inline = [for one in fileset("../shared", "**/*{suffix}") : file("../shared/${{one}}")] }}')
+        self.steps.append(
+            f'provisioner "shell" {{ inline = [for one in fileset("../shared", "**/*{suffix}") : file("../shared/${{one}}")] }}'
+        )
 
     def chosen(self) -> None:
         self.steps.append(f'provisioner "shell" {{ script = var.family == "web" ? "{self.file()}" : "../absent" }}')
@@ -100,13 +102,17 @@ class Maker:
         self.roles.append(name)
 
     def tasks(self) -> None:
-        self.play.append(f"    - include_tasks: {self.file('.yml', content='- ping:', place='shared/{}').replace('../', '../', 1)}\n")
+        self.play.append(
+            f"    - include_tasks: {self.file('.yml', content='- ping:', place='shared/{}').replace('../', '../', 1)}\n"
+        )
 
     def copied(self) -> None:
         self.play.append(f"    - copy: {{src: {self.file('.conf', place='shared/{}')}, dest: /x}}\n")
 
     def looked_up(self) -> None:
-        self.play.append(f"    - debug: {{msg: \"{{{{ lookup('file', '{self.file('.txt', place='shared/{}')}') }}}}\"}}\n")
+        self.play.append(
+            f"    - debug: {{msg: \"{{{{ lookup('file', '{self.file('.txt', place='shared/{}')}') }}}}\"}}\n"
+        )
 
     KINDS: tuple[Callable[[Maker], None], ...] = (
         script, scripts, upload, upload_tree, content, rendered, found, chosen, local_command, role, tasks, copied, looked_up,
