@@ -19,6 +19,10 @@ locals {
     "boring:family" = var.family
   })
 
+  ssh_by_public_address = length(var.ssh_cidrs) == 0 && contains(["public_ip", "public_dns"], var.ssh_interface)
+  ssh_from_inside       = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
+  ssh_cidrs             = local.ssh_by_public_address || length(var.ssh_cidrs) > 0 ? var.ssh_cidrs : local.ssh_from_inside
+
   role_files = { for name, relative in var.role_files : name => abspath("${path.root}/../${relative}") }
   role_variables = merge(var.role_variables, local.role_files, {
     image_roles      = var.roles

@@ -148,7 +148,7 @@ EXAMPLES = r"""
 - name: Build the image of the engine, if anything that feeds it changed
   boring.fleet.image_build:
     template: "{{ playbook_dir }}/../packer"
-    only: [amazon-ebs.cpu]
+    only: [amazon-ebs.debian]
     var_files:
       - "{{ playbook_dir }}/../packer/images/cpu.pkrvars.hcl"
       - "{{ playbook_dir }}/../packer/services/engine.pkrvars.hcl"
@@ -189,7 +189,7 @@ images:
     build:
       description: Name of the build.
       type: str
-      sample: amazon-ebs.cpu
+      sample: amazon-ebs.debian
     builder:
       description: Type of the builder.
       type: str

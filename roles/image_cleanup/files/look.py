@@ -22,7 +22,7 @@ class Look:
     def __init__(self, root):
         self.root = root.rstrip("/")
         self.device = os.lstat(self.root or "/").st_dev
-        self.homes = ["/root"] + sorted("/home/" + name for name in self.names("/home"))
+        self.homes = ["/root", *("/home/" + name for name in self.names("/home"))]
         self._shipped = None
 
     def names(self, directory):
@@ -38,26 +38,21 @@ class Look:
         """The files that a glob names, links as what they are."""
         starts = [home + pattern[1:] for home in self.homes] if pattern.startswith("~") else [pattern]
         for start in starts:
-            for path in self._below("", start.strip("/").split("/")):
-                yield path
+            yield from self._below("", start.strip("/").split("/"))
 
     def _below(self, base, parts):
         head, rest = parts[0], parts[1:]
         if head == "**":
             for path, is_directory in self._all(base):
-                if not rest:
+                if not rest or (not is_directory and matches(path, base + "/**/" + "/".join(rest))):
                     yield path
-                elif not is_directory and fnmatch.fnmatchcase(os.path.basename(path), rest[-1]):
-                    if matches(path, base + "/**/" + "/".join(rest)):
-                        yield path
             return
         found = [head] if not glob.has_magic(head) else fnmatch.filter(self.names(base or "/"), head)
         for name in found:
             path = base + "/" + name
             if rest:
                 if os.path.isdir(self.root + path) and not os.path.islink(self.root + path):
-                    for inner in self._below(path, rest):
-                        yield inner
+                    yield from self._below(path, rest)
             elif os.path.lexists(self.root + path):
                 yield path
 

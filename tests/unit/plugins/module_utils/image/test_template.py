@@ -64,12 +64,12 @@ def foreign(tmp_path: Path) -> Path:
 def test_our_template() -> None:
     seen = template.read(
         PACKER,
-        only=["amazon-ebs.cpu"],
+        only=["amazon-ebs.debian"],
         var_files=[PACKER / "images/cpu.pkrvars.hcl", PACKER / "services/engine.pkrvars.hcl"],
         given={"region": "eu-west-3", "manifest": "/run/manifest.json"},
     )
     assert seen.family == "engine"
-    assert seen.builds == ("amazon-ebs.cpu",)
+    assert seen.builds == ("amazon-ebs.debian",)
     assert seen.manifest == "/run/manifest.json"
     assert seen.plugins == {
         "github.com/hashicorp/amazon": "= 1.8.1",
@@ -467,3 +467,31 @@ def test_a_secret_default_in_json(tmp_path: Path) -> None:
     seen = template.read(tmp_path)
     assert b"1234" not in seen.veiled[tmp_path / "more.pkr.json"]
     assert b'"size"' in seen.veiled[tmp_path / "more.pkr.json"]
+
+
+# --- Our own template ------------------------------------------------------------------------------------------------
+
+
+def settings(**variables: Any) -> dict[str, Any]:
+    chosen = [PACKER / "images/cpu.pkrvars.hcl", PACKER / "services/engine.pkrvars.hcl"]
+    seen = template.read(PACKER, only=["amazon-ebs.debian"], var_files=chosen, variables=variables)
+    return dict(next(step.values for step in seen.steps if step.kind == "source"))
+
+
+def test_the_builder_lets_in_the_machine_that_builds_and_not_the_world() -> None:
+    by_default = settings()
+    assert by_default["temporary_security_group_source_public_ip"] is True
+    assert by_default["temporary_security_group_source_cidrs"] == []
+    inside = settings(ssh_interface="private_ip")
+    assert inside["temporary_security_group_source_public_ip"] is False
+    assert inside["temporary_security_group_source_cidrs"] == ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
+    named = settings(ssh_cidrs=["192.0.2.0/24"])
+    assert named["temporary_security_group_source_public_ip"] is False
+    assert named["temporary_security_group_source_cidrs"] == ["192.0.2.0/24"]
+
+
+def test_sources_are_called_what_they_are() -> None:
+    chosen = [PACKER / "images/gpu.pkrvars.hcl", PACKER / "services/engine.pkrvars.hcl"]
+    seen = template.read(PACKER, var_files=chosen)
+    assert seen.builds == ("amazon-ebs.debian", "googlecompute.debian", "qemu.debian")
+    assert [source.build for source in seen.sources] == [source.declared for source in seen.sources]
