@@ -140,11 +140,11 @@ class ImageBuild:
         request = self._request
         seen = self._read(self._planned())
         combination.check(seen, request.lock, today=datetime.fromtimestamp(self._wall(), UTC).date())
-        read = reads.of(seen, self._env)
-        if request.unknown == "refuse":
-            self._refuse(read.unknown)
         with ThreadPoolExecutor(2) as pool:  # Packer is slow to say its version; EC2 can be asked meanwhile
             tools = pool.submit(self._tools, seen)
+            read = reads.of(seen, self._env)
+            if request.unknown == "refuse":
+                self._refuse(read.unknown)
             found = pool.submit(self._source_images, seen)
             files = self._gather(seen, read)
             sources = found.result()
