@@ -33,7 +33,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.image import (
 )
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 from ansible_collections.boring.fleet.plugins.module_utils.image.fingerprint import Collection, File
-from ansible_collections.boring.fleet.plugins.module_utils.image.inputs import Read
+from ansible_collections.boring.fleet.plugins.module_utils.image.inputs import Read, texts
 from ansible_collections.boring.fleet.plugins.module_utils.image.manifest import Image
 from ansible_collections.boring.fleet.plugins.module_utils.image.template import Template
 
@@ -370,9 +370,9 @@ class ImageBuild:
             return Built(images, made, tuple(_not_found_again(images)))
         except ImageError as exc:
             failed = False
-            left = self._unconfirmed(
-                seen, builder, self._mentioned(seen, output, before, log) - set(taken), begun, taken
-            )
+            known = {*taken, *plan.source_images.values()}
+            mentioned = self._mentioned(seen, output, before, log) - known
+            left = self._unconfirmed(seen, builder, mentioned, begun, taken)
             self._tidy(seen, builder)
             raise ImageError(f"{exc}{left}") from exc
         finally:
@@ -532,17 +532,17 @@ class ImageBuild:
 
     def _what_happened(self, ended: packer.Ended, log: Path, seen: Template) -> str:
         text = log.read_text(encoding="utf-8", errors="replace")
-        secrets = [str(seen.values[name]) for name in seen.secrets if isinstance(seen.values.get(name), str)]
+        hidden = [word for name in seen.secrets for word in _words(seen.values.get(name))]
         where = f"all that Packer said is in {log}"
         if ended.because == "timeout":
-            last = packer.failure(text, secrets).splitlines()[-1:]
+            last = packer.failure(text, hidden).splitlines()[-1:]
             at = f", the last thing being: {last[0]}" if last else ""
             return f"the build took longer than its timeout of {self._request.timeout:g} s{at}; raise timeout, {where}"
         if ended.because:
             return (
                 f"the build was stopped ({ended.because}); what it had started is gone, run it again to build the image"
             )
-        return f"{packer.failure(text, secrets)}\n({where})"
+        return f"{packer.failure(text, hidden)}\n({where})"
 
     def _tidy(self, seen: Template, builder: str) -> None:
         """What Packer was not allowed to clean up itself."""
@@ -569,6 +569,13 @@ def _not_found_again(images: Sequence[Image]) -> Iterator[str]:
             f"Packer's manifest calls a build {name}, and several are made of that source: its image will not be found again, and is built "
             f"with each run; write {template.CUSTOM_DATA} into the post-processor manifest"
         )
+
+
+def _words(value: Any) -> Iterator[str]:
+    """The texts and numbers in a secret; those of one or two digits are in every line."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and len(str(value)) > 2:
+        yield str(value)
+    yield from texts(value)
 
 
 def _as_packer_reads(value: Any) -> str:

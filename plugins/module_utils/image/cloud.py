@@ -106,21 +106,19 @@ def named_with(ec2: Any, part: str) -> dict[str, str]:
 
 
 def made_by(ec2: Any, builder: str, mentioned: Iterable[str], since: float) -> list[str]:
-    """Our images that a run tagged as its own, or that were `mentioned` by it and made after `since` (seconds since 1970)."""
+    """Our unconfirmed images that a run tagged as its own, or that it `mentioned` and were made after `since` (seconds since 1970)."""
     answer = call(
         ec2, "describe_images", doing="look for images of the build", Owners=["self"],
         Filters=_filters({f"tag:{BUILDER}": [builder]}),
     )  # fmt: skip
-    found = [str(image["ImageId"]) for image in answer["Images"]]
-    if wanted := sorted(set(mentioned) - set(found)):
+    images = list(answer["Images"])
+    if wanted := sorted(set(mentioned)):
         answer = call(
             ec2, "describe_images", doing="look for images of the build", Owners=["self"], Filters=_filters({"image-id": wanted}),
         )  # fmt: skip
         begun = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")[:19]
-        found += [
-            str(image["ImageId"]) for image in answer["Images"] if str(image.get("CreationDate", "9"))[:19] >= begun
-        ]
-    return found
+        images += [image for image in answer["Images"] if str(image.get("CreationDate", "9"))[:19] >= begun]
+    return list(dict.fromkeys(str(image["ImageId"]) for image in images if CONFIRMED not in tags_of(image)))
 
 
 def unconfirm(ec2: Any, image_ids: Sequence[str], builder: str, why: str, expires: int) -> None:

@@ -303,7 +303,7 @@ class Evaluation:
         if not isinstance(pattern, str):
             return self._path_of(node, [pattern])
         found: set[str] = set()
-        for one in _braces(pattern):
+        for one in braces(pattern):
             found.update(glob.glob(one, root_dir=path, recursive=True, include_hidden=True))  # noqa: PTH207 (names below path)
         names = sorted(name.replace(os.sep, "/") for name in found if (path / name).is_file())
         self._trace.facts[f"fileset {arguments[0]} {pattern}"] = " ".join(names)
@@ -480,7 +480,7 @@ def _collected(node: hcl.For, items: Sequence[tuple[Any, Any]]) -> Any:
     return made
 
 
-def _braces(pattern: str) -> list[str]:
+def braces(pattern: str) -> list[str]:
     """`{a,b}*` as `a*` and `b*`."""
     found = re.search(r"\{([^{}]*)\}", pattern)
     if not found or len(pattern) > 1000:
@@ -488,7 +488,7 @@ def _braces(pattern: str) -> list[str]:
     return [
         one
         for choice in found[1].split(",")[:50]
-        for one in _braces(pattern[: found.start()] + choice + pattern[found.end() :])
+        for one in braces(pattern[: found.start()] + choice + pattern[found.end() :])
     ]
 
 

@@ -119,6 +119,7 @@ class Collection:
     def __post_init__(self) -> None:
         self._root = self.template.resolve()
         self._checkout = _checkout(self._root)
+        self._paths: dict[str, Path] = {}
         self._veiled = {path.resolve(): content for path, content in self.veiled.items()}
         self._roots = sorted(
             ((path.resolve(), label) for path, label in self.roots.items()), key=lambda entry: -len(entry[0].parts)
@@ -142,7 +143,10 @@ class Collection:
         path = path.parent.resolve() / path.name
         content = self._veiled.get(path.resolve())
         file = read(path)
-        self.files[self.name(path)] = file if content is None else File(file.mode, hashlib.sha256(content).hexdigest())
+        name = self.name(path)
+        while self._paths.setdefault(name, path) != path:  # two roles of one name, found in two places
+            name += "'"
+        self.files[name] = file if content is None else File(file.mode, hashlib.sha256(content).hexdigest())
 
     def add_tree(
         self, directory: Path, *, all_of_it: bool = False, leave_out: Callable[[Path], bool] = lambda path: False

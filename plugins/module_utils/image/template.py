@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.image.expression impo
     SourceImage,
     Trace,
     Unknown,
+    braces,
     first_unknown,
 )
 
@@ -275,6 +277,14 @@ class _Reading:
                 f"{whose} gives {name}, which the template {self._directory} does not declare: correct the name, take it out, or declare "
                 f"it{hint}"
             )
+        if hcl.depth_of(value) > hcl.DEEPEST:
+            raise ImageError(
+                f"{whose} gives {name} a value that nests more than {hcl.DEEPEST} levels deep: make it flatter"
+            )
+        if not _finite(value):
+            raise ImageError(
+                f"{whose} gives {name} a number that is none, or is larger than any that Packer takes: correct it"
+            )
         self._values[name] = value
 
     def _value_of(self, name: str) -> Any:
@@ -490,10 +500,6 @@ class _Reading:
             raise ImageError(
                 f"{at}: {name} does not say whose image it starts from, and anybody may publish one under any name: give owners"
             )
-        if not named:
-            raise ImageError(
-                f"{at}: {name} has no filters, so it would start from any image of {', '.join(owners)}: give some"
-            )
         return Lookup(
             tuple(owners),
             tuple(
@@ -667,7 +673,7 @@ class _Reading:
 
 
 def matches(name: str, only: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in only)
+    return any(fnmatch.fnmatchcase(name, one) for pattern in only for one in braces(pattern))
 
 
 def _cut(path: Path, spans: Sequence[tuple[int, int]]) -> bytes:
@@ -719,6 +725,15 @@ def _converted(value: Any, kind: hcl.Node | None) -> Any:
     if wanted == "bool" and value in ("true", "false"):
         return value == "true"
     return value
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, int):
+        return bool(abs(value) < 10**hcl.LONGEST_NUMBER)
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return all(map(_finite, inner))
 
 
 def _as_text(value: Any) -> str:

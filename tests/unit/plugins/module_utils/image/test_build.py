@@ -544,6 +544,24 @@ def test_images_that_were_there_before_are_left_alone(world: World) -> None:
     assert world.job().plan().existing == built.images
 
 
+def test_the_layer_below_is_not_taken_for_what_packer_made(world: World) -> None:
+    """It may be minutes old, be ours, and be named in every log."""
+    world.ec2.long_ids = True
+    good = {"boring:confirmed": "amazon-ebs.cpu", "boring:fingerprint": "f" * 64}
+    below = world.ec2.add("layer", tags=good)
+    unmarked = world.ec2.add("other layer")
+    for image in world.ec2.images[-2:]:
+        image["CreationDate"] = "2199-01-01T00:00:00.000Z"
+    template = world.root / "packer" / "it.pkr.hcl"
+    template.write_text(TEMPLATE.replace("source_ami_filter {", f'source_ami = "{unmarked}"\n  source_ami_filter {{'))
+    world.fate = lambda env: packer.Ended(1)
+    world.log = f"starts from {unmarked}, below it {below}\n"
+    with pytest.raises(ImageError) as caught:
+        world.build()
+    assert "it had made" not in str(caught.value)
+    assert world.ec2.tags(-2) == good
+
+
 def test_a_confirmed_image_says_what_it_is_and_nothing_temporary(world: World) -> None:
     plan, _ = world.build()
     tags = world.ec2.tags()

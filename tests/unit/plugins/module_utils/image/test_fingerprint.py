@@ -374,3 +374,17 @@ def test_what_differs_after_a_build(tmp_path: Path) -> None:
     (tmp_path / "roles" / "c").write_text("new")
     (tmp_path / "packer" / "upload" / "b").write_text("new")
     assert fingerprint.changed_meanwhile(before, now()) == ["roles/a", "roles/b", "roles/c", "upload/b"]
+
+
+def test_two_roles_of_one_name_both_count(tmp_path: Path) -> None:
+    write(tmp_path / "checkout", {"a": (b"x", 0o644)})
+    reads = Read()
+    for place in ("one", "two"):
+        (tmp_path / place / "web").mkdir(parents=True)
+        (tmp_path / place / "web" / "main.yml").write_text(place)
+        reads.sources[tmp_path / place / "web"] = "the role web"
+        reads.roots[tmp_path / place / "web"] = "role web"
+    for place in ("one", "two"):
+        before = fingerprint.gather(tmp_path / "checkout" / "packer", [], reads=reads).files
+        (tmp_path / place / "web" / "main.yml").write_text("changed")
+        assert fingerprint.gather(tmp_path / "checkout" / "packer", [], reads=reads).files != before, place
