@@ -52,7 +52,6 @@ class SearchError(Exception):
 
 def build(archive: Path, cloud: ScratchCloud, scratch: Path) -> str:
     """podman's name of an image made in the local cloud; `archive` is Tailscale's."""
-    used = (*ROLES, "host_checks", "image_cleanup", "image_verify")
     given = {
         "fleet_name": NAME,
         "fleet_state_dir": str(scratch / "state"),
@@ -60,7 +59,6 @@ def build(archive: Path, cloud: ScratchCloud, scratch: Path) -> str:
         "fleet_image_variables": {"ssh_interface": "private_ip"},
         "fleet_image_families": {
             "data": {
-                "inputs": [str(ROOT / "roles" / role) for role in used],
                 "variables": {
                     "roles": [f"boring.fleet.{role}" for role in ROLES],
                     "role_variables": {

@@ -52,7 +52,6 @@ PLAY = """
         <<: *common
         var_files: ["{{ profile }}", "{{ root }}/packer/services/platform.pkrvars.hcl"]
         variables: {ssh_interface: private_ip, role_variables: {nvidia_driver_cache: "{{ cache }}"}}
-        inputs: "{{ fleet_platform_inputs }}"
         force: "{{ below_anew }}"
       register: below
     - boring.fleet.image_build:

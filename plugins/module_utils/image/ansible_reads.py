@@ -466,7 +466,10 @@ class _Playbooks:
                 inner = replace(context, variables=(*context.variables[:1], variables, *context.variables[1:]))
             for key in ("block", "rescue", "always"):
                 self._tasks(task.get(key), inner)
-            inner = self._with_loop(task, inner)
+            looped = self._with_loop(task, inner)
+            if looped is None:
+                continue
+            inner = looped
             for key, value in task.items():
                 if isinstance(key, str) and key not in ("block", "rescue", "always"):
                     self._action(key, value, inner, task)
@@ -485,8 +488,8 @@ class _Playbooks:
                 for name, value in variables.items() if isinstance(variables, Mapping) else ():
                     passed.setdefault(str(name), []).append(value)
 
-    def _with_loop(self, task: Mapping[str, Any], context: _Context) -> _Context:
-        """The loop's variable stands for all items at once: see `_rendered`."""
+    def _with_loop(self, task: Mapping[str, Any], context: _Context) -> _Context | None:
+        """The loop's variable stands for all items at once: see `_rendered`. None when there are none."""
         loop = task.get("loop", task.get("with_items"))
         if loop is None:
             return context
@@ -494,6 +497,8 @@ class _Playbooks:
         name = control.get("loop_var", "item") if isinstance(control, Mapping) else "item"
         if isinstance(loop, str) and (found := _EXPRESSION.fullmatch(loop.strip())) and _NAME.match(found[1]):
             loop = context.value(found[1])
+        if loop == []:
+            return None
         items = [one for one in loop if one is not None] if isinstance(loop, list) else []
         return replace(context, variables=({str(name): _Each(items)}, *context.variables)) if items else context
 
@@ -727,8 +732,9 @@ def _meanings(expression: str, context: _Context, depth: int) -> list[str] | Non
 def _filtered(inner: str, name: str, argument: str | None, context: _Context, depth: int) -> list[str] | None:
     values = _meanings(inner, context, depth)
     if name in ("default", "d"):
-        fallback = _QUOTED.fullmatch(argument or "")
-        return [fallback[2]] if values is None and fallback else values
+        if values is not None:
+            return values
+        return [] if argument == "omit" else _meanings((argument or "''").partition(",")[0].strip(), context, depth + 1)
     return None if values is None else [_FILTERS[name](value) for value in values]
 
 

@@ -813,3 +813,14 @@ def test_another_machine_cannot_say_whether_a_secret_changed(world: World) -> No
     assert world.job(variables={"pin": "1234"}, unknown="ignore").plan().existing == built.images
     with pytest.raises(ImageError, match="unknown is refuse"):
         world.job(variables={"pin": "1234"}, unknown="refuse").plan()
+
+
+def test_whether_a_file_exists_counts_where_the_template_asks(world: World) -> None:
+    template = world.root / "packer" / "it.pkr.hcl"
+    template.write_text(
+        TEMPLATE.replace("build {", 'build {\n  provisioner "shell" { inline = [fileexists("../flag") ? "a" : "b"] }')
+    )
+    world.build()
+    assert not world.job().plan().builds
+    (world.root / "flag").write_text("")
+    assert world.job().plan().reasons == ("fileexists ../flag changed",)

@@ -499,3 +499,39 @@ def test_a_template_in_json_reads_the_same(checkout: Checkout) -> None:
         }
     )
     assert checkout.notices("outside/a.sh")
+
+
+ROOT = Path(__file__).resolve().parents[5]
+
+
+@pytest.mark.parametrize(
+    ("service", "roles"),
+    [
+        ("platform", {"kernel", "nvidia_driver", "host_checks", "image_verify", "image_cleanup"}),
+        ("data", {"base", "redis", "nats", "host_checks", "image_verify", "image_cleanup"}),
+        ("api", {"base", "host_secrets", "conversion_service", "conversion_api"}),
+        ("engine", {"base", "host_secrets", "conversion_service", "conversion_engine"}),
+    ],
+)
+def test_our_own_template_names_its_roles(service: str, roles: set[str]) -> None:
+    """playbooks/vars/images.yml lists none of them."""
+    lock = ROOT / "packer/locks/debian-13-amd64-proprietary.lock.json"
+    seen = template.read(
+        ROOT / "packer",
+        only=["amazon-ebs.debian"],
+        var_files=[ROOT / "packer/images/gpu.pkrvars.hcl", ROOT / f"packer/services/{service}.pkrvars.hcl"],
+        given={"lock": str(lock)},
+    )
+    read = reads.of(seen, {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build/collections")})
+    assert list(read.unknown) == []
+    assert roles <= {path.name for path in read.sources}
+    files = fingerprint.gather(ROOT / "packer", [], reads=read).files
+    assert {f"../roles/{role}/meta/main.yml" for role in roles} <= set(files)
+    assert {"../plugins/modules/dkms_module.py", "../plugins/module_utils/image/dkms.py"} <= set(files)
+
+
+def test_our_own_template_takes_no_driver_without_a_lock() -> None:
+    chosen = [ROOT / "packer/images/cpu.pkrvars.hcl", ROOT / "packer/services/data.pkrvars.hcl"]
+    seen = template.read(ROOT / "packer", only=["amazon-ebs.debian"], var_files=chosen)
+    read = reads.of(seen, {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build/collections")})
+    assert not {"kernel", "nvidia_driver"} & {path.name for path in read.sources}
