@@ -136,7 +136,7 @@ notes:
     C(custom_data = {build = "${source.type}.${source.name}"}) in its post-processor C(manifest), as this collection's does; without it nobody
     can say which image is whose, so RV(unknown) says so and they are built anew each time.
   - A playbook is read, not run. A role or a file whose name only the run knows is looked for in C(extra_arguments), the play's variables and
-    the role's defaults.
+    the role's defaults. Reading it takes PyYAML, which ansible-core brings.
   - Needs ec2:DescribeImages, ec2:CreateTags and ec2:DeleteTags beside what Packer needs.
 seealso:
   - name: How images are made

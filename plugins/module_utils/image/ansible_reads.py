@@ -198,13 +198,7 @@ class _Playbooks:
             elif word.startswith("-e") and len(word) > 2:
                 given = word[2:].strip()
             else:
-                if (
-                    "=" in word
-                    and word.startswith("--")
-                    and (path := place(self._directory, word.partition("=")[2]))
-                    and path.is_file()
-                ):
-                    self._read.paths[path] = who(self._step)
+                self._option(word)
                 continue
             given = given.strip().strip("'\"") if given.strip()[:1] in "'\"" else given.strip()
             if given.startswith("@"):
@@ -225,6 +219,15 @@ class _Playbooks:
             if isinstance(said, Mapping):
                 found.update(said)
         return found
+
+    def _option(self, word: str) -> None:
+        """`--option=file`. A password or a key to get in is no input, and its digest belongs nowhere."""
+        name, sign, value = word.partition("=")
+        if not sign or not name.startswith("--") or re.search(r"pass|vault|key", name):
+            return
+        path = place(self._directory, value)
+        if path is not None and path.is_file():
+            self._read.paths[path] = who(self._step)
 
     # --- Requirements ---
 

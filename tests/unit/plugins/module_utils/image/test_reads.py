@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.boring.fleet.plugins.module_utils.image import fingerprint, reads, template
+from ansible_collections.boring.fleet.plugins.module_utils.image import ansible_reads, fingerprint, reads, template
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 
 FRAME = """
@@ -430,7 +430,7 @@ def test_a_task_that_never_runs_names_nothing(checkout: Checkout) -> None:
         ("shared/vars.json", 'extra_arguments = ["--extra-vars=@../shared/vars.json"]'),
         ("shared/hosts", 'inventory_file = "../shared/hosts"'),
         ("shared/inventory/group_vars/all.yml", 'inventory_directory = "../shared/inventory"'),
-        ("shared/vault", 'extra_arguments = ["--vault-password-file=../shared/vault"]'),
+        ("shared/become.exe", 'extra_arguments = ["--become-exe=../shared/become.exe"]'),
         ("packer/ansible.cfg", ""),
     ],
 )
@@ -442,6 +442,12 @@ def test_what_the_provisioner_is_given(checkout: Checkout, name: str, step: str)
         assert checkout.notices(name, "[defaults]\nforks = 2\n")
     else:
         assert checkout.notices(name, "{a: 1}" if name.endswith("yml") else '{"a": 1}')
+
+
+def test_a_password_of_a_vault_is_no_input(checkout: Checkout) -> None:
+    checkout.write({"shared/word": "1234"})
+    play(checkout, step='extra_arguments = ["--vault-password-file=../shared/word", "--private-key=../shared/word"]')
+    assert not checkout.notices("shared/word", "5678")
 
 
 def test_what_runs_on_the_machine_itself(checkout: Checkout) -> None:
@@ -535,3 +541,10 @@ def test_our_own_template_takes_no_driver_without_a_lock() -> None:
     seen = template.read(ROOT / "packer", only=["amazon-ebs.debian"], var_files=chosen)
     read = reads.of(seen, {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build/collections")})
     assert not {"kernel", "nvidia_driver"} & {path.name for path in read.sources}
+
+
+def test_a_python_that_cannot_read_playbooks_says_so(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    play(checkout)
+    monkeypatch.setattr(ansible_reads, "yaml", None)
+    (sentence,) = checkout.seen()[1]
+    assert "has no PyYAML to read it with" in sentence
