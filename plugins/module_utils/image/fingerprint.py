@@ -118,6 +118,7 @@ class Collection:
 
     def __post_init__(self) -> None:
         self._root = self.template.resolve()
+        self.home = self.home.resolve()
         self._checkout = _checkout(self._root)
         self._paths: dict[str, Path] = {}
         self._veiled = {path.resolve(): content for path, content in self.veiled.items()}
@@ -127,7 +128,7 @@ class Collection:
 
     def name(self, path: Path) -> str:
         """A file's name: relative to the template; by what it belongs to where it lies elsewhere for each user."""
-        if not path.is_relative_to(self._checkout):
+        if not self._in_checkout(path):
             for root, label in self._roots:
                 if path.is_relative_to(root):
                     return f"{label}/{path.relative_to(root).as_posix()}"
@@ -137,6 +138,14 @@ class Collection:
             if shared == Path(shared.anchor):
                 return path.as_posix()
         return os.path.relpath(path, self._root).replace(os.sep, "/")
+
+    def _in_checkout(self, path: Path) -> bool:
+        """What is in a hidden directory of the user's home is in no checkout, even where the home or more is one."""
+        if not path.is_relative_to(self._checkout):
+            return False
+        below_home = path.relative_to(self.home).parts if path.is_relative_to(self.home) else ()
+        hidden = below_home[:1] and below_home[0].startswith(".")
+        return not (hidden and self.home.is_relative_to(self._checkout))
 
     def add(self, path: Path) -> None:
         """A file that somebody names. Links above it are followed, it has the name that it is called by."""
