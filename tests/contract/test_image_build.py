@@ -383,7 +383,8 @@ def test_what_packer_made_before_it_failed_is_named_and_the_janitor_takes_it(
     assert "boring:unconfirmed" in tags
     planned = checkout.run(state="planned")
     assert (planned["skipped"], planned["images"]) == (False, [])
-    left = janitor.expired(janitor.things(ec2), time.time() + 1, 0)
+    left = janitor.expired(janitor.things(ec2), time.time(), 600)  # at once: its time was never
+    assert [one.as_dict(time.time())["expired_hours"] for one in left] == [0.0]
     assert [str(thing) for one in left for thing in one.things] == [f"image {image['ImageId']}"]
     assert janitor.remove(ec2, left, deadline=time.monotonic() + 10).refused == []
     assert ec2.describe_images(Owners=["self"])["Images"] == []

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
-from ansible_collections.boring.fleet.plugins.module_utils.image.expression import first_unknown
+from ansible_collections.boring.fleet.plugins.module_utils.image.expression import expanded, first_unknown
 from ansible_collections.boring.fleet.plugins.module_utils.image.inputs import Read, place, texts, who
 from ansible_collections.boring.fleet.plugins.module_utils.image.template import Step
 
@@ -132,7 +132,7 @@ class _Playbooks:
         self._directory, self._step, self._read = directory, step, read
         self._env = {**env, **_assignments(texts(step.values.get("ansible_env_vars")))}
         self._loaded: dict[Path, Any] = {}
-        self._home = Path(self._env.get("ANSIBLE_HOME", "~/.ansible")).expanduser()
+        self._home = Path(expanded(self._env.get("ANSIBLE_HOME", "~/.ansible")))
         settings = self._settings()
         self._role_paths = self._search(
             "ANSIBLE_ROLES_PATH", settings.get("roles_path", ""), "roles", step.values.get("roles_path")
@@ -156,9 +156,9 @@ class _Playbooks:
     def _settings(self) -> Mapping[str, str]:
         named = self._env.get("ANSIBLE_CONFIG")
         candidates = [
-            *([self._directory / Path(named).expanduser()] if named else []),
+            *([self._directory / Path(expanded(named))] if named else []),
             self._directory / "ansible.cfg",
-            Path("~/.ansible.cfg").expanduser(),
+            Path(expanded("~/.ansible.cfg")),
             Path("/etc/ansible/ansible.cfg"),
         ]
         for path in candidates:
@@ -181,10 +181,10 @@ class _Playbooks:
             listed += said.split(os.pathsep)
         elif configured:
             base = getattr(self, "_config_directory", self._directory)
-            listed += [str(base / Path(entry).expanduser()) for entry in configured.split(os.pathsep)]
+            listed += [str(base / Path(expanded(entry))) for entry in configured.split(os.pathsep)]
         else:
             listed += [str(self._home / kind), f"/usr/share/ansible/{kind}", f"/etc/ansible/{kind}"]
-        return [self._directory / Path(entry.strip()).expanduser() for entry in listed if entry.strip()]
+        return [self._directory / Path(expanded(entry.strip())) for entry in listed if entry.strip()]
 
     def _extra_variables(self) -> dict[str, Any]:
         """What --extra-vars gives: nothing is stronger."""
@@ -313,7 +313,7 @@ class _Playbooks:
                     self.playbook(path)
                     return
         for base in context.bases:
-            if (path := base / Path(text).expanduser()).is_file():
+            if (path := base / Path(expanded(text))).is_file():
                 self.playbook(path)
                 return
         self._read.cannot_say(
@@ -392,7 +392,7 @@ class _Playbooks:
                     return candidate.resolve() if ".." in name else candidate, candidate, ""
         neighbours = [context.role.parent] if context.role else []
         for parent in [*neighbours, *self._role_paths]:
-            if (candidate := parent / Path(name).expanduser()).is_dir():
+            if (candidate := parent / Path(expanded(name))).is_dir():
                 return candidate, candidate, f"role {name}"
         for base in context.bases:
             if (candidate := base / name).is_dir():
@@ -571,7 +571,7 @@ class _Playbooks:
         for text in self._rendered(value, context, does, path=True):
             if not text.strip() or len(text) > 1000 or "\n" in text or "\0" in text or "://" in text:
                 continue
-            wanted = Path(text).expanduser()
+            wanted = Path(expanded(text))
             for base in context.bases:
                 candidates = [wanted] if wanted.is_absolute() else [base / folder / wanted, base / wanted]
                 there = [path for path in candidates if _exists(path)]

@@ -445,7 +445,7 @@ class ImageBuild:
                 found = sorted({*new, *cloud.made_by(ec2, builder, mentioned, begun - _SKEW)})
                 if found:
                     marked += [f"{image} in {cloud.region_of(ec2)}" for image in found]
-                    cloud.unconfirm(ec2, found, builder, "its build did not end well", int(self._wall()))
+                    cloud.unconfirm(ec2, found, builder, "its build did not end well")
             except ImageError as exc:
                 trouble = f"; what else it made in {cloud.region_of(ec2)} could not be marked: {exc}"
         if not marked:

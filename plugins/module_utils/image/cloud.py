@@ -121,9 +121,9 @@ def made_by(ec2: Any, builder: str, mentioned: Iterable[str], since: float) -> l
     return list(dict.fromkeys(str(image["ImageId"]) for image in images if CONFIRMED not in tags_of(image)))
 
 
-def unconfirm(ec2: Any, image_ids: Sequence[str], builder: str, why: str, expires: int) -> None:
-    """Mark images as not good, so that nobody finds them again and `image_janitor` removes them."""
-    tags = {BUILDER: builder, EXPIRES: str(expires), UNCONFIRMED: why[:255]}
+def unconfirm(ec2: Any, image_ids: Sequence[str], builder: str, why: str) -> None:
+    """Mark images as not good, so that nobody finds them again and `image_janitor` removes them, the next time it runs."""
+    tags = {BUILDER: builder, EXPIRES: "0", UNCONFIRMED: why[:255]}
     call(
         ec2, "create_tags", doing=f"mark {', '.join(image_ids)} as unconfirmed", Resources=list(image_ids),
         Tags=[{"Key": key, "Value": value} for key, value in sorted(tags.items())],

@@ -251,7 +251,7 @@ class Evaluation:
 
     def path(self, text: str) -> Path:
         """A path as Packer takes it: `~` is the user's home, and what is relative lies in the template's directory."""
-        return self._directory / Path(text).expanduser()
+        return self._directory / expanded(text)
 
     def _path_of(self, node: hcl.Call, arguments: Sequence[Any]) -> Path | Unknown:
         given = arguments[0] if arguments else UNKNOWN
@@ -323,7 +323,7 @@ class Evaluation:
 
     def _pathexpand(self, node: hcl.Call, arguments: Sequence[Any]) -> Any:
         given = arguments[0] if arguments else UNKNOWN
-        return str(Path(given).expanduser()) if isinstance(given, str) else _as_unknown(given)
+        return expanded(given) if isinstance(given, str) else _as_unknown(given)
 
     _OF: Mapping[type, Callable[[Evaluation, Any, Mapping[str, Any]], Any]] = {
         hcl.Literal: _literal,
@@ -348,6 +348,11 @@ _READERS: Final[Mapping[str, Callable[[Evaluation, hcl.Call, Sequence[Any]], Any
     "abspath": Evaluation._abspath,
     "pathexpand": Evaluation._pathexpand,
 }
+
+
+def expanded(text: str) -> str:
+    """A path with `~` filled in, as far as there is such a user."""
+    return os.path.expanduser(text)  # noqa: PTH111 (pathlib's raises for a user that is not there)
 
 
 # --- Values ------------------------------------------------------------------------------------------------------

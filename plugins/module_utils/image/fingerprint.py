@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
+from ansible_collections.boring.fleet.plugins.module_utils.image.expression import expanded
 from ansible_collections.boring.fleet.plugins.module_utils.image.inputs import Read
 from ansible_collections.boring.fleet.plugins.module_utils.image.template import AUTOMATIC
 
@@ -279,7 +280,7 @@ def read_given(path: Path, what: str, veiled: Mapping[Path, bytes] | None = None
 
 def _expand(entry: str) -> Iterator[Path]:
     """The files and directories that one input names, each below its directory's real path."""
-    pattern = str(Path(entry).expanduser())
+    pattern = expanded(entry)
     if not glob.has_magic(pattern):
         path = Path(pattern)
         if not path.exists():

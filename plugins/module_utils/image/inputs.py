@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from ansible_collections.boring.fleet.plugins.module_utils.image.expression import expanded
 from ansible_collections.boring.fleet.plugins.module_utils.image.template import Step
 
 _LONGEST_PATH: Final = 1024
@@ -52,4 +53,4 @@ def place(directory: Path, text: str) -> Path | None:
     text = text.removeprefix("file://")
     if not text.strip() or len(text) > _LONGEST_PATH or "\n" in text or "\0" in text or "://" in text:
         return None
-    return directory / Path(text).expanduser()
+    return directory / expanded(text)

@@ -59,7 +59,8 @@ class Leftovers:
         ended = max(thing.expires or 0.0 for thing in self.things)
         return {
             "builder": self.builder,
-            "expired_hours": round((now - ended) / 3600, 1),
+            # 0 is what never was of use, such as an image of a build that failed.
+            "expired_hours": round((now - ended) / 3600, 1) if ended else 0.0,
             "things": list(map(str, self.things)),
         }
 

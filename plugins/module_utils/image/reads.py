@@ -25,10 +25,11 @@ _SHELLS: Final = frozenset({"shell", "powershell", "windows-shell"})
 # Settings of sources and of steps of other plugins that are not read: names of something else, results, keys to get in.
 _NO_INPUT: Final = re.compile(
     r"output|destination|remote|staging|private_key|certificate|credential|account_file|password|token|secret|checksum|target|keep_|_log"
-    r"|^ssh_|^winrm_|^vnc|temp|_name$|^name$|^only$|^except$|^region|^tags$|description|username|^qemu_binary$"
+    r"|^ssh_|^winrm_|^vnc|^temp(orary)?_|_name$|^name$|^only$|^except$|^region|^tags$|description|username|^qemu_binary$"
 )
 _RESULTS: Final = ("output", "output_directory", "output_dir", "output_filename")
 _DIRECTORIES: Final = re.compile(r"(_dir|_dirs|_directory|_directories|_path|_paths|_files|^source|^sources)$")
+_A_PATH: Final = re.compile(r"(^|_)(script|scripts|file|files|path|paths|dir|dirs|directory|directories)$")
 _MUST_EXIST: Final = frozenset({"user_data_file", "startup_script_file", "custom_data_file", "http_directory"})
 _OF_THE_SYSTEM: Final = ("/bin/", "/usr/", "/sbin/", "/dev/", "/proc/", "/etc/")
 
@@ -143,8 +144,9 @@ def _settings(seen: Template, step: Step, read: Read) -> None:
             _DIRECTORIES.search(name) and _is(path.is_dir) and path.resolve() != seen.directory.resolve()
         ):
             read.paths[path] = who(step)
-    for name in (*_SCRIPTS, *_MUST_EXIST):
-        if why := first_unknown(step.values.get(name)):
+    for name, value in step.values.items():
+        why = first_unknown(value)
+        if why and _A_PATH.search(name) and not _NO_INPUT.search(name):
             _cannot_say(step, name, why, read)
 
 

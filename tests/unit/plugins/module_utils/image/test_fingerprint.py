@@ -184,6 +184,7 @@ def test_tags_that_say_nothing(tags: dict[str, str]) -> None:
     ("entry", "said"),
     [
         ("roles/absent.yml", "the input .*absent.yml does not exist"),
+        ("~nobody-of-this-name/x", "the input .*nobody-of-this-name/x does not exist"),
         ("absent/**", r"the input .*absent/\*\* names no file"),
         ("hollow", "the input .*hollow names no file"),
         ("roles/empty", "the input .*empty is empty"),

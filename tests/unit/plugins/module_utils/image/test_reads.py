@@ -137,6 +137,10 @@ def test_what_is_no_input_does_not_count(checkout: Checkout) -> None:
             'provisioner "shell" { script = "../absent.sh" }',
             "it.pkr.hcl, line 9: the provisioner shell names .*absent.sh, which does not exist",
         ),
+        (
+            'provisioner "shell" { script = "~nobody-of-this-name/a.sh" }',
+            "the provisioner shell names .*nobody-of-this-name",
+        ),
         ('provisioner "shell" { scripts = ["absent.sh"] }', "the provisioner shell names .*absent.sh"),
         ('provisioner "file" {\n source = "../absent/"\n destination = "x"\n}', "the provisioner file names .*absent"),
         ('provisioner "ansible" { playbook_file = "../absent.yml" }', "the provisioner ansible names .*absent.yml"),
@@ -168,6 +172,7 @@ def test_a_missing_file_is_refused(checkout: Checkout, steps: str, said: str) ->
             'provisioner "file" {\n source = "out.tar"\n destination = "x"\n generated = true\n}',
             r"which is made while Packer builds \(generated\)",
         ),
+        ('provisioner "puppet-masterless" { manifest_file = timestamp() }', "reads a file whose path cannot be said"),
         ('provisioner "ansible" { playbook_file = build.ID }', "takes a playbook_file that cannot be said"),
     ],
 )
