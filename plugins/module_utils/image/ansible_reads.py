@@ -18,6 +18,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,13 +53,13 @@ _UPLOADS: Final = {
     "patch": "files",
 }
 _LOOKUPS: Final = re.compile(
-    r"""(?:lookup|query|q)\(\s*['"](?:ansible\.builtin\.)?(\w+)['"]\s*,\s*(?:(['"])(.*?)\2|([\w.]+))""", re.DOTALL
+    r"""(?:lookup|query|q)\(\s*['"](?:ansible\.builtin\.)?(\w+)['"]\s*,\s*(?:(['"])(.{0,500}?)\2|([\w.]+))""", re.DOTALL
 )
 _OUTSIDE_LOOKUPS: Final = frozenset(
     {"env", "url", "pipe", "dig", "password", "random_choice", "aws_ssm", "aws_secret", "hashi_vault"}
 )
 _EXACT: Final = re.compile(r"^(=+\s*)?(v?\d+(\.\d+)+([.+-][\w.+-]+)?|[0-9a-f]{40})$")
-_EXPRESSION: Final = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
+_EXPRESSION: Final = re.compile(r"\{\{-?\s*+(.{0,500}?)\s{0,50}-?\}\}", re.DOTALL)  # bounded: it is tried at each brace
 _QUOTED: Final = re.compile(r"""(['"])([^'"{}]*)\1""")
 _FILTERS: Final[Mapping[str, Callable[[str], str]]] = {
     "expanduser": os.path.expanduser,
@@ -72,6 +73,7 @@ _FILTERED: Final = re.compile(rf"""(.+?)\s*\|\s*({"|".join(_FILTERS)}|default|d)
 _NAME: Final = re.compile(r"^[A-Za-z_]\w*(\.\w+|\[['\"]?\w+['\"]?\])*$")
 _LONGEST: Final = 2_000_000  # bytes of a YAML file
 _MOST_FILES: Final = 5000
+_MOST_TEXTS: Final = 20_000  # in one task
 _EDITED: Final = 60.0  # seconds after Galaxy installed a role from which a change is somebody's own
 
 
@@ -528,7 +530,7 @@ class _Playbooks:
         elif (found_name := _QUALIFIED.match(key)) and not _BUILTIN.match(key):
             self._note_collection(f"{found_name[1]}.{found_name[2]}", found_name[3])
         if action != "when":
-            for text in texts(value):
+            for text in islice(texts(value), _MOST_TEXTS):  # aliases of YAML may name more than there is time for
                 if "(" in text:
                     self._lookups(text, context)
 

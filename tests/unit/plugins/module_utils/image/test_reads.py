@@ -478,8 +478,28 @@ def test_what_runs_on_the_machine_itself(checkout: Checkout) -> None:
         "- hosts: all\n  vars: &v {a: *v}\n",
         "x" * 3_000_000,
         "- 1\n- [2]\n- {3: 4}\n",
+        "- hosts: all\n  tasks:\n    - copy: {src: '" + "{{ " * 300_000 + "'}\n",
+        "- hosts: all\n  tasks:\n    - copy: {src: '{{" + " " * 900_000 + "'}\n",
+        '- hosts: all\n  tasks:\n    - copy: {content: "' + "lookup('file', '" * 60_000 + '"}\n',
+        "- hosts: all\n  vars:\n"
+        + "".join(f"    v{n}: '{{{{ v{n + 1} }}}}{{{{ v{n + 1} }}}}'\n" for n in range(60))
+        + "  tasks:\n    - copy: {src: '{{ v0 }}'}\n",
+        "- hosts: all\n  vars:\n    a0: &a0 [x]\n"
+        + "".join(f"    a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+        + "  tasks:\n    - debug: {msg: *a11}\n",
     ],
-    ids=["circle", "deep", "circle of variables", "large", "no play"],
+    ids=[
+        "circle",
+        "deep",
+        "circle of variables",
+        "large",
+        "no play",
+        "braces",
+        "blanks",
+        "lookups",
+        "doubling",
+        "aliases",
+    ],
 )
 def test_a_playbook_that_is_none_ends_in_time(checkout: Checkout, content: str) -> None:
     checkout.template(PLAY % "")
