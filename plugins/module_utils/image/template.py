@@ -226,6 +226,7 @@ class _Reading:
         sources = tuple(self._source(name, declared, block) for name, declared, block, dummy in chosen)
         steps = tuple(self._steps_of(chosen))
         manifest, told = self._manifest(chosen)
+        self._note_registries(chosen)
         sources = tuple(replace(source, told=word) for source, word in zip(sources, told, strict=True))
         # What follows asks for everything, used or not, and so it says nothing about the image.
         seen, lookups = self._trace.copy(), dict(self._lookups)
@@ -611,6 +612,15 @@ class _Reading:
             output = where if isinstance(where, str) and where else output or "packer-manifest.json"
         self._tell_apart(chosen, told)
         return output, told
+
+    def _note_registries(self, chosen: Sequence[tuple[str, str, hcl.Block, hcl.Block]]) -> None:
+        builds = [build for *dummy, build in chosen]
+        for block in [*self._blocks, *(inner for build in builds for inner in build.blocks)]:
+            if block.type == "hcp_packer_registry":
+                self._trace.add_unknown(
+                    f"{block.at}: the build hangs on a bucket of HCP Packer (hcp_packer_registry), which nobody can look into here: leave it out, "
+                    "and publish with image_publish"
+                )
 
     def _tell_apart(self, chosen: Sequence[tuple[str, str, hcl.Block, hcl.Block]], told: Sequence[str]) -> None:
         names = [name for name, *dummy in chosen]

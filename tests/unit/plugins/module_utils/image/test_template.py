@@ -387,6 +387,14 @@ def test_other_data_sources_are_unknown_where_something_hangs_on_them(tmp_path: 
     assert said in sentence
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_bucket_of_hcp_is_unknown(tmp_path: Path, inside: bool) -> None:
+    block = 'hcp_packer_registry {\n bucket_name = "web"\n}\n'
+    text = PLAIN.replace("post-processor", f"{block} post-processor", 1) if inside else PLAIN + block
+    (sentence,) = template.read(written(tmp_path, text)).trace.unknown
+    assert "hangs on a bucket of HCP Packer" in sentence
+
+
 def test_an_environment_variable_is_unknown_until_the_variable_has_a_value(tmp_path: Path) -> None:
     text = PLAIN.replace('"web"', 'env("FAMILY")').replace(
         "post-processor", 'provisioner "shell" {\n inline = [var.family]\n}\n post-processor', 1
