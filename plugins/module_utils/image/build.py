@@ -357,7 +357,7 @@ class ImageBuild:
             if ended.because or ended.code:
                 raise ImageError(self._what_happened(ended, log, seen))
             made = manifest.read(output, before=before)
-            self._still_the_same(plan)
+            self._still_the_same(plan, seen)
             told = self._told(plan, scratch)
             plan = replace(plan, tags={**plan.tags, cloud.FINGERPRINT: plan.fingerprint, **told.tags})
             images = tuple(
@@ -392,8 +392,8 @@ class ImageBuild:
             taken |= cloud.named_with(self._ec2(region), part)
         return taken
 
-    def _still_the_same(self, plan: Plan) -> None:
-        """Raises ImageError when what feeds the image was changed while it was made."""
+    def _still_the_same(self, plan: Plan, built: Template) -> None:
+        """Raises ImageError when what feeds the image was changed while it was made. `built` is the template as Packer got it."""
         try:
             seen = self._read(self._planned())
             changed = fingerprint.changed_meanwhile(plan.files, self._gather(seen, plan.reads))
@@ -410,7 +410,7 @@ class ImageBuild:
         ]
         if seen.hidden != plan.template.hidden:
             changed.append("a secret")
-        if len(set(plan.source_images.values())) > 1 or "source_image" not in seen.declared:  # Packer chose for itself
+        if any(source.lookup or source.data for source in built.sources):  # Packer looked for itself
             now = self._source_images(seen)
             changed += [
                 f"source image of {name}" for name, image in plan.source_images.items() if now.get(name) != image

@@ -617,6 +617,11 @@ def test_a_new_source_image_while_it_is_built(world: World) -> None:
         world.build()
     template = world.root / "packer" / "it.pkr.hcl"
     template.write_text(template.read_text() + 'variable "source_image" { default = "" }\n')
+    with pytest.raises(ImageError, match=r"source image of amazon-ebs\.cpu"):
+        world.build()  # it is declared, and nothing asks for it
+    template.write_text(
+        template.read_text().replace("source_ami_filter {", "source_ami = var.source_image\n  source_ami_filter {")
+    )
     world.build()  # this one was told
 
 
