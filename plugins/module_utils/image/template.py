@@ -32,7 +32,7 @@ GIVEN: Final = frozenset(
     {"fingerprint", "revision", "image_tags", "run_tags", "source_image", "manifest", "packages", "lock", "region"}
 )
 _SECRET_NAME = re.compile(
-    r"(^|_)(pass(word|phrase|wd)?|secret|token|credentials?|private_key|api_?key)s?(_|$)", re.IGNORECASE
+    r"(^|_)(pass(word|phrase|wd)?s?|secrets?|token|credentials?|private_keys?|api_?keys?)(_|$)", re.IGNORECASE
 )
 CUSTOM_DATA: Final = 'custom_data = {build = "${source.type}.${source.name}"}'
 _VALUES: Final = ("default", "expression")  # of a variable, of a local
@@ -221,7 +221,8 @@ class _Reading:
         secrets = frozenset(
             name
             for name, block in self._declared.items()
-            if self._is_true(block.attributes.get("sensitive")) or _SECRET_NAME.search(name)
+            if self._is_true(block.attributes.get("sensitive"))
+            or (_SECRET_NAME.search(name) and _type_name(block.attributes.get("type")) not in ("bool", "number"))
         )
         sources = tuple(self._source(name, declared, block) for name, declared, block, dummy in chosen)
         steps = tuple(self._steps_of(chosen))
@@ -716,15 +717,16 @@ def _applies(values: Mapping[str, Any], builds: Iterable[str]) -> bool:
     return True
 
 
+def _type_name(kind: hcl.Node | None) -> str:
+    """`string`, `number` or `bool`; empty for the others."""
+    if isinstance(kind, hcl.Traversal) and isinstance(kind.root, str) and not kind.steps:
+        return kind.root
+    return str(kind.value) if isinstance(kind, hcl.Literal) else ""
+
+
 def _converted(value: Any, kind: hcl.Node | None) -> Any:
     """A value as the variable's type makes it: Packer takes "8" for a number and 8 for a string."""
-    wanted = (
-        kind.root
-        if isinstance(kind, hcl.Traversal) and not kind.steps
-        else kind.value
-        if isinstance(kind, hcl.Literal)
-        else ""
-    )
+    wanted = _type_name(kind)
     if wanted == "string" and isinstance(value, int | float):
         return _as_text(value)
     if wanted == "number" and isinstance(value, str):

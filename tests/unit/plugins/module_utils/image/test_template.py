@@ -471,6 +471,23 @@ def test_files_with_secrets_count_without_them(tmp_path: Path) -> None:
     assert "1234" not in repr(seen.values.get("size"))
 
 
+@pytest.mark.parametrize(
+    ("declared", "secret"),
+    [
+        ('variable "pin" { sensitive = true }', True),
+        ('variable "db_password" { type = string }', True),
+        ('variable "api_key" {}', True),
+        ('variable "github_token" {}', True),
+        ('variable "http_tokens" { type = string }', False),
+        ('variable "use_password" { type = bool }', False),
+        ('variable "compass" {}', False),
+    ],
+)
+def test_what_is_a_secret(tmp_path: Path, declared: str, secret: bool) -> None:
+    written(tmp_path, PLAIN + declared.replace("}", "\n default = null\n}").replace("{ ", "{\n "))
+    assert bool(template.read(tmp_path).secrets) == secret
+
+
 def test_a_secret_default_in_json(tmp_path: Path) -> None:
     document = json.loads('{"variable": {"pin": {"default": "1234", "sensitive": true}, "size": {"default": 1}}}')
     written(tmp_path, PLAIN)
