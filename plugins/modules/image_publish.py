@@ -54,7 +54,8 @@ options:
   share_with:
     description:
       - Who else may launch the image and its copies. Nobody is taken off.
-      - The policy of the key that an image is encrypted with must let them use it, which that of an account's default key does not.
+      - Accounts get a grant of the keys that an image is encrypted with. For organisations the key's policy must say it. AWS's own keys,
+        such as an account's default key for volumes, cannot be shared, and AWS refuses it.
     type: dict
     suboptions:
       accounts:
@@ -246,6 +247,7 @@ class Region:
     def __init__(self, aws: Aws, module: AnsibleModule) -> None:
         self.name = str(aws.region)
         self.ec2 = aws.client("ec2")
+        self.kms = aws.client("kms") if module.params["share_with"] else None
         self.channel = Channel(
             module.params["channel"],
             ssm=aws.client("ssm"),
@@ -289,7 +291,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         ]:
             if image and readers.permissions():
                 described = region.channel.check_image(image, unverified=True)
-                shared = copies.share(region.ec2, described, readers, check=module.check_mode) or shared
+                shared = copies.share(region.ec2, region.kms, described, readers, check=module.check_mode) or shared
         there = [
             other.channel.present(copy.image, unverified=True, deprecate_after=days)
             for other, copy in zip(others, made, strict=True)

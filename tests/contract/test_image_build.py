@@ -513,7 +513,7 @@ def test_a_real_image_boots_twice_as_two_different_hosts(
     assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
 
     built = build("hello")
-    assert built.get("msg") is None
+    assert built.get("msg") is None, built["msg"]
     assert built["images"][0]["build"] == "amazon-ebs.debian"
     assert build("hello")["skipped"]
     image = built["images"][0]["id"]

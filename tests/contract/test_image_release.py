@@ -666,6 +666,46 @@ def test_an_image_is_shared_with_its_snapshots(moto: str, tmp_path: Path) -> Non
     assert may["CreateVolumePermissions"] == [{"UserId": "210987654321"}]
 
 
+class Kms:
+    """As much of KMS as sharing asks: grants of keys."""
+
+    def __init__(self) -> None:
+        self.grants: list[dict[str, Any]] = []
+        names = {"list_grants": "ListGrants", "create_grant": "CreateGrant"}
+        self.meta = type("Meta", (), {"method_to_api_mapping": names})
+
+    def get_paginator(self, method: str) -> Any:
+        assert method == "list_grants"
+        return type(
+            "Pages",
+            (),
+            {
+                "paginate": lambda _, **wanted: [
+                    {"Grants": [one for one in self.grants if one["KeyId"] == wanted["KeyId"]]}
+                ]
+            },
+        )()
+
+    def create_grant(self, **grant: Any) -> None:
+        self.grants.append(grant)
+
+
+def test_accounts_get_the_keys_of_what_is_shared_with_them(moto: str) -> None:
+    world, kms = World(moto), Kms()
+    image = world.image("one")
+    snapshot = world.backend.snapshots[world.snapshot_of(image)]
+    snapshot.encrypted, snapshot.kms_key_id = True, "arn:aws:kms:eu-central-1:123456789012:key/1"
+    (described,) = world.ec2.describe_images(ImageIds=[image])["Images"]
+    readers = copies.Readers(("210987654321",))
+    assert copies.share(world.ec2, kms, described, readers, check=True)
+    assert kms.grants == []
+    assert copies.share(world.ec2, kms, described, readers)
+    assert not copies.share(world.ec2, kms, described, readers)
+    (grant,) = kms.grants
+    assert grant["GranteePrincipal"] == "arn:aws:iam::210987654321:root"
+    assert "Decrypt" in grant["Operations"]
+
+
 def test_check_mode_writes_nothing(world: World) -> None:
     image = world.image("one")
     moved = world.channel(check=True).present(image)

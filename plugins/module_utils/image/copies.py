@@ -134,11 +134,11 @@ def check_readers(readers: Readers) -> None:
             )
 
 
-def share(ec2: Any, described: Mapping[str, Any], readers: Readers, *, check: bool = False) -> bool:
-    """Let others launch an image and read its snapshots; answers whether anything had to be done. Raises ImageError.
+def share(ec2: Any, kms: Any, described: Mapping[str, Any], readers: Readers, *, check: bool = False) -> bool:
+    """Let others launch an image, read its snapshots and use their keys; answers whether anything had to be done. Raises ImageError.
 
-    Snapshots can be shared with accounts only: an organisation reads them through its image. Whether the others may use the key of an
-    encrypted image is said by the key's policy; an account's default key cannot be shared, and AWS refuses it.
+    Snapshots and keys can be shared with accounts only: for an organisation the key's policy says it. AWS's own keys cannot be shared, and AWS
+    refuses it.
     """
     api = Api(ec2, "ec2")
     image = str(described["ImageId"])
@@ -160,8 +160,30 @@ def share(ec2: Any, described: Mapping[str, Any], readers: Readers, *, check: bo
             changed = True
             if not check:
                 api.answer("modify_snapshot_attribute", **attribute, OperationType="add", UserIds=new)
-    if (
-        missing and not check
-    ):  # last: AWS refuses snapshots whose key others cannot use, and then nobody sees half an image
+    changed = _grant(api, Api(kms, "kms"), snapshots, readers, check=check) or changed
+    # Last: AWS refuses snapshots whose key others cannot use, and then nobody sees half an image.
+    if missing and not check:
         api.answer("modify_image_attribute", ImageId=image, LaunchPermission={"Add": missing})
+    return changed
+
+
+# What EC2 does for an account that launches an encrypted image: reads it, and encrypts its own volume with another key.
+_KEY_USE = ["Decrypt", "DescribeKey", "CreateGrant", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo"]
+
+
+def _grant(ec2: Api, kms: Api, snapshots: list[str], readers: Readers, *, check: bool) -> bool:
+    """Let accounts use the keys of snapshots; each once."""
+    if not snapshots or not readers.accounts:
+        return False
+    described = ec2.pages("describe_snapshots", "Snapshots", SnapshotIds=snapshots)
+    changed = False
+    for key in sorted({str(one["KmsKeyId"]) for one in described if one.get("Encrypted") and one.get("KmsKeyId")}):
+        there = {str(grant.get("GranteePrincipal")) for grant in kms.pages("list_grants", "Grants", KeyId=key)}
+        for account in readers.accounts:
+            principal = f"arn:aws:iam::{account}:root"
+            if principal in there:
+                continue
+            changed = True
+            if not check:
+                kms.answer("create_grant", KeyId=key, GranteePrincipal=principal, Operations=_KEY_USE)
     return changed

@@ -99,6 +99,8 @@ class Look:
             if "contains" not in rule:
                 return True
             return os.path.getsize(real) <= LARGEST and re.search(rule["contains"].encode(), read(real)) is not None
+        except FileNotFoundError:
+            return False  # it went away meanwhile
         except OSError:
             return True  # nobody can say that it is harmless
 
