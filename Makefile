@@ -12,7 +12,8 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart quickstart-down test test-all check lock test-gpu-image lint unit contract integration molecule sanity \
-        bench-rollout bench-data bench-images bench-zero-trust prove-rollout prove-images peer-tests collection requirements clean
+        bench-rollout bench-data bench-images bench-zero-trust image prove-rollout prove-images peer-tests collection \
+        requirements clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -52,6 +53,9 @@ prove-rollout: setup ## Roll through 25,000 new random schedules of faults (half
 
 bench-images: setup ## Measure builds of a GPU image against plain Packer (some twenty minutes: NVIDIA's module is compiled twice)
 	@$(AS_ROOT) $(BIN)/python benchmarks/images.py
+
+image: setup ## Build one image, if anything that feeds it changed (PROFILE=gpu SERVICE=engine)
+	@$(BIN)/python bin/build-image $(or $(PROFILE),cpu) $(or $(SERVICE),engine)
 
 prove-images: setup ## Build every profile and start each image as hosts and as virtual machines (PROFILES=gpu for one)
 	@$(AS_ROOT) sh -c 'command -v qemu-system-x86_64 >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends qemu-system-x86; }'

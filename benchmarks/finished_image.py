@@ -51,7 +51,6 @@ class SearchError(Exception):
 
 def build(archive: Path, cloud: ScratchCloud, scratch: Path) -> str:
     """podman's name of an image made in the local cloud; `archive` is Tailscale's."""
-    used = (*ROLES, "host_checks", "image_cleanup", "image_verify")
     given = {
         "fleet_name": NAME,
         "fleet_state_dir": str(scratch / "state"),
@@ -59,7 +58,6 @@ def build(archive: Path, cloud: ScratchCloud, scratch: Path) -> str:
         "fleet_image_variables": {"ssh_interface": "private_ip"},
         "fleet_image_families": {
             "data": {
-                "inputs": [str(ROOT / "roles" / role) for role in used],
                 "variables": {
                     "roles": [f"boring.fleet.{role}" for role in ROLES],
                     "role_variables": {
@@ -80,10 +78,12 @@ def build(archive: Path, cloud: ScratchCloud, scratch: Path) -> str:
 
 
 def search(root: Path, secret: Iterable[str]) -> list[str]:
-    """What is found in the files of an image: with the list that image_cleanup has, and each secret wherever it is."""
+    """What is found in the files of an image: with the rules that image_cleanup has, and each secret wherever it is."""
     state = yaml.safe_load((CLEANUP / "defaults" / "main.yml").read_text())["image_cleanup_state"]
-    look = (CLEANUP / "files" / "find.sh").read_text()
-    found = run("the search", ["chroot", root, "sh", "-c", look], 300, given="\n".join(state) + "\n").splitlines()
+    rules = yaml.safe_load((CLEANUP / "vars" / "main.yml").read_text())["__image_cleanup_rules"]
+    rules = [{"what": "state", "paths": [f"{directory}/**" for directory in state]}, *rules]
+    argv = [sys.executable, str(CLEANUP / "files" / "look.py"), "find", str(root)]
+    found = run("the search", argv, 300, given=json.dumps(rules)).splitlines()
     # One that finds nothing ends with 1.
     grep = 'grep -rlFf - --devices=skip "$1" || test $? -eq 1'
     holders = run("the search for secrets", ["sh", "-c", grep, "sh", root], 300, given="\n".join(secret)).splitlines()

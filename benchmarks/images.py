@@ -43,7 +43,7 @@ PLAY = """
   vars:
     common: &common
       template: "{{ root }}/packer"
-      only: [amazon-ebs.gpu]
+      only: [amazon-ebs.debian]
       lock: "{{ fleet_image_lock }}"
       region: "{{ region }}"
       timeout: "{{ seconds }}"
@@ -52,7 +52,6 @@ PLAY = """
         <<: *common
         var_files: ["{{ profile }}", "{{ root }}/packer/services/platform.pkrvars.hcl"]
         variables: {ssh_interface: private_ip, role_variables: {nvidia_driver_cache: "{{ cache }}"}}
-        inputs: "{{ fleet_platform_inputs }}"
         force: "{{ below_anew }}"
       register: below
     - boring.fleet.image_build:
@@ -101,7 +100,7 @@ class Bench:
         self.cloud.run(
             "packer build",
             [
-                "packer", "build", "-color=false", "-only=amazon-ebs.gpu", f"-var-file={PROFILE}",
+                "packer", "build", "-color=false", "-only=amazon-ebs.debian", f"-var-file={PROFILE}",
                 f"-var-file=packer/services/{self.service}.pkrvars.hcl", f"-var=lock={LOCK}", f"-var=region={self.cloud.region}",
                 "-var=ssh_interface=private_ip", f"-var=role_variables={json.dumps({'nvidia_driver_cache': '', **self._role_variables(version)})}",
                 f"-var=manifest={self.scratch / 'plain.json'}", "packer",

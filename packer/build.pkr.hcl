@@ -1,21 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # One build for every source: settle, apply the roles, write down what came out.
-# Choose one with -only: cpu and gpu differ in their variables alone. The machine that builds needs no GPU.
+# Choose one with -only=amazon-ebs.debian; what the image is for is in its variables. The machine that builds needs no GPU.
 
 build {
-  sources = ["source.amazon-ebs.cpu", "source.googlecompute.cpu", "source.qemu.cpu"]
-
-  source "amazon-ebs.cpu" {
-    name = "gpu"
-  }
-
-  source "googlecompute.cpu" {
-    name = "gpu"
-  }
-
-  source "qemu.cpu" {
-    name = "gpu"
-  }
+  sources = ["source.amazon-ebs.debian", "source.googlecompute.debian", "source.qemu.debian"]
 
   # cloud-init ends with 2 on recoverable errors (cloud-init 23.4 and later): the machine is usable.
   provisioner "shell" {

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # AWS, and whatever answers like AWS at AWS_ENDPOINT_URL.
 
-source "amazon-ebs" "cpu" {
+source "amazon-ebs" "debian" {
   ami_name         = local.image_name
   ami_description  = "${var.family}, fingerprint ${local.identity}"
   tags             = local.image_tags
-  snapshot_tags    = local.identity_tags
+  snapshot_tags    = local.snapshot_tags
   run_tags         = local.run_tags
   run_volume_tags  = local.run_tags
   force_deregister = false
@@ -62,9 +62,13 @@ source "amazon-ebs" "cpu" {
   ssh_username  = var.ssh_username
   ssh_interface = var.ssh_interface
   # golang.org/x/crypto 0.52 spins for ever in a keep-alive to a session that has ended, half a core for the whole build.
-  ssh_keep_alive_interval               = "-1s"
-  ssh_timeout                           = "5m"
-  temporary_key_pair_type               = "ed25519"
-  temporary_security_group_source_cidrs = var.ssh_cidrs
-  shutdown_behavior                     = "terminate"
+  ssh_keep_alive_interval = "-1s"
+  ssh_timeout             = "5m"
+  temporary_key_pair_type = "ed25519"
+
+  # By default the builder lets in the machine that runs Packer and nobody else: by its public address, as AWS sees it. Reached from inside,
+  # it cannot know that address beforehand and lets in private networks, which reach as far as the VPC's routes.
+  temporary_security_group_source_public_ip = local.ssh_by_public_address
+  temporary_security_group_source_cidrs     = local.ssh_cidrs
+  shutdown_behavior                         = "terminate"
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Google Compute Engine. A label takes 63 characters and no colon, so the whole fingerprint is in the description.
 
-source "googlecompute" "cpu" {
+source "googlecompute" "debian" {
   project_id        = var.google.project
   zone              = var.google.zone
   image_name        = local.image_name

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # A virtual machine on this one, from one of Debian's cloud images: the result is a file, for whatever boots qcow2.
 
-source "qemu" "cpu" {
+source "qemu" "debian" {
   vm_name          = "${local.image_name}.qcow2"
   output_directory = "${var.qemu.output}/${local.image_name}"
   iso_url          = var.qemu.image

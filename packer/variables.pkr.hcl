@@ -205,8 +205,13 @@ variable "ssh_interface" {
 
 variable "ssh_cidrs" {
   type        = list(string)
-  description = "Who may reach the builder's SSH port while it lives."
-  default     = ["0.0.0.0/0"]
+  description = "Networks that may reach the builder's SSH port while it lives. None: only the machine that runs Packer, by its public address; from inside a VPC, private networks."
+  default     = []
+
+  validation {
+    condition     = !contains(var.ssh_cidrs, "0.0.0.0/0") && !contains(var.ssh_cidrs, "::/0")
+    error_message = "The builder's SSH is not opened to the world: name the networks that you build from."
+  }
 }
 
 variable "subnet_id" {

@@ -14,9 +14,20 @@ author:
 description:
   - Computes a fingerprint of everything an image is made of, looks for an image that has it, and runs Packer only when
     there is none.
-  - The fingerprint is the SHA-256 over the content, mode and relative path of the template and O(inputs), the
-    variables, the lock, the id of the source image that the template's filter finds now, and the versions of Packer and
-    its plugins. The clock, file times, the checkout's location, the order of globs and the user do not count.
+  - The fingerprint is the SHA-256 over the content, mode and relative path of the template, of what the template names itself and of
+    O(inputs), the variables, the lock, the id of the source image that the template's filter or its data source C(amazon-ami) finds now,
+    and the versions of Packer and its plugins. The clock, file times, the checkout's location, the order of globs and the user do not
+    count.
+  - What the template names itself is found without being listed - scripts and uploads of provisioners wherever they lie, C(file()),
+    C(templatefile()) and C(fileset()), variables files, an Ansible provisioner's playbook with its roles wherever they are found, their
+    dependencies, what they include and upload, and its requirements.
+  - What the image hangs on and cannot be read, such as C(env()) or a data source that asks another service, is named in RV(unknown).
+    O(unknown) says what to do then.
+  - Inputs are read again after the build. If they changed meanwhile, the image does not get the fingerprint and the task fails.
+  - An image is found again only if a build of this module confirmed it, by its build's name and its source. One that Packer made before it
+    failed is named in the message, and M(boring.fleet.image_janitor) removes it.
+  - Values of sensitive variables are in no tag and in no fingerprint. This machine keeps a salted digest of those that it built each image
+    with. On another machine nobody can say whether they changed, so they are unknown there.
   - The fingerprint is the image's tag V(boring:fingerprint), and its first 12 digits are in the image's name when the
     template declares the variable V(fingerprint) and uses it there, as the one of this collection does.
   - A template may declare these variables, which are given to it by this module - V(fingerprint), V(revision),
@@ -26,13 +37,16 @@ description:
 options:
   template:
     description:
-      - Directory of the Packer template (HCL2). Everything in it counts, except variables files that are not chosen by
-        O(var_files).
+      - Directory of the Packer template (HCL2 or its JSON form). Everything in it counts, except variables files that are not chosen by
+        O(var_files), and locks that nobody names.
+      - Before anything is asked of AWS, a template is refused that does not parse, has no post-processor C(manifest), a variable without a
+        value, or a provisioner that names a missing file.
     type: path
     required: true
   only:
     description:
-      - Builds to run, by the names that Packer gives them, such as V(amazon-ebs.cpu). Globs work as in Packer.
+      - Builds to run, by the names that Packer gives them, such as V(amazon-ebs.cpu), or V(name.amazon-ebs.cpu) where the build block has
+        a name. Globs work as in Packer. Without the block's name the builds of every block are meant.
       - When omitted, all builds of the template.
     type: list
     elements: str
@@ -50,12 +64,32 @@ options:
     default: {}
   inputs:
     description:
-      - Files, directories (with everything below) and globs that feed the image beside the template, such as the roles
-        that are applied to it.
+      - Files, directories (with everything below) and globs that feed the image beside the template and what it names itself, such as the
+        sources of a program that a script downloads.
       - One that is missing, empty or matches nothing is an error.
     type: list
     elements: str
-    required: true
+    default: []
+  exclude:
+    description:
+      - Globs of files that feed nothing, such as V(README.md) beside the template. Matched against the path seen from the template, with or
+        without leading C(../), against its end, and against the absolute path.
+      - A file that the template names itself counts all the same.
+    type: list
+    elements: str
+    default: []
+  unknown:
+    description:
+      - What to do where the template hangs on something that cannot be read - C(env()), a function that asks another service, a data source
+        other than C(amazon-ami), an HCP bucket, requirements without an exact version, a path that only a run of the playbook knows.
+      - V(build) never skips such a build, and warns what it is and how to make it known.
+      - V(refuse) fails, before anything is asked of AWS.
+      - V(ignore) decides by what is known.
+      - An owner or a filter of a source image that cannot be read is never left out of a question. Nothing is asked then, and Packer looks
+        for itself.
+    type: str
+    choices: [build, refuse, ignore]
+    default: build
   lock:
     description:
       - Lock file of packages. Part of the fingerprint, and handed to the template as the variable V(lock).
@@ -99,8 +133,11 @@ attributes:
 notes:
   - On the controller, with a local connection, Packer's steps and the roles are shown while they go on.
   - Packer's manifest does not tell apart several builds that rename one source. A template that makes them in one run says
-    C(custom_data = {build = "${source.type}.${source.name}"}) in its post-processor C(manifest), as this collection's does; without it the images
-    are built anew each time, and there is a warning.
+    C(custom_data = {build = "${source.type}.${source.name}"}) in its post-processor C(manifest), as this collection's does; without it nobody
+    can say which image is whose, so RV(unknown) says so and they are built anew each time.
+  - A playbook is read, not run. A role or a file whose name only the run knows is looked for in C(extra_arguments), the play's variables and
+    the role's defaults. Reading it takes PyYAML, which ansible-core brings.
+  - Needs ec2:DescribeImages, ec2:CreateTags and ec2:DeleteTags beside what Packer needs.
 seealso:
   - name: How images are made
     description: What the fingerprint covers, and every command that is run.
@@ -111,21 +148,20 @@ EXAMPLES = r"""
 - name: Build the image of the engine, if anything that feeds it changed
   boring.fleet.image_build:
     template: "{{ playbook_dir }}/../packer"
-    only: [amazon-ebs.cpu]
+    only: [amazon-ebs.debian]
     var_files:
       - "{{ playbook_dir }}/../packer/images/cpu.pkrvars.hcl"
       - "{{ playbook_dir }}/../packer/services/engine.pkrvars.hcl"
     inputs:
-      - "{{ playbook_dir }}/../roles/base"
-      - "{{ playbook_dir }}/../roles/conversion_engine"
       - "{{ playbook_dir }}/../engine/src/**/*.py"
+    exclude: [README.md]
     region: eu-central-1
   register: engine
 
 - name: Say what would be built, and why
   boring.fleet.image_build:
     template: packer
-    inputs: [roles]
+    unknown: refuse
     state: planned
   register: plan
 
@@ -153,7 +189,7 @@ images:
     build:
       description: Name of the build.
       type: str
-      sample: amazon-ebs.cpu
+      sample: amazon-ebs.debian
     builder:
       description: Type of the builder.
       type: str
@@ -184,6 +220,11 @@ reasons:
   type: list
   elements: str
   sample: [roles/base/tasks/install.yml changed]
+unknown:
+  description: What the image hangs on and cannot be read, each in a sentence that says how to make it known.
+  returned: success
+  type: list
+  elements: str
 seconds:
   description: How long this took.
   returned: success
@@ -245,7 +286,9 @@ def main() -> None:
             "only": {"type": "list", "elements": "str"},
             "var_files": {"type": "list", "elements": "path", "default": []},
             "variables": {"type": "dict", "default": {}},
-            "inputs": {"type": "list", "elements": "str", "required": True},
+            "inputs": {"type": "list", "elements": "str", "default": []},
+            "exclude": {"type": "list", "elements": "str", "default": []},
+            "unknown": {"type": "str", "choices": ["build", "refuse", "ignore"], "default": "build"},
             "lock": {"type": "path"},
             "state": {"type": "str", "choices": ["built", "planned"], "default": "built"},
             "force": {"type": "bool", "default": False},
@@ -278,6 +321,8 @@ def run(module: AnsibleModule, began: float) -> dict[str, Any]:
         build.Request(
             template=Path(given["template"]).absolute(),
             inputs=tuple(given["inputs"]),
+            exclude=tuple(given["exclude"]),
+            unknown=given["unknown"],
             only=tuple(given["only"] or ()),
             var_files=tuple(Path(path).absolute() for path in given["var_files"]),
             variables=given["variables"],
@@ -293,6 +338,9 @@ def run(module: AnsibleModule, began: float) -> dict[str, Any]:
         cache=build.cache_directory(os.environ),
     )
     plan = job.plan()
+    if given["unknown"] == "build":
+        for sentence in plan.unknown:
+            module.warn(f"The image is built each time, because not all that feeds it is known: {sentence}.")
     needed = plan.builds
     built = build.Built(plan.existing)
     if needed and given["state"] == "built" and not module.check_mode:
@@ -306,6 +354,7 @@ def run(module: AnsibleModule, began: float) -> dict[str, Any]:
         "fingerprint": plan.fingerprint,
         "images": [image.as_dict() for image in built.images],
         "reasons": list(plan.reasons),
+        "unknown": list(plan.unknown),
         "seconds": round(time.monotonic() - began, 3),
         "manifest": built.manifest or {},
         "diff": build.as_diff(plan),

@@ -16,12 +16,13 @@ description:
     says what it would do.
   - An image stays, whatever its age, while any version of any launch template, a launch configuration, an Auto Scaling group
     or an instance that is not terminated refers to it, while a parameter of Systems Manager names it or a roll back by
-    M(boring.fleet.image_publish) would go to it, while it is public, shared with another account or protected against
-    deregistration, when it was launched within O(min_age), and while it is one of the newest O(keep) of its family and
-    architecture.
+    M(boring.fleet.image_publish) would go to it, while it is public, shared with another account disabled, or protected against
+    deregistration, while an image that stays was made of it (V(boring:source)), when it was launched within O(min_age), and while it is one
+    of the newest O(keep) of its build and architecture.
   - Any call that fails, is denied, or is throttled to the end while that is looked up means that nothing is deleted, and the
     task fails and names the call.
-  - The snapshots of an image go with it, except those that another image uses.
+  - The snapshots of an image go with it, except those that another image or the block devices of a launch template use, or that are shared
+    with another account.
   - Not looked at - other regions and accounts, spot fleet requests that name an image without a launch template, and
     encrypted parameters.
 options:
@@ -32,7 +33,8 @@ options:
     required: true
   keep:
     description:
-      - So many of the newest of each architecture stay. Images that are not available do not count.
+      - So many of the newest of each build (V(boring:build)) and architecture stay. Images that are not available, or that a build made before
+        it failed, do not count.
     type: int
     default: 3
   min_age:
@@ -61,7 +63,7 @@ attributes:
     support: full
 notes:
   - >-
-    Needs the permissions ec2:DescribeImages, ec2:DescribeImageAttribute, ec2:DescribeInstances, ec2:DescribeLaunchTemplates,
+    Needs the permissions ec2:DescribeImages, ec2:DescribeImageAttribute, ec2:DescribeSnapshotAttribute, ec2:DescribeInstances, ec2:DescribeLaunchTemplates,
     ec2:DescribeLaunchTemplateVersions, autoscaling:DescribeAutoScalingGroups, autoscaling:DescribeLaunchConfigurations,
     ssm:DescribeParameters, ssm:GetParameters and ssm:GetParameterHistory, and to delete ec2:DeregisterImage and
     ec2:DeleteSnapshot.

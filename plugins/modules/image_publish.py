@@ -15,8 +15,9 @@ description:
   - A channel is a parameter of AWS Systems Manager whose value is the id of an image, such as
     V(/boring/images/gpu/stable). Launch templates can name it as V(resolve:ssm:/boring/images/gpu/stable).
   - The versions of the parameter are the history. SSM keeps the last 100.
-  - An image is looked at before the channel points at it. It must be available, and have the tags that
-    M(boring.fleet.image_build) gives to what it has built and looked at.
+  - An image is looked at before the channel points at it. It must be available, have the tags that
+    M(boring.fleet.image_build) gives to what it has built and looked at, be proven as far as O(require) says, and be of the family and the
+    architecture that the channel holds.
 options:
   image:
     description:
@@ -39,9 +40,34 @@ options:
   unverified:
     description:
       - Publish an image although it lacks the tag V(boring:fingerprint), or its tag V(boring:verified) says that its proof
-        failed.
+        failed, or less than O(require).
     type: bool
     default: false
+  require:
+    description:
+      - How far the image must be proven, by its tag V(boring:verified) - V(built) is what M(boring.fleet.image_build) gives, V(booted) that
+        hosts of it were started and looked at, V(hardware) that its driver ran on a real GPU. Each includes those before.
+      - With O(unverified) it is not asked.
+    type: str
+    choices: [built, booted, hardware]
+    default: booted
+  share_with:
+    description:
+      - Who else may launch the image and its copies. Nobody is taken off.
+      - Accounts get a grant of the keys that an image is encrypted with. For organisations the key's policy must say it. AWS's own keys,
+        such as an account's default key for volumes, cannot be shared, and AWS refuses it.
+    type: dict
+    suboptions:
+      accounts:
+        description: Accounts, by their 12 digits. They may read the snapshots as well.
+        type: list
+        elements: str
+        default: []
+      organizations:
+        description: ARNs of organisations and of their units.
+        type: list
+        elements: str
+        default: []
   copies:
     description:
       - Other regions where the channel is to point at a copy of the image. Copies are encrypted, have the image's tags, and are
@@ -157,6 +183,10 @@ copies:
     copied:
       description: Whether this task made the copy.
       type: bool
+shared:
+  description: Whether this task let somebody launch the image or a copy who could not before.
+  returned: success
+  type: bool
 revived:
   description: The image whose date of deprecation was taken away; empty when none had one.
   returned: success
@@ -172,7 +202,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError
 from ansible_collections.boring.fleet.plugins.module_utils.aws.session import ARGUMENT_SPEC, Aws, AwsOptions
-from ansible_collections.boring.fleet.plugins.module_utils.image import copies
+from ansible_collections.boring.fleet.plugins.module_utils.image import copies, publish
 from ansible_collections.boring.fleet.plugins.module_utils.image.channel import Channel
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 
@@ -185,6 +215,14 @@ def main() -> None:
             "channel": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "rolled_back"], "default": "present"},
             "unverified": {"type": "bool", "default": False},
+            "require": {"type": "str", "choices": list(publish.LEVELS), "default": "booted"},
+            "share_with": {
+                "type": "dict",
+                "options": {
+                    "accounts": {"type": "list", "elements": "str", "default": []},
+                    "organizations": {"type": "list", "elements": "str", "default": []},
+                },
+            },
             "copies": {
                 "type": "list",
                 "elements": "dict",
@@ -209,6 +247,7 @@ class Region:
     def __init__(self, aws: Aws, module: AnsibleModule) -> None:
         self.name = str(aws.region)
         self.ec2 = aws.client("ec2")
+        self.kms = aws.client("kms") if module.params["share_with"] else None
         self.channel = Channel(
             module.params["channel"],
             ssm=aws.client("ssm"),
@@ -232,8 +271,13 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             f"copies names {next(name for name in names if names.count(name) > 1)} twice, or the image's own region"
         )
     made: list[copies.Copy] = []
+    shared = False
+    wanted_readers = given["share_with"] or {"accounts": [], "organizations": []}
+    readers = copies.Readers(tuple(wanted_readers["accounts"]), tuple(wanted_readers["organizations"]))
+    copies.check_readers(readers)
     if given["state"] == "present":
-        described = home.channel.check_image(given["image"], unverified=given["unverified"])
+        proof = {"unverified": given["unverified"], "require": given["require"]}
+        described = home.channel.check_image(given["image"], **proof)
         for other, wanted in zip(others, given["copies"], strict=True):
             key = wanted["kms_key_id"] or ""
             made.append(copies.ensure(other.ec2, other.name, described, home.name, key=key, check=module.check_mode))
@@ -241,23 +285,31 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         for other, copy in zip(others, made, strict=True):
             if not module.check_mode:
                 copies.wait(other.ec2, copy, deadline=deadline)
+        for region, image in [
+            (home, given["image"]),
+            *((other, copy.image) for other, copy in zip(others, made, strict=True)),
+        ]:
+            if image and readers.permissions():
+                described = region.channel.check_image(image, unverified=True)
+                shared = copies.share(region.ec2, region.kms, described, readers, check=module.check_mode) or shared
         there = [
             other.channel.present(copy.image, unverified=True, deprecate_after=days)
             for other, copy in zip(others, made, strict=True)
             if copy.image
         ]
-        moved = home.channel.present(given["image"], unverified=given["unverified"], deprecate_after=days)
+        moved = home.channel.present(given["image"], **proof, deprecate_after=days)
     else:
         there = [other.channel.rolled_back(deprecate_after=days) for other in others]
         made = [copies.Copy(other.name, back.image, False) for other, back in zip(others, there, strict=True)]
         moved = home.channel.rolled_back(deprecate_after=days)
     return {
-        "changed": moved.changed or any(one.changed for one in there) or any(copy.made for copy in made),
+        "changed": moved.changed or shared or any(one.changed for one in there) or any(copy.made for copy in made),
         "channel": home.channel.name,
         "image": moved.image,
         "previous": moved.previous,
         "history": [version.as_dict() for version in reversed(moved.history)],
         "copies": [copy.as_dict() for copy in made],
+        "shared": shared,
         "deprecated": moved.deprecated,
         "revived": moved.revived,
         "diff": {"before": f"{moved.previous or 'no channel'}\n", "after": f"{moved.image}\n"},

@@ -21,6 +21,7 @@ from typing import Any
 import boto3
 import pytest
 
+from ansible_collections.boring.fleet.plugins.module_utils.image import janitor
 from localcloud.settings import Settings, settings_of
 from tests.unit.localcloud import fakes
 from tests.unit.localcloud.test_server import REGION, Running, forget_moto
@@ -98,8 +99,14 @@ if mode == "fail":
     print("==> amazon-ebs.cpu: Provisioning step had errors: Running the cleanup provisioner, if present...")
     print("Build 'amazon-ebs.cpu' errored after 1 second: Script exited with non-zero exit status: 100")
     sys.exit(1)
+if mode == "edit":
+    (here.parent / "roles" / "web" / "tasks" / "main.yml").write_text("- name: Edited meanwhile\\n")
 name = "boring-web-" + os.environ["PKR_VAR_fingerprint"][:12] + os.environ["PKR_VAR_revision"]
 image = ec2.register_image(Name=name)["ImageId"]
+if mode == "late":
+    ec2.create_tags(Resources=[image], Tags=[{{"Key": key, "Value": value}} for key, value in json.loads(os.environ["PKR_VAR_image_tags"]).items()])
+    print("Build 'amazon-ebs.cpu' errored after 1 second: the copy to another region failed")
+    sys.exit(1)
 build = {{"name": "cpu", "builder_type": "amazon-ebs", "artifact_id": os.environ["PKR_VAR_region"] + ":" + image, "packer_run_uuid": image}}
 pathlib.Path(os.environ["PKR_VAR_manifest"]).write_text(json.dumps({{"builds": [build], "last_run_uuid": image}}))
 """
@@ -271,7 +278,9 @@ def test_force_and_versions(checkout: Checkout) -> None:
     ("options", "said"),
     [
         ({"template": "/absent"}, "the template /absent is not a directory"),
-        ({"inputs": []}, "inputs is empty"),
+        ({"unknown": "perhaps"}, "value of unknown must be one of"),
+        ({"variables": {"sise": 1}}, "variables gives sise, which the template"),
+        ({"only": ["amazon-ebs.gpu"]}, "only is amazon-ebs.gpu, and the builds of"),
         ({"inputs": ["/absent/role"]}, "the input /absent/role does not exist"),
         ({"inputs": ["/absent/*"]}, "the input /absent/* names no file"),
         ({"lock": "/absent.lock"}, "the lock /absent.lock does not exist"),
@@ -359,6 +368,48 @@ def test_when_ansible_is_stopped_nothing_goes_on(checkout: Checkout, cloud: Runn
     assert left(cloud) == []
 
 
+def test_what_packer_made_before_it_failed_is_named_and_the_janitor_takes_it(
+    checkout: Checkout, cloud: Running
+) -> None:
+    checkout.mode("late")
+    failed = checkout.run()
+    ec2 = cloud.client("ec2")
+    (image,) = ec2.describe_images(Owners=["self"])["Images"]
+    assert f"it had made {image['ImageId']} in {REGION} by then, which nobody confirmed" in failed["msg"]
+    tags = {tag["Key"]: tag["Value"] for tag in image["Tags"]}
+    assert "boring:fingerprint" not in tags
+    assert "boring:unconfirmed" in tags
+    planned = checkout.run(state="planned")
+    assert (planned["skipped"], planned["images"]) == (False, [])
+    left = janitor.expired(janitor.things(ec2), time.time(), 600)  # at once: its time was never
+    assert [one.as_dict(time.time())["expired_hours"] for one in left] == [0.0]
+    assert [str(thing) for one in left for thing in one.things] == [f"image {image['ImageId']}"]
+    assert janitor.remove(ec2, left, deadline=time.monotonic() + 10).refused == []
+    assert ec2.describe_images(Owners=["self"])["Images"] == []
+
+
+def test_inputs_that_change_during_the_build_and_what_is_not_known(checkout: Checkout, cloud: Running) -> None:
+    checkout.mode("edit")
+    failed = checkout.run(variables={"password": "1234"})
+    assert "the inputs were changed while the image was built (roles/web/tasks/main.yml)" in failed["msg"]
+    checkout.mode("build")
+    built = checkout.run(variables={"password": "1234"})
+    assert built["unknown"] == []
+    (described,) = cloud.client("ec2").describe_images(ImageIds=[built["images"][0]["id"]])["Images"]
+    tags = json.dumps(described["Tags"])
+    assert checkout.run(variables={"password": "1234"})["skipped"]
+    other = checkout.run(variables={"password": "5678"}, state="planned")
+    assert (other["fingerprint"], other["reasons"]) == (built["fingerprint"], ["variable password changed"])
+    assert "1234" not in tags
+    template = checkout.root / "packer" / "it.pkr.hcl"
+    template.write_text(template.read_text().replace('default = "web"', 'default = env("FAMILY")'))
+    planned = checkout.run(state="planned", variables={"password": "1234"})
+    (sentence,) = planned["unknown"]
+    assert 'env("FAMILY") is read from the environment' in sentence
+    assert "The image is built each time" in checkout.said
+    assert 'env("FAMILY")' in checkout.run(state="planned", unknown="refuse")["msg"]
+
+
 def test_skipping_takes_less_than_a_second(checkout: Checkout) -> None:
     checkout.run()
     # Several tries: the machine may have other things to do.
@@ -430,7 +481,7 @@ def test_a_real_image_boots_twice_as_two_different_hosts(
         return checkout.run(
             template=str(ROOT / "packer"),
             packer=None,
-            only=["amazon-ebs.gpu"],  # the build of which Packer's manifest says cpu
+            only=["amazon-ebs.debian"],
             var_files=[str(ROOT / "packer" / "images" / "cpu.pkrvars.hcl")],
             variables={
                 "family": "tiny",
@@ -454,8 +505,8 @@ def test_a_real_image_boots_twice_as_two_different_hosts(
     assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
 
     built = build("hello")
-    assert built.get("msg") is None
-    assert built["images"][0]["build"] == "amazon-ebs.gpu"
+    assert built.get("msg") is None, built["msg"]
+    assert built["images"][0]["build"] == "amazon-ebs.debian"
     assert build("hello")["skipped"]
     image = built["images"][0]["id"]
     launched = ec2.run_instances(ImageId=image, MinCount=2, MaxCount=2, InstanceType="t3.small")["Instances"]

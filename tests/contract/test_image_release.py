@@ -30,7 +30,6 @@ from moto.ssm.responses import SimpleSystemManagerResponse
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from ansible_collections.boring.fleet.plugins.module_utils.image import cloud as cloud_calls
 from ansible_collections.boring.fleet.plugins.module_utils.image import copies, janitor, prune
 from ansible_collections.boring.fleet.plugins.module_utils.image.channel import Channel
 from ansible_collections.boring.fleet.plugins.module_utils.image.copies import Copy
@@ -83,9 +82,12 @@ class World:
             ).encode()
         return AWSResponse(request.url, status, {}, _Body(body))
 
-    def image(self, name: str, *, days: float = 100, family: str = "gpu", fingerprint: str = FINGERPRINT) -> str:
+    def image(
+        self, name: str, *, days: float = 100, family: str = "gpu", fingerprint: str = FINGERPRINT, **more: str
+    ) -> str:
         image = self.ec2.register_image(Name=name)["ImageId"]
         tags = {"boring:family": family, "boring:fingerprint": fingerprint}
+        tags |= {f"boring:{key}": value for key, value in more.items()}
         self.ec2.create_tags(Resources=[image], Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
         self.backend.amis[image].creation_date = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)
         return str(image)
@@ -93,6 +95,10 @@ class World:
     @property
     def backend(self) -> Any:
         return ec2_backends[ACCOUNT][self.region]
+
+    def named(self, name: str) -> str:
+        (found,) = self.ec2.describe_images(Filters=[{"Name": "name", "Values": [name]}])["Images"]
+        return str(found["ImageId"])
 
     def there(self) -> set[str]:
         return {image["ImageId"] for image in self.ec2.describe_images(Owners=["self"])["Images"]}
@@ -309,6 +315,7 @@ def test_every_page_is_read(moto: str) -> None:
 GATHERING = [
     "DescribeImages",
     "DescribeImageAttribute",
+    "DescribeSnapshotAttribute",
     "DescribeInstances",
     "DescribeLaunchTemplates",
     "DescribeLaunchTemplateVersions",
@@ -363,6 +370,75 @@ def test_a_refusal_half_way_stops_and_says_what_is_gone(world: World) -> None:
     assert (done.images, done.snapshots, len(waits)) == ([old], [], 4)
     world.failing = {}
     assert newer in world.there()
+
+
+def test_the_layer_below_an_image_that_stays_stays(world: World) -> None:
+    """Also below an image of another family, and below a layer that itself is kept for what is above it."""
+    bottom = world.image("bottom", days=90)
+    middle = world.image("middle", days=80, source=bottom)
+    world.image("engine", days=70, family="engine", source=middle)
+    world.image("alone", days=60)
+    assert {one.image.name for one in world.plan().verdict.delete} == {"alone"}
+    kept = world.kept()
+    assert kept[middle] == (f"below {world.named('engine')} (engine), which stays",)
+    assert kept[bottom] == (f"below {middle} (middle), which stays",)
+
+
+def test_a_layer_stays_while_what_is_above_it_waits_for_the_next_time(world: World) -> None:
+    bottom = world.image("bottom", days=90)
+    top = world.image("top", days=80, source=bottom)
+    plan = world.plan(max_delete=1)
+    assert [one.image.id for one in plan.verdict.delete] == [top]
+    assert [one.image.id for one in world.plan(max_delete=2).verdict.delete] == [bottom, top]
+
+
+def test_the_newest_of_each_build_stay(world: World) -> None:
+    for build in ("amazon-ebs.cpu", "amazon-ebs.gpu"):
+        for days in (20, 30, 40):
+            world.image(f"{build}-{days}", days=days, build=build)
+    world.image("failed-10", days=15, build="amazon-ebs.cpu", unconfirmed="its build did not end well")
+    assert {one.image.name for one in world.plan(keep=1).verdict.keep} == {"amazon-ebs.cpu-20", "amazon-ebs.gpu-20"}
+
+
+def test_a_disabled_image_stays(moto: str) -> None:
+    world = World(moto)
+    disabled = world.image("disabled")
+    world.backend.amis[disabled].state = "disabled"
+    assert world.kept() == {disabled: ("disabled",)}
+
+
+def test_snapshots_that_somebody_else_needs_stay(moto: str) -> None:
+    world = World(moto)
+    images = {
+        name: world.image(name, days=days)
+        for name, days in (("mapped", 60), ("configured", 50), ("shared", 40), ("free", 30))
+    }
+    snapshots = {name: world.snapshot_of(image) for name, image in images.items()}
+
+    def device(name: str) -> list[dict[str, Any]]:
+        return [{"DeviceName": "/dev/sdf", "Ebs": {"SnapshotId": snapshots[name]}}]
+
+    world.ec2.create_launch_template(
+        LaunchTemplateName="data", LaunchTemplateData={"BlockDeviceMappings": device("mapped")}
+    )
+    world.autoscaling.create_launch_configuration(
+        LaunchConfigurationName="old",
+        ImageId="ami-00000000",
+        InstanceType="t3.small",
+        BlockDeviceMappings=device("configured"),
+    )
+    world.ec2.modify_snapshot_attribute(
+        SnapshotId=snapshots["shared"],
+        Attribute="createVolumePermission",
+        OperationType="add",
+        UserIds=["210987654321"],
+    )
+    plan = world.prune()
+    assert plan.snapshots == (snapshots["free"],)
+    assert not set(images.values()) & world.there()
+    assert world.snapshots() & set(snapshots.values()) == {
+        snapshots[name] for name in ("mapped", "configured", "shared")
+    }
 
 
 def test_two_images_with_one_snapshot(world: World) -> None:
@@ -425,12 +501,73 @@ def test_the_janitor_takes_what_killed_builds_left_and_nothing_else(moto: str) -
     ec2.create_key_pair(KeyName="of-a-person")
     (left,) = janitor.expired(janitor.things(ec2), now, 600)
     assert (left.builder, len(left.things)) == ("killed", 3)
-    cloud_calls.remove_leftovers(ec2, left.builder, deadline=time.monotonic() + 30, sleep=lambda seconds: None)
+    done = janitor.remove(ec2, [left], deadline=time.monotonic() + 30, sleep=lambda seconds: None)
+    assert (len(done.things), done.refused) == (3, [])
     assert janitor.expired(janitor.things(ec2), now, 600) == []
     assert {thing.builder for thing in janitor.things(ec2)} == {"running"}
     assert {key["KeyName"] for key in ec2.describe_key_pairs()["KeyPairs"]} == {"key-running", "of-a-person"}
     hosts = [host for group in ec2.describe_instances()["Reservations"] for host in group["Instances"]]
     assert sorted(host["State"]["Name"] for host in hosts) == ["running", "running", "terminated"]
+
+
+def leave_more(world: World, builder: str, expires: float) -> dict[str, str]:
+    """A volume, a snapshot, a launch template and an image of a build."""
+    ec2 = world.ec2
+    tags = [{"Key": "boring:builder", "Value": builder}, {"Key": "boring:expires", "Value": f"{expires:.0f}"}]
+
+    def tagged(kind: str) -> list[dict[str, Any]]:
+        return [{"ResourceType": kind, "Tags": tags}]
+
+    volume = ec2.create_volume(Size=1, AvailabilityZone=f"{REGION}a", TagSpecifications=tagged("volume"))["VolumeId"]
+    loose = ec2.create_volume(Size=1, AvailabilityZone=f"{REGION}a")["VolumeId"]
+    made = ec2.create_launch_template(
+        LaunchTemplateName=f"spot-{builder}",
+        LaunchTemplateData={"InstanceType": "t3.small"},
+        TagSpecifications=tagged("launch-template"),
+    )
+    image = ec2.register_image(Name=f"image-{builder}")["ImageId"]
+    ec2.create_tags(Resources=[image], Tags=tags)
+    return {
+        "volume": volume,
+        "snapshot": ec2.create_snapshot(VolumeId=loose, TagSpecifications=tagged("snapshot"))["SnapshotId"],
+        "launch template": made["LaunchTemplate"]["LaunchTemplateId"],
+        "image": image,
+    }
+
+
+def test_the_janitor_takes_volumes_snapshots_templates_and_images_too(moto: str) -> None:
+    world, now = World(moto), time.time()
+    killed, running = leave_more(world, "killed", now - 3600), leave_more(world, "running", now + 3600)
+    confirmed = world.image("good", builder="killed", expires=f"{now - 3600:.0f}", confirmed="amazon-ebs.cpu")
+    below = world.snapshot_of(killed["image"])
+    (left,) = janitor.expired(janitor.things(world.ec2), now, 600)
+    assert {(thing.kind, thing.id) for thing in left.things} == set(killed.items())
+    done = janitor.remove(world.ec2, [left], deadline=time.monotonic() + 30, sleep=lambda seconds: None)
+    assert set(done.things) == {f"snapshot {below}", *(f"{kind} {identity}" for kind, identity in killed.items())}
+    assert done.refused == []
+    assert {thing.id for thing in janitor.things(world.ec2)} == set(running.values())
+    assert world.there() == {running["image"], confirmed}
+    assert below not in world.snapshots()
+
+
+def test_one_refusal_does_not_stop_the_janitor(moto: str, tmp_path: Path) -> None:
+    world, now = World(moto), time.time()
+    killed, other = leave_more(world, "killed", now - 3600), leave_more(world, "other", now - 3600)
+    left = janitor.expired(janitor.things(world.ec2), now, 600)
+    world.failing = {"DeleteVolume": DENIED}
+    done = janitor.remove(world.ec2, left, deadline=time.monotonic() + 30, sleep=lambda seconds: None)
+    assert sorted(said.partition(":")[0] for said in done.refused) == sorted(
+        f"volume {each['volume']}" for each in (killed, other)
+    )
+    assert all("ec2:DeleteVolume" in said for said in done.refused)
+    assert not world.there() & {killed["image"], other["image"]}
+    (answer, again), dummy = run(world, tmp_path, ("image_janitor", {}), ("image_janitor", {}))
+    assert (
+        answer["removed"]
+        == [f"volume {each['volume']}" for each in sorted((killed, other), key=lambda each: each["volume"])]
+        or len(answer["removed"]) == 2
+    )
+    assert (again["changed"], again["leftovers"]) == (False, [])
 
 
 # --- image_publish -----------------------------------------------------------------------------------------------------
@@ -451,6 +588,123 @@ def test_publish_keeps_the_history_and_rolls_back_once(world: World) -> None:
     assert [version.image for version in back.history] == [one, two, one, three, one]
     assert [version.rolled_back for version in back.history] == [False, False, True, False, True]
     assert [version.number for version in back.history] == [1, 2, 3, 4, 5]
+
+
+def test_a_channel_holds_one_family_and_one_architecture(world: World) -> None:
+    image, other = world.image("one"), world.image("two", family="cpu")
+    arm = world.image("three")
+    for one, architecture in ((image, "x86_64"), (other, "x86_64"), (arm, "arm64")):
+        world.backend.amis[one].architecture = architecture
+    world.channel().present(image)
+    for refused, said in (
+        (other, "is of the family cpu, and the channel .* holds gpu"),
+        (arm, "is for arm64, and the channel .* holds an image for x86_64"),
+    ):
+        for unverified in (False, True):
+            with pytest.raises(ImageError, match=said):
+                world.channel().present(refused, unverified=unverified)
+    assert world.channel("/images/arm").present(arm).changed
+
+
+def test_an_image_must_be_proven_as_far_as_it_is_asked(moto: str, tmp_path: Path) -> None:
+    world = World(moto)
+    built = world.image("built", verified="built, proven from the inside; not booted")
+    booted = world.image("booted", verified="built, booted without GPU; not loaded on hardware")
+    proven = world.image(
+        "proven", verified="built, signed, versions equal, booted; loaded on Tesla T4, driver 550, a kernel ran"
+    )
+    silent = world.image("silent")
+    wanted = {"channel": "/images/gpu/stable", "check_mode": True}
+    answers, dummy = run(
+        world,
+        tmp_path,
+        *[
+            ("image_publish", {**wanted, "image": image, **more})
+            for image, more in [
+                (built, {}),
+                (silent, {}),
+                (booted, {}),
+                (booted, {"require": "hardware"}),
+                (proven, {"require": "hardware"}),
+                (built, {"require": "built"}),
+                (built, {"unverified": True}),
+            ]
+        ],
+    )
+    assert [bool(answer.get("failed")) for answer in answers] == [True, True, False, True, False, False, False]
+    assert f"{built} is proven as built" in answers[0]["msg"]
+    assert "require is booted" in answers[1]["msg"]
+    assert "run playbooks/gpu_smoke.yml" in answers[3]["msg"]
+
+
+def test_an_image_is_shared_with_its_snapshots(moto: str, tmp_path: Path) -> None:
+    world = World(moto)
+    image = world.image("one", verified="booted")
+    organisation = "arn:aws:organizations::123456789012:organization/o-0123456789"
+    wanted = {
+        "channel": "/c",
+        "image": image,
+        "share_with": {"accounts": ["210987654321"], "organizations": [organisation]},
+    }
+    answers, dummy = run(
+        world,
+        tmp_path,
+        ("image_publish", {**wanted, "check_mode": True}),
+        ("image_publish", dict(wanted)),
+        ("image_publish", dict(wanted)),
+        ("image_publish", {**wanted, "share_with": {"accounts": ["me"]}}),
+        ("image_publish", {**wanted, "share_with": {"organizations": ["o-1"]}}),
+    )
+    assert [answer.get("shared") for answer in answers[:3]] == [True, True, False]
+    assert not answers[2]["changed"]
+    assert "the account 'me': give its 12 digits" in answers[3]["msg"]
+    assert "give the ARN of an organisation" in answers[4]["msg"]
+    permissions = world.ec2.describe_image_attribute(ImageId=image, Attribute="launchPermission")["LaunchPermissions"]
+    assert {"UserId": "210987654321"} in permissions
+    assert {"OrganizationArn": organisation} in permissions
+    snapshot = world.snapshot_of(image)
+    may = world.ec2.describe_snapshot_attribute(SnapshotId=snapshot, Attribute="createVolumePermission")
+    assert may["CreateVolumePermissions"] == [{"UserId": "210987654321"}]
+
+
+class Kms:
+    """As much of KMS as sharing asks: grants of keys."""
+
+    def __init__(self) -> None:
+        self.grants: list[dict[str, Any]] = []
+        names = {"list_grants": "ListGrants", "create_grant": "CreateGrant"}
+        self.meta = type("Meta", (), {"method_to_api_mapping": names})
+
+    def get_paginator(self, method: str) -> Any:
+        assert method == "list_grants"
+        return type(
+            "Pages",
+            (),
+            {
+                "paginate": lambda _, **wanted: [
+                    {"Grants": [one for one in self.grants if one["KeyId"] == wanted["KeyId"]]}
+                ]
+            },
+        )()
+
+    def create_grant(self, **grant: Any) -> None:
+        self.grants.append(grant)
+
+
+def test_accounts_get_the_keys_of_what_is_shared_with_them(moto: str) -> None:
+    world, kms = World(moto), Kms()
+    image = world.image("one")
+    snapshot = world.backend.snapshots[world.snapshot_of(image)]
+    snapshot.encrypted, snapshot.kms_key_id = True, "arn:aws:kms:eu-central-1:123456789012:key/1"
+    (described,) = world.ec2.describe_images(ImageIds=[image])["Images"]
+    readers = copies.Readers(("210987654321",))
+    assert copies.share(world.ec2, kms, described, readers, check=True)
+    assert kms.grants == []
+    assert copies.share(world.ec2, kms, described, readers)
+    assert not copies.share(world.ec2, kms, described, readers)
+    (grant,) = kms.grants
+    assert grant["GranteePrincipal"] == "arn:aws:iam::210987654321:root"
+    assert "Decrypt" in grant["Operations"]
 
 
 def test_check_mode_writes_nothing(world: World) -> None:
@@ -509,7 +763,7 @@ def test_what_is_replaced_gets_a_date_and_what_comes_back_loses_it(local: World)
 
 def test_other_regions_get_a_copy_once_and_their_own_channel(moto: str, tmp_path: Path) -> None:
     world = World(moto)
-    one, two = world.image("image-one"), world.image("image-two")
+    one, two = (world.image(f"image-{number}", verified="booted") for number in ("one", "two"))
     wanted = {"channel": "/images/gpu/stable", "copies": [{"region": "us-east-1"}, {"region": "us-west-2"}]}
     answers, dummy = run(
         world,
@@ -604,7 +858,9 @@ def run(world: World, tmp_path: Path, *steps: tuple[str, dict[str, Any]]) -> tup
 
 
 def test_the_modules_themselves(local: World, cloud: Running, tmp_path: Path) -> None:
-    one, two, three = (local.image(name, days=days) for name, days in (("one", 60), ("two", 50), ("three", 40)))
+    one, two, three = (
+        local.image(name, days=days, verified="booted") for name, days in (("one", 60), ("two", 50), ("three", 40))
+    )
     publish = {"channel": "/boring/images/gpu/stable"}
     prune_ = {"family": "gpu", "keep": 1}
     answers, said = run(

@@ -42,20 +42,26 @@ class Channel:
         self._now = now
         self._check = check
 
-    def present(self, image: str, *, unverified: bool = False, deprecate_after: int | None = None) -> Moved:
-        """Point the channel at `image`, which must be there, usable, and verified."""
-        self.check_image(image, unverified=unverified)
+    def present(
+        self, image: str, *, unverified: bool = False, require: str = "built", deprecate_after: int | None = None
+    ) -> Moved:
+        """Point the channel at `image`, which must be there, usable, verified, and of the kind that the channel holds."""
+        described = self.check_image(image, unverified=unverified, require=require)
         history = self._history()
         publish.check_ours(self.name, history)
+        held = self._described(publish.current(history)) if history else None
+        if held is not None:
+            publish.check_same_kind(described, held, self.name)
         return self._move(history, image, publish.PUBLISHED, deprecate_after)
 
-    def check_image(self, image: str, *, unverified: bool = False) -> Mapping[str, Any]:
+    def check_image(self, image: str, *, unverified: bool = False, require: str = "built") -> Mapping[str, Any]:
         """The image as EC2 describes it. Raises ImageError when it may not be published."""
         if not publish.IMAGE_ID.fullmatch(image):
             raise ImageError(f"{image!r} is not the id of an image: give one like ami-0123456789abcdef0")
         described = self._usable(image, "publish")
         if not unverified:
             publish.check_verified(image, tags_of(described))
+            publish.check_level(image, tags_of(described), require)
         return described
 
     def rolled_back(self, *, deprecate_after: int | None = None) -> Moved:

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError, explain
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
-from ansible_collections.boring.fleet.plugins.module_utils.image.template import Source
+from ansible_collections.boring.fleet.plugins.module_utils.image.template import Lookup
 
 FINGERPRINT = "boring:fingerprint"
 FAMILY = "boring:family"
 BUILD = "boring:build"
+CONFIRMED = "boring:confirmed"  # written last: a build of image_build ended well, and this source it was made of
+UNCONFIRMED = "boring:unconfirmed"  # why an image is none
+SOURCE = "boring:source"  # id of the image below
 BUILDER = "boring:builder"  # on everything temporary: which run it belongs to
 EXPIRES = "boring:expires"  # on everything temporary: seconds since 1970 after which nobody needs it
 
@@ -45,24 +49,21 @@ def newest(found: Iterable[Described]) -> Described | None:
     return max(usable, key=lambda image: (image.get("CreationDate", ""), image["ImageId"]), default=None)
 
 
-def resolve(ec2: Any, source: Source) -> str | None:
-    """The id of the image that a source starts from, as Packer would choose it now; None when the template hides it."""
-    if source.image:
-        return source.image
-    if source.filters is None:
-        return None
-    shown = ", ".join(f"{key}={value}" for key, value in sorted(source.filters.items()))
+def resolve(ec2: Any, lookup: Lookup, what: str) -> str:
+    """The id of the image that a lookup finds now, as Packer would choose it. `what` is the source's or data source's name."""
+    shown = ", ".join(f"{name}={','.join(values)}" for name, values in lookup.filters)
     answer = call(
         ec2,
         "describe_images",
-        doing=f"look for the source image of {source.build}",
-        Filters=_filters({key: [value] for key, value in source.filters.items()}),
-        **({"Owners": list(source.owners)} if source.owners else {}),
+        doing=f"look for the source image of {what}",
+        Filters=[{"Name": name, "Values": list(values)} for name, values in lookup.filters],
+        Owners=list(lookup.owners),
+        **({"IncludeDeprecated": True} if lookup.deprecated else {}),
     )
     image = newest(answer["Images"])
     if image is None:
         raise ImageError(
-            f"no source image for {source.build} in {region_of(ec2)}: owner {', '.join(source.owners) or 'anyone'} has none with "
+            f"no source image for {what} in {region_of(ec2)}: owner {', '.join(lookup.owners)} has none with "
             f"{shown}; correct the name or the owner in the variables, or choose another region"
         )
     return str(image["ImageId"])
@@ -81,7 +82,7 @@ def with_fingerprint(ec2: Any, fingerprint: str) -> list[Described]:
 
 
 def newest_of_builds(ec2: Any, family: str, builds: Sequence[str]) -> Described | None:
-    """Our newest image of the same build of the same family."""
+    """Our newest confirmed image of the same build of the same family."""
     answer = call(
         ec2,
         "describe_images",
@@ -89,11 +90,11 @@ def newest_of_builds(ec2: Any, family: str, builds: Sequence[str]) -> Described 
         Owners=["self"],
         Filters=_filters({f"tag:{FAMILY}": [family], f"tag:{BUILD}": list(builds)}),
     )
-    return newest(answer["Images"])
+    return newest(image for image in answer["Images"] if CONFIRMED in tags_of(image))
 
 
-def names_with(ec2: Any, part: str) -> set[str]:
-    """Names that our images have taken, in whatever state these are."""
+def named_with(ec2: Any, part: str) -> dict[str, str]:
+    """Id -> name of our images with `part` in their names, in whatever state these are."""
     answer = call(
         ec2,
         "describe_images",
@@ -101,7 +102,36 @@ def names_with(ec2: Any, part: str) -> set[str]:
         Owners=["self"],
         Filters=_filters({"name": [f"*{part}*"]}),
     )
-    return {str(image.get("Name", "")) for image in answer["Images"]}
+    return {str(image["ImageId"]): str(image.get("Name", "")) for image in answer["Images"]}
+
+
+def made_by(ec2: Any, builder: str, mentioned: Iterable[str], since: float) -> list[str]:
+    """Our unconfirmed images that a run tagged as its own, or that it `mentioned` and were made after `since` (seconds since 1970)."""
+    answer = call(
+        ec2, "describe_images", doing="look for images of the build", Owners=["self"],
+        Filters=_filters({f"tag:{BUILDER}": [builder]}),
+    )  # fmt: skip
+    images = list(answer["Images"])
+    if wanted := sorted(set(mentioned)):
+        answer = call(
+            ec2, "describe_images", doing="look for images of the build", Owners=["self"], Filters=_filters({"image-id": wanted}),
+        )  # fmt: skip
+        begun = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")[:19]
+        images += [image for image in answer["Images"] if str(image.get("CreationDate", "9"))[:19] >= begun]
+    return list(dict.fromkeys(str(image["ImageId"]) for image in images if CONFIRMED not in tags_of(image)))
+
+
+def unconfirm(ec2: Any, image_ids: Sequence[str], builder: str, why: str) -> None:
+    """Mark images as not good, so that nobody finds them again and `image_janitor` removes them, the next time it runs."""
+    tags = {BUILDER: builder, EXPIRES: "0", UNCONFIRMED: why[:255]}
+    call(
+        ec2, "create_tags", doing=f"mark {', '.join(image_ids)} as unconfirmed", Resources=list(image_ids),
+        Tags=[{"Key": key, "Value": value} for key, value in sorted(tags.items())],
+    )  # fmt: skip
+    call(
+        ec2, "delete_tags", doing=f"take the fingerprint from {', '.join(image_ids)}", Resources=list(image_ids),
+        Tags=[{"Key": key} for key in (FINGERPRINT, CONFIRMED)],
+    )  # fmt: skip
 
 
 def confirm(ec2: Any, image_id: str, tags: Mapping[str, str]) -> str:
@@ -121,6 +151,12 @@ def confirm(ec2: Any, image_id: str, tags: Mapping[str, str]) -> str:
             Resources=[image_id],
             Tags=[{"Key": key, "Value": value} for key, value in sorted(missing.items())],
         )
+    temporary = [key for key in (BUILDER, EXPIRES, UNCONFIRMED) if key in there]
+    if temporary:
+        call(
+            ec2, "delete_tags", doing=f"take the build's own tags from {image_id}", Resources=[image_id],
+            Tags=[{"Key": key} for key in temporary],
+        )  # fmt: skip
     return str(image.get("Name", ""))
 
 

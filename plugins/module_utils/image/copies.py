@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ def ensure(
         return Copy(region, str(usable["ImageId"]), False)
     if check:
         return Copy(region, "", True)
+    said = {**tags_of(described), COPY_OF: origin}
+    tags = [{"Key": name, "Value": value} for name, value in sorted(said.items()) if not name.startswith("aws:")]
     answer = api.answer(
         "copy_image",
         Name=str(described.get("Name") or origin),
@@ -60,16 +63,14 @@ def ensure(
         SourceImageId=described["ImageId"],
         SourceRegion=source_region,
         Encrypted=True,
+        # In the call itself: who is killed at any moment finds the copy again, and makes no second one.
+        TagSpecifications=[{"ResourceType": kind, "Tags": tags} for kind in ("image", "snapshot")],
         **({"KmsKeyId": key} if key else {}),
     )
     image = str(answer["ImageId"])
-    # At once, and not when it is available: who is killed meanwhile finds it again.
-    tags = {**tags_of(described), COPY_OF: origin}
-    api.answer(
-        "create_tags",
-        Resources=[image],
-        Tags=[{"Key": name, "Value": value} for name, value in sorted(tags.items()) if not name.startswith("aws:")],
-    )
+    made: Mapping[str, Any] = next(iter(api.call("describe_images", "Images", ImageIds=[image])), {})
+    if tags_of(made).get(COPY_OF) != origin:  # what only answers like AWS may not know of tags in that call
+        api.answer("create_tags", Resources=[image], Tags=tags)
     return Copy(region, image, True)
 
 
@@ -99,3 +100,90 @@ def wait(
                 f"the copy {copy.image} in {copy.region} is not there yet: it goes on by itself; run this again, or raise timeout"
             )
         sleep(_POLL)
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Who else may launch an image: accounts by their numbers, organisations and their units by their ARNs."""
+
+    accounts: tuple[str, ...] = ()
+    organizations: tuple[str, ...] = ()
+
+    def permissions(self) -> list[dict[str, str]]:
+        """As EC2 takes them for an image."""
+        return [
+            *({"UserId": account} for account in self.accounts),
+            *(
+                {"OrganizationArn" if ":organization/" in arn else "OrganizationalUnitArn": arn}
+                for arn in self.organizations
+            ),
+        ]
+
+
+def check_readers(readers: Readers) -> None:
+    """Raises ImageError for what is neither an account nor an organisation."""
+    for account in readers.accounts:
+        if not re.fullmatch(r"\d{12}", account):
+            raise ImageError(f"share_with names the account {account!r}: give its 12 digits")
+    for arn in readers.organizations:
+        if not re.fullmatch(
+            r"arn:aws[\w-]*:organizations::\d{12}:(organization/o-[a-z0-9]+|ou/o-[a-z0-9]+/ou-[a-z0-9-]+)", arn
+        ):
+            raise ImageError(
+                f"share_with names {arn!r}: give the ARN of an organisation or of a unit, as AWS Organizations shows it"
+            )
+
+
+def share(ec2: Any, kms: Any, described: Mapping[str, Any], readers: Readers, *, check: bool = False) -> bool:
+    """Let others launch an image, read its snapshots and use their keys; answers whether anything had to be done. Raises ImageError.
+
+    Snapshots and keys can be shared with accounts only: for an organisation the key's policy says it. AWS's own keys cannot be shared, and AWS
+    refuses it.
+    """
+    api = Api(ec2, "ec2")
+    image = str(described["ImageId"])
+    there = api.call("describe_image_attribute", "LaunchPermissions", ImageId=image, Attribute="launchPermission")
+    missing = [permission for permission in readers.permissions() if permission not in there]
+    snapshots = [
+        str(device["Ebs"]["SnapshotId"])
+        for device in described.get("BlockDeviceMappings") or ()
+        if (device.get("Ebs") or {}).get("SnapshotId")
+    ]
+    changed = bool(missing)
+    for snapshot in snapshots if readers.accounts else ():
+        attribute = {"SnapshotId": snapshot, "Attribute": "createVolumePermission"}
+        may = {
+            entry.get("UserId")
+            for entry in api.call("describe_snapshot_attribute", "CreateVolumePermissions", **attribute)
+        }
+        if new := [account for account in readers.accounts if account not in may]:
+            changed = True
+            if not check:
+                api.answer("modify_snapshot_attribute", **attribute, OperationType="add", UserIds=new)
+    changed = _grant(api, Api(kms, "kms"), snapshots, readers, check=check) or changed
+    # Last: AWS refuses snapshots whose key others cannot use, and then nobody sees half an image.
+    if missing and not check:
+        api.answer("modify_image_attribute", ImageId=image, LaunchPermission={"Add": missing})
+    return changed
+
+
+# What EC2 does for an account that launches an encrypted image: reads it, and encrypts its own volume with another key.
+_KEY_USE = ["Decrypt", "DescribeKey", "CreateGrant", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo"]
+
+
+def _grant(ec2: Api, kms: Api, snapshots: list[str], readers: Readers, *, check: bool) -> bool:
+    """Let accounts use the keys of snapshots; each once."""
+    if not snapshots or not readers.accounts:
+        return False
+    described = ec2.pages("describe_snapshots", "Snapshots", SnapshotIds=snapshots)
+    changed = False
+    for key in sorted({str(one["KmsKeyId"]) for one in described if one.get("Encrypted") and one.get("KmsKeyId")}):
+        there = {str(grant.get("GranteePrincipal")) for grant in kms.pages("list_grants", "Grants", KeyId=key)}
+        for account in readers.accounts:
+            principal = f"arn:aws:iam::{account}:root"
+            if principal in there:
+                continue
+            changed = True
+            if not check:
+                kms.answer("create_grant", KeyId=key, GranteePrincipal=principal, Operations=_KEY_USE)
+    return changed

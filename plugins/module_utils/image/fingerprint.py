@@ -10,6 +10,7 @@ file times, the checkout's location, the order of globs and who runs it do not.
 from __future__ import annotations
 
 import base64
+import fnmatch
 import glob
 import hashlib
 import json
@@ -17,19 +18,24 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
+from ansible_collections.boring.fleet.plugins.module_utils.image.expression import expanded
+from ansible_collections.boring.fleet.plugins.module_utils.image.inputs import Read
 from ansible_collections.boring.fleet.plugins.module_utils.image.template import AUTOMATIC
 
 # Raise it when the meaning of the fields below changes: every image is then another one.
-SCHEMA = 1
+SCHEMA = 2
 
 # What programs leave beside the files that people write. A template's own output is left out by name (`ignore`).
 _LITTER_DIRECTORIES = frozenset({".git", "__pycache__", "packer_cache", ".pytest_cache", ".mypy_cache", ".ruff_cache"})
 _LITTER_SUFFIXES = (".pyc", ".pyo", "~", ".swp", ".orig", ".rej")
+_LITTER_PREFIXES = (".#",)
+# In these of a role everything may be uploaded, what an editor left there too.
+_UPLOADED = frozenset({"files", "templates"})
 _LITTER_NAMES = frozenset({"crash.log", ".DS_Store"})
 # Of these in the template's directory only the chosen ones count, and they are given apart.
 _CHOSEN = (".pkrvars.hcl", ".pkrvars.json", ".lock.json")
@@ -50,9 +56,10 @@ class File:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything an image is made of. `files` maps paths relative to the template's directory."""
+    """Everything an image is made of. `files` maps paths relative to the template's directory; values of secrets are nowhere in it."""
 
     files: Mapping[str, File]
+    facts: Mapping[str, str] | None = None  # questions to the file system and their answers
     builds: tuple[str, ...] = ()
     var_files: tuple[File, ...] = ()
     variables: Mapping[str, Any] | None = None
@@ -66,6 +73,7 @@ class Inputs:
             {
                 "schema": SCHEMA,
                 "files": {name: [file.mode, file.sha256] for name, file in self.files.items()},
+                "facts": self.facts or {},
                 "builds": sorted(self.builds),
                 "var_files": [[file.mode, file.sha256] for file in self.var_files],
                 "variables": self.variables or {},
@@ -82,6 +90,7 @@ class Inputs:
     def digests(self) -> dict[str, str]:
         """A short digest of each input under the name that people know it by, for saying later what changed."""
         named: dict[str, Any] = {_shown(name): [file.mode, file.sha256] for name, file in self.files.items()}
+        named |= dict(self.facts or {})
         named |= {f"variables file {index}": file.sha256 for index, file in enumerate(self.var_files, 1)}
         named |= {f"variable {name}": value for name, value in (self.variables or {}).items()}
         named |= {f"source image of {build}": image for build, image in (self.source_images or {}).items()}
@@ -91,32 +100,159 @@ class Inputs:
         return {name: _sha256(_canonical(value).encode())[:6] for name, value in named.items()}
 
 
-def collect(template: Path, inputs: Sequence[str], *, ignore: Iterable[Path] = ()) -> dict[str, File]:
-    """Digest the template's directory and what `inputs` (paths, directories, globs) name.
+@dataclass
+class Collection:
+    """Digests files under names that are the same on every machine.
 
-    Variables files of the template count only when Packer loads them by itself, and locks not at all: the chosen ones are
-    given apart.
-    Raises ImageError for an input that is missing, matches nothing, or is empty.
+    `veiled`: what files hold beside the values of secrets. `exclude`: globs of what feeds nothing, among what is found by walking directories;
+    a file that somebody names counts always.
     """
-    root = template.resolve()
-    ignored = {path.resolve() for path in ignore}
-    found: dict[str, File] = {}
 
-    def add(paths: Iterable[Path]) -> int:
+    template: Path
+    exclude: Sequence[str] = ()
+    ignore: frozenset[Path] = frozenset()
+    veiled: Mapping[Path, bytes] = field(default_factory=dict)
+    roots: Mapping[Path, str] = field(default_factory=dict)
+    home: Path = field(default_factory=Path.home)
+    files: dict[str, File] = field(default_factory=dict)
+    unnamed: frozenset[str] = frozenset()  # in the template's directory, and named by nobody
+
+    def __post_init__(self) -> None:
+        self._root = self.template.resolve()
+        self.home = self.home.resolve()
+        self._checkout = _checkout(self._root)
+        self._paths: dict[str, Path] = {}
+        self._veiled = {path.resolve(): content for path, content in self.veiled.items()}
+        self._roots = sorted(
+            ((path.resolve(), label) for path, label in self.roots.items()), key=lambda entry: -len(entry[0].parts)
+        )
+
+    def name(self, path: Path) -> str:
+        """A file's name: relative to the template; by what it belongs to where it lies elsewhere for each user."""
+        if not self._in_checkout(path):
+            for root, label in self._roots:
+                if path.is_relative_to(root):
+                    return f"{label}/{path.relative_to(root).as_posix()}"
+            shared = Path(os.path.commonpath([path, self._root]))
+            if path.is_relative_to(self.home) and not (shared != self.home and shared.is_relative_to(self.home)):
+                return f"~/{path.relative_to(self.home).as_posix()}"
+            if shared == Path(shared.anchor):
+                return path.as_posix()
+        return os.path.relpath(path, self._root).replace(os.sep, "/")
+
+    def _in_checkout(self, path: Path) -> bool:
+        """What is in a hidden directory of the user's home is in no checkout, even where the home or more is one."""
+        if not path.is_relative_to(self._checkout):
+            return False
+        below_home = path.relative_to(self.home).parts if path.is_relative_to(self.home) else ()
+        hidden = below_home[:1] and below_home[0].startswith(".")
+        return not (hidden and self.home.is_relative_to(self._checkout))
+
+    def add(self, path: Path) -> None:
+        """A file that somebody names. Links above it are followed, it has the name that it is called by."""
+        path = path.parent.resolve() / path.name
+        content = self._veiled.get(path.resolve())
+        file = read(path)
+        name = self.name(path)
+        while self._paths.setdefault(name, path) != path:  # two roles of one name, found in two places
+            name += "'"
+        self.files[name] = file if content is None else File(file.mode, hashlib.sha256(content).hexdigest())
+
+    def add_tree(
+        self, directory: Path, *, all_of_it: bool = False, leave_out: Callable[[Path], bool] = lambda path: False
+    ) -> int:
+        """Everything below a directory; unless `all_of_it`, without what programs leave there and what is excluded."""
         count = 0
-        for path in paths:
-            if path.resolve() not in ignored:
-                found[os.path.relpath(path, root).replace(os.sep, "/")] = read(path)
-                count += 1
+        for path, where in _walk(directory.resolve(), all_of_it=all_of_it):
+            if self._ignored(path) or leave_out(path) or (not all_of_it and self._excluded(path)):
+                continue
+            count += 1
+            if where is None:
+                self.add(path)
+            else:
+                self.files[self.name(path)] = File("link", _sha256(self.name(where).encode()))
         return count
 
-    add(path for path in _walk(root) if not path.name.endswith(_CHOSEN) or path.name.endswith(AUTOMATIC))
-    if not inputs:
-        raise ImageError("inputs is empty: name the files and directories that feed the image beside its template")
-    for entry in inputs:
-        if not add(_expand(entry)):
+    def add_input(self, entry: str) -> None:
+        """What one of the user's inputs names. Raises ImageError when that is nothing."""
+        count = 0
+        for path in _expand(entry):
+            if path.is_dir():
+                count += self.add_tree(path)
+            elif not self._ignored(path):
+                count += 1
+                if not self._excluded(path):
+                    self.add(path)
+        if not count:
             raise ImageError(f"the input {entry} names no file: correct the path, or take it out of inputs")
+
+    def _ignored(self, path: Path) -> bool:
+        return not self.ignore.isdisjoint((real := path.resolve(), *real.parents))
+
+    def _excluded(self, path: Path) -> bool:
+        if not self.exclude:
+            return False
+        names = [self.name(path)]
+        names += [_shown(names[0]), path.as_posix()]
+        return any(
+            fnmatch.fnmatchcase(name, pattern)
+            or fnmatch.fnmatchcase(name, f"{pattern}/*")
+            or fnmatch.fnmatchcase(f"/{name}", f"*/{pattern}")
+            for name in names
+            for pattern in map(_plain_pattern, self.exclude)
+        )
+
+
+def _plain_pattern(pattern: str) -> str:
+    """`./a/**/b/` as fnmatch takes it, whose `*` goes over directories."""
+    return pattern.removeprefix("./").rstrip("/").replace("**/", "*").replace("**", "*")
+
+
+def _checkout(template: Path) -> Path:
+    """The directory that is moved as a whole: the nearest with a .git, else the one around the template's."""
+    return next((parent for parent in (template, *template.parents) if (parent / ".git").exists()), template.parent)
+
+
+def gather(
+    template: Path,
+    inputs: Sequence[str],
+    *,
+    reads: Read | None = None,
+    exclude: Sequence[str] = (),
+    ignore: Iterable[Path] = (),
+    veiled: Mapping[Path, bytes] | None = None,
+) -> Collection:
+    """Digest the template's directory, what the template names itself (`reads`) and what `inputs` (paths, directories, globs) name.
+
+    Variables files of the template count only when Packer loads them by itself, and locks not at all, unless something names them: the
+    chosen ones are given apart. Raises ImageError for an input that is missing, matches nothing, or is empty.
+    """
+    reads = reads or Read()
+    found = Collection(template, exclude, frozenset(path.resolve() for path in ignore), veiled or {}, reads.roots)
+    found.add_tree(template, leave_out=lambda path: path.name.endswith(_CHOSEN) and not path.name.endswith(AUTOMATIC))
+    walked, found.files = found.files, {}
+    for path in reads.sources:
+        found.add_tree(path)
+    for path in reads.paths:
+        if path.is_dir():
+            found.add_tree(path, all_of_it=True)
+        elif not path.is_relative_to("/dev"):  # /dev/null is a way to say: none
+            found.add(path)
+    for entry in inputs:
+        found.add_input(entry)
+    found.unnamed = frozenset(walked.keys() - found.files.keys())
+    found.files = walked | found.files
     return found
+
+
+def changed_meanwhile(before: Collection, after: Collection) -> list[str]:
+    """What differs of the inputs that an image may have been made of.
+
+    What is new in the template's directory and named by nobody is what a build leaves there, and was in no image.
+    """
+    new = after.files.keys() - before.files.keys() - after.unnamed
+    differs = [name for name, file in before.files.items() if after.files.get(name) != file]
+    return sorted([*map(_shown, new), *map(_shown, differs)])
 
 
 def read(path: str | Path) -> File:
@@ -132,52 +268,61 @@ def read(path: str | Path) -> File:
     return File(f"{stat.S_IMODE(mode) & 0o7700:04o}", digest)
 
 
-def read_given(path: Path, what: str) -> File:
+def read_given(path: Path, what: str, veiled: Mapping[Path, bytes] | None = None) -> File:
     """Digest a file that the user named by itself, such as a lock: it must be there and hold something."""
     if not path.is_file():
         raise ImageError(f"the {what} {path} does not exist: correct the path, or leave it out")
     if not path.stat().st_size:
         raise ImageError(f"the {what} {path} is empty: correct the path, or leave it out")
-    return read(path)
+    content = (veiled or {}).get(path)
+    return read(path) if content is None else File(read(path).mode, hashlib.sha256(content).hexdigest())
 
 
 def _expand(entry: str) -> Iterator[Path]:
-    """The files that one input names, each below its directory's real path."""
-    pattern = str(Path(entry).expanduser())
+    """The files and directories that one input names, each below its directory's real path."""
+    pattern = expanded(entry)
     if not glob.has_magic(pattern):
         path = Path(pattern)
         if not path.exists():
             raise ImageError(f"the input {entry} does not exist: correct the path, or take it out of inputs")
         if path.is_file() and not path.stat().st_size:
             raise ImageError(f"the input {entry} is empty: fill it, or take it out of inputs")
-        yield from _walk(path.resolve()) if path.is_dir() else [path.parent.resolve() / path.name]
+        yield path.resolve() if path.is_dir() else path.parent.resolve() / path.name
         return
     fixed = [glob.has_magic(part) for part in Path(pattern).parts].index(True)
     for match in map(Path, glob.iglob(pattern, recursive=True, include_hidden=True)):  # noqa: PTH207 (absolute ones too)
         if _LITTER_DIRECTORIES.intersection(match.parts[fixed:]):
             continue
         if match.is_dir():
-            yield from _walk(match.resolve())
-        elif match.is_file() and not _litter(match):
+            yield match.resolve()
+        elif match.is_file() and (_uploaded(match) or not _litter(match)):
             yield match.parent.resolve() / match.name
 
 
-def _walk(directory: Path) -> Iterator[Path]:
-    """Files below a directory, links followed, each directory once."""
-    seen: set[Path] = set()
+def _walk(directory: Path, *, all_of_it: bool) -> Iterator[tuple[Path, Path | None]]:
+    """Files below a directory, links followed. A directory that was walked before is answered once more with where that was."""
+    seen: dict[Path, Path] = {}
     for folder, folders, names in os.walk(directory, followlinks=True):
-        real = Path(folder).resolve()
+        here = Path(folder)
+        real = here.resolve()
         if real in seen:
             folders.clear()
+            yield here, seen[real]
             continue
-        seen.add(real)
-        folders[:] = sorted(set(folders) - _LITTER_DIRECTORIES)
-        yield from (path for name in sorted(names) if not _litter(path := Path(folder) / name))
+        seen[real] = here
+        everything = all_of_it or _uploaded(here.relative_to(directory.parent) / "x")
+        folders[:] = sorted(folders if everything else set(folders) - _LITTER_DIRECTORIES)
+        yield from ((here / name, None) for name in sorted(names) if everything or not _litter(here / name))
+
+
+def _uploaded(path: Path) -> bool:
+    """Whether a file is below a directory `files` or `templates`, out of which Ansible uploads."""
+    return not _UPLOADED.isdisjoint(path.parts[:-1])
 
 
 def _litter(path: Path) -> bool:
     """What a program left there: not written by people, not part of the image."""
-    return path.name in _LITTER_NAMES or path.name.endswith(_LITTER_SUFFIXES)
+    return path.name in _LITTER_NAMES or path.name.endswith(_LITTER_SUFFIXES) or path.name.startswith(_LITTER_PREFIXES)
 
 
 def _canonical(value: Any) -> str:

@@ -27,10 +27,12 @@ class Image:
     name: str = ""
     file: str = ""
     sha256: str = ""
+    source: str = ""  # the source that it was built of; empty when the manifest does not say
 
     def as_dict(self) -> dict[str, str]:
         """For the module's answer; file and sha256 only where there is a file."""
-        return {key: value for key, value in asdict(self).items() if value or key not in ("file", "sha256")}
+        shown = {key: value for key, value in asdict(self).items() if key != "source"}
+        return {key: value for key, value in shown.items() if value or key not in ("file", "sha256")}
 
 
 def run_of(path: Path) -> str:
@@ -70,26 +72,28 @@ def images(manifest: Mapping[str, Any], directory: Path, sources: Sequence[Sourc
     made: list[Image] = []
     for build in manifest["builds"]:
         builder = str(build.get("builder_type", ""))
-        name = _build_name(build, sources)
+        found = _source_of(build, sources)
+        name = found.build if found else f"{builder}.{build.get('name', '')}"
+        source = found.declared if found else ""
         artifact = str(build.get("artifact_id") or "")
         if builder.startswith("amazon-"):
             for part in filter(None, artifact.split(",")):
                 region, dummy, image_id = part.rpartition(":")
-                made.append(Image(name, builder, region, image_id))
+                made.append(Image(name, builder, region, image_id, source=source))
         elif build.get("files"):
             for entry in build["files"]:
                 path = directory / str(entry["name"])
-                made.append(Image(name, builder, "", artifact, path.name, str(path), digest(path).sha256))
+                made.append(Image(name, builder, "", artifact, path.name, str(path), digest(path).sha256, source))
         else:
-            made.append(Image(name, builder, "", artifact))
+            made.append(Image(name, builder, "", artifact, source=source))
     return made
 
 
-def _build_name(build: Mapping[str, Any], sources: Sequence[Source]) -> str:
-    """What `only` calls the build. Packer writes the name of the source's block, also of a source that the build renames."""
+def _source_of(build: Mapping[str, Any], sources: Sequence[Source]) -> Source | None:
+    """Which source a build was made of. Packer writes the name of the source's block, also of one that several builds rename."""
     name = f"{build.get('builder_type', '')}.{build.get('name', '')}"
-    candidates = [source.build for source in sources if source.declared == name]
-    told = (build.get("custom_data") or {}).get("build")
-    if told in candidates:
-        return str(told)
-    return candidates[0] if len(candidates) == 1 else name
+    candidates = [source for source in sources if source.declared == name]
+    if len(candidates) > 1:
+        told = (build.get("custom_data") or {}).get("build")
+        candidates = [source for source in candidates if source.told and source.told == told]
+    return candidates[0] if len(candidates) == 1 else None

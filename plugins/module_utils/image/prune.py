@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,11 +21,12 @@ _TRIES, _PAUSE = 5, 2.0  # EC2 takes a moment until it knows that a snapshot's i
 
 @dataclass(frozen=True)
 class Plan:
-    """The verdict, all images of the account, and the snapshots that would go."""
+    """The verdict, all images of the account, the snapshots that would go, and those that stay whatever becomes of their images."""
 
     verdict: Verdict
     images: tuple[Seen, ...]
     snapshots: tuple[str, ...]
+    held: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -42,20 +43,24 @@ def plan(family: str, policy: Policy, *, ec2: Any, autoscaling: Any, ssm: Any, n
         images = usage.own_images(ec2)
         ours = [image for image in images if image.family == family]
         used = usage.gather(ours, ec2=ec2, autoscaling=autoscaling, ssm=ssm)
+        others = [image for image in images if image.family != family]
+        verdict = retention.decide(ours, used.by_image, policy, now, others)
+        going = _snapshots(verdict, images, used.snapshots)
+        held = frozenset(used.snapshots | usage.shared_snapshots(ec2, going))
     except (ImageError, LookupError, TypeError, ValueError, AttributeError) as exc:
         told = str(exc) if isinstance(exc, ImageError) else f"an answer of AWS cannot be read ({exc!r}); run this again"
         raise ImageError(f"nothing was deleted, because not all that may use an image could be seen: {told}") from exc
-    verdict = retention.decide(ours, used, policy, now)
-    return Plan(verdict, tuple(images), tuple(_snapshots(verdict, images)))
+    return Plan(verdict, tuple(images), tuple(snapshot for snapshot in going if snapshot not in held), held)
 
 
-def _snapshots(verdict: Verdict, images: Sequence[Seen]) -> list[str]:
+def _snapshots(verdict: Verdict, images: Sequence[Seen], held: Set[str]) -> list[str]:
     """The snapshots that go with the images: each with the last of them that uses it, or not at all."""
     left = list(images)
     going: list[str] = []
     for judged in verdict.delete:
         left = [image for image in left if image.id != judged.image.id]
-        going += [snapshot for snapshot in retention.removable_snapshots(judged.image, left) if snapshot not in going]
+        removable = retention.removable_snapshots(judged.image, left)
+        going += [snapshot for snapshot in removable if snapshot not in going and snapshot not in held]
     return going
 
 
@@ -69,6 +74,8 @@ def carry_out(plan: Plan, done: Done, *, ec2: Any, sleep: Callable[[float], None
         done.images.append(image.id)
         left = [other for other in left if other.id != image.id]
         for snapshot in retention.removable_snapshots(image, left):
+            if snapshot in plan.held:
+                continue
             try:
                 _delete_snapshot(api, snapshot, sleep)
             except ImageError as exc:

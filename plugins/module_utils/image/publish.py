@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.boring.fleet.plugins.module_utils.image.cloud import tags_of
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 
 PUBLISHED = "published by boring.fleet"
@@ -104,4 +105,43 @@ def check_verified(image_id: str, tags: Mapping[str, str]) -> None:
         raise ImageError(
             f"{image_id} failed its proof ({tags['boring:verified']}): publish another, or set unverified to publish it all "
             "the same"
+        )
+
+
+# How far an image was proven, in the words of its tag boring:verified; each includes those before.
+LEVELS = ("built", "booted", "hardware")
+
+
+def level(tags: Mapping[str, str]) -> str:
+    """How far an image was proven; what says nothing was built and no more."""
+    said = tags.get("boring:verified", "").lower()
+    if re.search(r"\bhardware\b|\bloaded on\b", re.sub(r"\bnot (loaded )?on hardware\b", "", said)):
+        return "hardware"
+    return "booted" if re.search(r"(?<!not )\bbooted\b", said) else "built"
+
+
+def check_level(image_id: str, tags: Mapping[str, str], require: str) -> None:
+    """Raises ImageError for an image that is proven less than `require` says."""
+    proven = level(tags)
+    if LEVELS.index(proven) < LEVELS.index(require):
+        said = tags.get("boring:verified") or "no tag boring:verified"
+        way = "boot it and look" if require == "booted" else "run playbooks/gpu_smoke.yml on a host of it"
+        raise ImageError(
+            f"{image_id} is proven as {proven} ({said}), and require is {require}: {way}, or set require to {proven}"
+        )
+
+
+def check_same_kind(image: Mapping[str, Any], held: Mapping[str, Any], channel: str) -> None:
+    """Raises ImageError when a channel would lead its readers to another family or architecture. Both as EC2 describes them."""
+    before, after = tags_of(held).get("boring:family", ""), tags_of(image).get("boring:family", "")
+    if before and after and before != after:
+        raise ImageError(
+            f"{image['ImageId']} is of the family {after}, and the channel {channel} holds {before} ({held['ImageId']}): publish it to a "
+            "channel of its own"
+        )
+    was, now = str(held.get("Architecture") or ""), str(image.get("Architecture") or "")
+    if was and now and was != now:
+        raise ImageError(
+            f"{image['ImageId']} is for {now}, and the channel {channel} holds an image for {was} ({held['ImageId']}): publish it to a channel "
+            "of its own"
         )

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 DAY = 86400.0
 USABLE = "available"
+DISABLED = "disabled"
 # Under way, or gone already: nothing that a retention decides about.
 _MOVING = frozenset({"pending", "transient"})
 GONE = frozenset({"deregistered"})
@@ -30,11 +31,14 @@ class Seen:
     public: bool = False
     protection: str = ""  # against deregistration; "" and "disabled": none
     snapshots: tuple[str, ...] = ()
+    build: str = ""  # tag boring:build
+    below: str = ""  # tag boring:source: the image that it was made of
+    unconfirmed: bool = False  # a build made it and did not end well
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How many of a family and architecture stay, from which age (days) one may go, and how many may go at once."""
+    """How many of each build of a family stay, for each architecture, from which age (days) one may go, and how many may go at once."""
 
     keep: int = 3
     min_age: int = 14
@@ -67,8 +71,14 @@ class Verdict:
     keep: tuple[Judged, ...] = field(default=())
 
 
-def decide(images: Iterable[Seen], usage: Mapping[str, Sequence[str]], policy: Policy, now: float) -> Verdict:
-    """Judge the images of one family. `usage` maps an image's id to what refers to it, in words."""
+def decide(
+    images: Iterable[Seen],
+    usage: Mapping[str, Sequence[str]],
+    policy: Policy,
+    now: float,
+    others: Iterable[Seen] = (),
+) -> Verdict:
+    """Judge the images of one family. `usage` maps an image's id to what refers to it, in words; `others` are images that all stay."""
     there = [image for image in images if image.state not in GONE]
     newest = _newest(there, policy.keep)
     delete: list[Judged] = []
@@ -84,12 +94,23 @@ def decide(images: Iterable[Seen], usage: Mapping[str, Sequence[str]], policy: P
         else:
             delete.append(Judged(image, days, (f"{days} days old", _surplus(image, policy), "nothing refers to it")))
     delete.sort(key=lambda judged: _age_key(judged.image))
-    spared = [
-        Judged(judged.image, judged.age_days, (f"may go, but max_delete is {policy.max_delete}: next time",))
-        for judged in delete[policy.max_delete :]
-    ]
-    keep = sorted([*keep, *spared], key=lambda judged: _age_key(judged.image), reverse=True)
-    return Verdict(tuple(delete[: policy.max_delete]), tuple(keep))
+    others = list(others)
+    while True:
+        going, spared = delete[: policy.max_delete], delete[policy.max_delete :]
+        staying = [*others, *(judged.image for judged in [*keep, *spared])]
+        below = {image.below: image for image in staying if image.below}
+        held = [judged for judged in going if judged.image.id in below]
+        if not held:
+            break
+        delete = [judged for judged in delete if judged not in held]
+        keep += [replace(judged, reasons=(_below(below[judged.image.id]),)) for judged in held]
+    late = (f"may go, but max_delete is {policy.max_delete}: next time",)
+    keep = [*keep, *(replace(judged, reasons=late) for judged in spared)]
+    return Verdict(tuple(going), tuple(sorted(keep, key=lambda judged: _age_key(judged.image), reverse=True)))
+
+
+def _below(image: Seen) -> str:
+    return f"below {image.id} ({image.name}), which stays"
 
 
 def _reasons_to_stay(image: Seen, age: float | None, policy: Policy, now: float) -> list[str]:
@@ -98,6 +119,8 @@ def _reasons_to_stay(image: Seen, age: float | None, policy: Policy, now: float)
     limit = policy.min_age * DAY
     if image.state in _MOVING:
         reasons.append(f"still {image.state}")
+    if image.state == DISABLED:
+        reasons.append("disabled")
     if age is None:
         reasons.append("its age is not known")
     elif age < limit:
@@ -114,10 +137,10 @@ def _reasons_to_stay(image: Seen, age: float | None, policy: Policy, now: float)
 
 
 def _newest(images: Iterable[Seen], count: int) -> set[str]:
-    """The newest of each family and architecture. One that cannot be started does not take the place of one that can."""
+    """The newest of each build and architecture. One that cannot be started, or is not confirmed, takes no other's place."""
     kinds: dict[str, list[Seen]] = {}
     for image in images:
-        if image.state == USABLE:
+        if image.state == USABLE and not image.unconfirmed:
             kinds.setdefault(_kind(image), []).append(image)
     return {image.id for kind in kinds.values() for image in sorted(kind, key=_age_key, reverse=True)[:count]}
 
@@ -128,12 +151,14 @@ def _age_key(image: Seen) -> tuple[float, str]:
 
 
 def _kind(image: Seen) -> str:
-    return " ".join(filter(None, (image.family, image.architecture)))
+    return " ".join(filter(None, (image.family, image.build, image.architecture)))
 
 
 def _surplus(image: Seen, policy: Policy) -> str:
     if image.state != USABLE:
         return f"cannot be used ({image.state})"
+    if image.unconfirmed:
+        return "its build did not end well"
     return f"not one of the newest {policy.keep} of {_kind(image)}"
 
 

@@ -17,7 +17,15 @@ from typing import Any
 from ansible_collections.boring.fleet.plugins.module_utils.image import publish
 from ansible_collections.boring.fleet.plugins.module_utils.image.calls import Api
 from ansible_collections.boring.fleet.plugins.module_utils.image.channel import versions_of
-from ansible_collections.boring.fleet.plugins.module_utils.image.cloud import FAMILY, tags_of
+from ansible_collections.boring.fleet.plugins.module_utils.image.cloud import (
+    BUILD,
+    BUILDER,
+    CONFIRMED,
+    FAMILY,
+    SOURCE,
+    UNCONFIRMED,
+    tags_of,
+)
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 from ansible_collections.boring.fleet.plugins.module_utils.image.retention import Seen
 
@@ -32,6 +40,7 @@ class Usage:
     """Image id -> what refers to it, in words, each once."""
 
     by_image: dict[str, list[str]] = field(default_factory=dict)
+    snapshots: set[str] = field(default_factory=set)  # that a launch template or configuration starts volumes from
 
     def add(self, image: str | None, what: str) -> None:
         if image and what not in (there := self.by_image.setdefault(image, [])):
@@ -55,10 +64,11 @@ def own_images(ec2: Any) -> list[Seen]:
 
 def _seen(image: Mapping[str, Any]) -> Seen:
     launched = image.get("LastLaunchedTime")
+    tags = tags_of(image)
     return Seen(
         id=str(image["ImageId"]),
         name=str(image.get("Name") or ""),
-        family=tags_of(image).get(FAMILY, ""),
+        family=tags.get(FAMILY, ""),
         architecture=str(image.get("Architecture") or ""),
         state=str(image.get("State") or ""),
         created=seconds(image.get("CreationDate")),
@@ -70,6 +80,9 @@ def _seen(image: Mapping[str, Any]) -> Seen:
             for device in image.get("BlockDeviceMappings") or ()
             if (device.get("Ebs") or {}).get("SnapshotId")
         ),
+        build=tags.get(BUILD, ""),
+        below=tags.get(SOURCE, ""),
+        unconfirmed=UNCONFIRMED in tags or (BUILDER in tags and CONFIRMED not in tags),
     )
 
 
@@ -82,8 +95,8 @@ def seconds(text: Any) -> float | None:
         return None
 
 
-def gather(images: Iterable[Seen], *, ec2: Any, autoscaling: Any, ssm: Any) -> dict[str, list[str]]:
-    """What refers to images of this region, and who else may use those in `images`. Raises ImageError at any doubt."""
+def gather(images: Iterable[Seen], *, ec2: Any, autoscaling: Any, ssm: Any) -> Usage:
+    """What refers to images and snapshots of this region, and who else may use those in `images`. Raises ImageError at any doubt."""
     found = Usage()
     api = Api(ec2, "ec2")
     groups = Api(autoscaling, "autoscaling")
@@ -91,6 +104,7 @@ def gather(images: Iterable[Seen], *, ec2: Any, autoscaling: Any, ssm: Any) -> d
     configurations = groups.pages("describe_launch_configurations", "LaunchConfigurations")
     for configuration in configurations:
         found.add(configuration.get("ImageId"), f"launch configuration {configuration['LaunchConfigurationName']}")
+        found.snapshots.update(_snapshots_of(configuration))
     by_configuration = {entry["LaunchConfigurationName"]: entry.get("ImageId") for entry in configurations}
     aliases = {alias: words for template in templates.values() for alias, words in template.aliases.items()}
     _groups(
@@ -100,7 +114,7 @@ def gather(images: Iterable[Seen], *, ec2: Any, autoscaling: Any, ssm: Any) -> d
     _parameters(Api(ssm, "ssm"), aliases, found)
     for seen in images:
         _shares(api, seen, found)
-    return found.by_image
+    return found
 
 
 def in_use(only: Collection[str] = (), *, ec2: Any, autoscaling: Any, ssm: Any) -> dict[str, list[str]]:
@@ -180,12 +194,18 @@ def _launch_templates(api: Api, found: Usage) -> dict[str, _Template]:
             number = str(version["VersionNumber"])
             image = str(version["LaunchTemplateData"].get("ImageId") or "")
             what = f"launch template {name} version {number}"
+            found.snapshots.update(_snapshots_of(version["LaunchTemplateData"]))
             if image.startswith(_ALIAS):
                 template.aliases[image.removeprefix(_ALIAS)] = what
             else:
                 found.add(image, what)
             template.images[number] = image
     return templates
+
+
+def _snapshots_of(described: Mapping[str, Any]) -> set[str]:
+    devices = described.get("BlockDeviceMappings") or ()
+    return {str(device["Ebs"]["SnapshotId"]) for device in devices if (device.get("Ebs") or {}).get("SnapshotId")}
 
 
 def _specifications(group: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -263,3 +283,24 @@ def _shares(api: Api, image: Seen, found: Usage) -> None:
     ):
         for kind, value in permission.items():
             found.add(image.id, "public" if kind == "Group" else f"shared with {value}")
+
+
+def shared_snapshots(ec2: Any, snapshots: Iterable[str]) -> set[str]:
+    """Those of our snapshots that another account may use. Raises ImageError."""
+    api = Api(ec2, "ec2")
+    shared: set[str] = set()
+    for snapshot in snapshots:
+        try:
+            permissions = api.call(
+                "describe_snapshot_attribute",
+                "CreateVolumePermissions",
+                SnapshotId=snapshot,
+                Attribute="createVolumePermission",
+            )
+        except ImageError as exc:
+            if getattr(exc.__cause__, "code", "") != "InvalidSnapshot.NotFound":
+                raise
+            continue
+        if permissions:
+            shared.add(snapshot)
+    return shared

@@ -15,11 +15,16 @@ from ansible_collections.boring.fleet.plugins.module_utils.image.errors import I
 
 ROOT = Path(__file__).resolve().parents[5]
 PACKER = ROOT / "packer"
+PLATFORM = PACKER / "services" / "platform.pkrvars.hcl"
 TODAY = date(2026, 11, 22)
 
 
 def check(profile: str, lock: str = "", **gpu: Any) -> None:
-    seen = template.read(PACKER, only=["amazon-ebs.gpu"], var_files=[PACKER / "images" / f"{profile}.pkrvars.hcl"])
+    seen = template.read(
+        PACKER,
+        only=["amazon-ebs.debian"],
+        var_files=[PACKER / "images" / f"{profile}.pkrvars.hcl", PLATFORM],
+    )
     values = {**seen.values, "gpu": {**seen.values["gpu"], **gpu}}
     combination.check(replace(seen, values=values), PACKER / "locks" / lock if lock else None, today=TODAY)
 
@@ -64,7 +69,7 @@ def test_the_profiles_fit_their_locks(profile: str, lock: str) -> None:
             "gpu",
             "debian-13-amd64-proprietary.lock.json",
             {"secure_boot": True},
-            "amazon-ebs.gpu cannot make an image for Secure Boot",
+            "amazon-ebs.debian cannot make an image for Secure Boot",
         ),
         (
             "gpu-open",
@@ -84,7 +89,7 @@ def test_a_real_time_kernel_and_a_driver(tmp_path: Path) -> None:
     lock = tmp_path / "rt.lock.json"
     text = (PACKER / "locks/debian-13-amd64-proprietary.lock.json").read_text()
     lock.write_text(text.replace("+deb13-cloud-amd64", "+deb13-rt-amd64"))
-    seen = template.read(PACKER, only=["amazon-ebs.gpu"], var_files=[PACKER / "images/gpu.pkrvars.hcl"])
+    seen = template.read(PACKER, only=["amazon-ebs.debian"], var_files=[PACKER / "images/gpu.pkrvars.hcl", PLATFORM])
     with pytest.raises(ImageError, match=r"real-time kernel 6.*-rt-amd64, for which NVIDIA's driver does not compile"):
         combination.check(seen, lock, today=TODAY)
 
@@ -93,7 +98,7 @@ def test_a_driver_that_forgot_the_gpu(tmp_path: Path) -> None:
     lock = tmp_path / "newer.lock.json"
     text = (PACKER / "locks/debian-13-amd64-proprietary.lock.json").read_text()
     lock.write_text(text.replace("550.163.01", "590.48.01"))
-    seen = template.read(PACKER, only=["amazon-ebs.gpu"], var_files=[PACKER / "images/gpu.pkrvars.hcl"])
+    seen = template.read(PACKER, only=["amazon-ebs.debian"], var_files=[PACKER / "images/gpu.pkrvars.hcl", PLATFORM])
     combination.check(seen, lock, today=TODAY)
     volta = replace(seen, values={**seen.values, "gpu": {**seen.values["gpu"], "family": "volta"}})
     with pytest.raises(ImageError, match=r"holds the driver 590\.48\.01, and volta GPUs end with 580"):
@@ -101,7 +106,9 @@ def test_a_driver_that_forgot_the_gpu(tmp_path: Path) -> None:
 
 
 def test_a_release_past_its_end() -> None:
-    seen = template.read(PACKER, only=["amazon-ebs.cpu"], var_files=[PACKER / "images/cpu-debian-12.pkrvars.hcl"])
+    seen = template.read(
+        PACKER, only=["amazon-ebs.debian"], var_files=[PACKER / "images/cpu-debian-12.pkrvars.hcl", PLATFORM]
+    )
     combination.check(seen, None, today=date(2028, 6, 30))
     with pytest.raises(ImageError, match="debian-12, which gets no security updates since 2028-06-30: choose"):
         combination.check(seen, None, today=date(2028, 7, 1))
@@ -110,7 +117,7 @@ def test_a_release_past_its_end() -> None:
 @pytest.mark.parametrize("given", [{"pair_below": True}, {"pair_below": True, "source_image": "ami-01234567"}])
 def test_a_layer_below_that_is_not_named(given: dict[str, Any]) -> None:
     seen = template.read(
-        PACKER, only=["amazon-ebs.cpu"], var_files=[PACKER / "images/cpu.pkrvars.hcl"], variables=given
+        PACKER, only=["amazon-ebs.debian"], var_files=[PACKER / "images/cpu.pkrvars.hcl", PLATFORM], variables=given
     )
     with pytest.raises(ImageError, match="pair_below says that the source image has"):
         combination.check(seen, None, today=TODAY)
@@ -118,6 +125,6 @@ def test_a_layer_below_that_is_not_named(given: dict[str, Any]) -> None:
 
 def test_a_template_of_somebody_else_is_let_through(tmp_path: Path) -> None:
     (tmp_path / "own.pkr.hcl").write_text(
-        'source "null" "x" { communicator = "none" }\nbuild { sources = ["null.x"] }\n'
+        'source "null" "x" { communicator = "none" }\nbuild {\n  sources = ["null.x"]\n  post-processor "manifest" {}\n}\n'
     )
     combination.check(template.read(tmp_path), tmp_path / "any.lock", today=TODAY)

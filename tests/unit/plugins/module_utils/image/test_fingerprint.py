@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from ansible_collections.boring.fleet.plugins.module_utils.image import fingerprint
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 from ansible_collections.boring.fleet.plugins.module_utils.image.fingerprint import Inputs
+from ansible_collections.boring.fleet.plugins.module_utils.image.inputs import Read
 
 NAMES = st.text("abcdef-_.é ", min_size=1, max_size=8).filter(
     lambda name: name.strip(". ") and not name.endswith((".", " "))
@@ -54,7 +55,7 @@ def checkout(tree: dict[str, tuple[bytes, int]]) -> Iterator[Path]:
 
 def inputs_of(root: Path, *entries: str, **others: Any) -> Inputs:
     chosen = entries or ("roles",)
-    return Inputs(files=fingerprint.collect(root / "packer", [f"{root}/{entry}" for entry in chosen]), **others)
+    return Inputs(files=fingerprint.gather(root / "packer", [f"{root}/{entry}" for entry in chosen]).files, **others)
 
 
 @given(TREES, VARIABLES, st.randoms(use_true_random=False))
@@ -139,10 +140,12 @@ def test_known_value() -> None:
     """Another algorithm would build every image of everybody again: it takes a new SCHEMA."""
     inputs = Inputs(files={"a": fingerprint.File("0600", "0" * 64)}, variables={"é": [1, None, {"b": "c"}]})
     assert inputs.document() == (
-        '{"builds":[],"files":{"a":["0600","' + "0" * 64 + '"]},"lock":null,"schema":1,"source_images":{},"tools":{},'
+        '{"builds":[],"facts":{},"files":{"a":["0600","'
+        + "0" * 64
+        + '"]},"lock":null,"schema":2,"source_images":{},"tools":{},'
         '"var_files":[],"variables":{"\\u00e9":[1,null,{"b":"c"}]}}'
     )
-    assert inputs.fingerprint() == "68e185ec208d6340970d21355a78b81fb2a4450623272bc0ba9a87cf6b110135"
+    assert inputs.fingerprint() == "015fcb302e10f43d5742bc7fb6a677310342d3e40f92d2c1e5d3d81477114ee4"
 
 
 @given(
@@ -181,6 +184,7 @@ def test_tags_that_say_nothing(tags: dict[str, str]) -> None:
     ("entry", "said"),
     [
         ("roles/absent.yml", "the input .*absent.yml does not exist"),
+        ("~nobody-of-this-name/x", "the input .*nobody-of-this-name/x does not exist"),
         ("absent/**", r"the input .*absent/\*\* names no file"),
         ("hollow", "the input .*hollow names no file"),
         ("roles/empty", "the input .*empty is empty"),
@@ -196,8 +200,7 @@ def test_inputs_that_feed_nothing_are_refused(tmp_path: Path, entry: str, said: 
 
 def test_no_inputs_at_all(tmp_path: Path) -> None:
     write(tmp_path / "it", {})
-    with pytest.raises(ImageError, match="inputs is empty"):
-        fingerprint.collect(tmp_path / "it" / "packer", [])
+    assert list(fingerprint.gather(tmp_path / "it" / "packer", []).files) == ["it.pkr.hcl"]
 
 
 def test_variables_files_and_litter_of_the_template_do_not_count(tmp_path: Path) -> None:
@@ -216,7 +219,9 @@ def test_variables_files_and_litter_of_the_template_do_not_count(tmp_path: Path)
 def test_a_manifest_from_the_last_run_does_not_count(tmp_path: Path) -> None:
     write(tmp_path, {"main.yml": (b"x", 0o644)})
     (tmp_path / "packer" / "out.json").write_text("{}")
-    files = fingerprint.collect(tmp_path / "packer", [f"{tmp_path}/roles"], ignore=[tmp_path / "packer" / "out.json"])
+    files = fingerprint.gather(
+        tmp_path / "packer", [f"{tmp_path}/roles"], ignore=[tmp_path / "packer" / "out.json"]
+    ).files
     assert sorted(files) == ["../roles/main.yml", "it.pkr.hcl"]
 
 
@@ -226,14 +231,15 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "roles" / "b.yml").symlink_to("a/main.yml")
     files = inputs_of(tmp_path).files
     assert files["../roles/b.yml"] == files["../roles/a/main.yml"]
-    assert len(files) == 3
+    assert files["../roles/a/loop"].mode == "link"
+    assert len(files) == 4
 
 
 def test_a_checkout_behind_a_link_is_the_same(tmp_path: Path) -> None:
     write(tmp_path / "real", {"a.yml": (b"x", 0o644)})
     (tmp_path / "link").symlink_to("real")
-    mixed = fingerprint.collect(tmp_path / "link" / "packer", [f"{tmp_path}/real/roles"])
-    assert mixed == fingerprint.collect(tmp_path / "real" / "packer", [f"{tmp_path}/link/roles"])
+    mixed = fingerprint.gather(tmp_path / "link" / "packer", [f"{tmp_path}/real/roles"]).files
+    assert mixed == fingerprint.gather(tmp_path / "real" / "packer", [f"{tmp_path}/link/roles"]).files
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -248,3 +254,140 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "roles" / "pipe")
     with pytest.raises(ImageError, match="roles/pipe is not a file"):
         inputs_of(tmp_path)
+
+
+def link(path: Path, target: str) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+def test_a_link_whose_target_changes(tmp_path: Path) -> None:
+    """A directory that a link names may be walked under its own name first: the link still counts by what it names."""
+    write(tmp_path, {"a1/x": (b"one", 0o644), "b2/x": (b"two", 0o644), "c3": (b"three", 0o644), "d4": (b"four", 0o644)})
+    roles = tmp_path / "roles"
+    for name, first, second in (("current", "a1", "b2"), ("0current", "a1", "b2"), ("file", "c3", "d4")):
+        link(roles / name, first)
+        before = inputs_of(tmp_path).fingerprint()
+        link(roles / name, second)
+        assert inputs_of(tmp_path).fingerprint() != before, name
+
+
+def test_what_is_really_uploaded_counts_whatever_it_is_called(tmp_path: Path) -> None:
+    """What an editor leaves does not count, unless somebody names it or it is where roles upload from."""
+    write(tmp_path, {"web/tasks/main.yml": (b"x", 0o644), "web/files/a": (b"x", 0o644)})
+    (tmp_path / "packer" / "named.lock.json").write_text("{}")
+    (tmp_path / "packer" / "named.orig").write_text("x")
+    (tmp_path / "packer" / "upload").mkdir()
+    reads = Read(
+        paths={tmp_path / "packer" / name: "it" for name in ("named.lock.json", "named.orig", "upload")},
+        sources={tmp_path / "roles" / "web": "the role"},
+    )
+
+    def now() -> dict[str, fingerprint.File]:
+        return fingerprint.gather(tmp_path / "packer", [], reads=reads).files
+
+    assert {"named.lock.json", "named.orig"} <= set(now())
+    for name, counts in (
+        ("packer/other.orig", False),
+        ("packer/other.lock.json", False),
+        ("roles/web/tasks/main.yml~", False),
+        ("roles/web/tasks/.main.yml.swp", False),
+        ("roles/web/files/a~", True),
+        ("roles/web/templates/a.j2.orig", True),
+        ("roles/web/files/__pycache__/a.pyc", True),
+        ("packer/upload/a~", True),
+        ("packer/upload/.git/config", True),
+        ("packer/upload/a.lock.json", True),
+    ):
+        before = now()
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+        assert (now() != before) == counts, name
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left_out"),
+    [
+        ("README.md", {"README.md", "docs/README.md", "../roles/web/README.md"}),
+        ("./README.md", {"README.md", "docs/README.md", "../roles/web/README.md"}),
+        ("docs", {"docs/README.md", "docs/a/b.txt"}),
+        ("docs/**", {"docs/README.md", "docs/a/b.txt"}),
+        ("**/*.md", {"README.md", "docs/README.md", "../roles/web/README.md"}),
+        ("../roles/web/*.md", {"../roles/web/README.md"}),
+        ("roles/web/README.md", {"../roles/web/README.md"}),
+        ("nothing", set()),
+    ],
+)
+def test_what_feeds_nothing_is_left_out(tmp_path: Path, pattern: str, left_out: set[str]) -> None:
+    write(tmp_path, {"web/README.md": (b"x", 0o644), "web/tasks/main.yml": (b"x", 0o644)})
+    for name in ("README.md", "docs/README.md", "docs/a/b.txt", "scripts/a.sh"):
+        (tmp_path / "packer" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "packer" / name).write_text("x")
+    entries = [f"{tmp_path}/roles"]
+    every = set(fingerprint.gather(tmp_path / "packer", entries).files)
+    assert every - set(fingerprint.gather(tmp_path / "packer", entries, exclude=[pattern]).files) == left_out
+
+
+def test_a_file_that_the_template_names_cannot_be_left_out(tmp_path: Path) -> None:
+    write(tmp_path, {"a": (b"x", 0o644)})
+    (tmp_path / "packer" / "a.sh").write_text("x")
+    reads = Read(paths={tmp_path / "packer" / "a.sh": "provisioner"})
+    assert "a.sh" in fingerprint.gather(tmp_path / "packer", [], reads=reads, exclude=["*.sh"]).files
+    assert "a.sh" not in fingerprint.gather(tmp_path / "packer", [], exclude=["*.sh"]).files
+
+
+@pytest.mark.parametrize("checkout_at", ["", "checkout", "deep/er/still/checkout"])
+def test_a_role_of_the_users_own_has_the_same_name_for_everybody(
+    tmp_path: Path, checkout_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    role = home / ".ansible" / "roles" / "web"
+    (role / "tasks").mkdir(parents=True)
+    (role / "tasks" / "main.yml").write_text("x")
+    (home / "notes").write_text("x")
+    monkeypatch.setenv("HOME", str(home))
+    for place in (tmp_path / checkout_at, home / checkout_at):
+        write(place, {"a": (b"x", 0o644)})
+        (place / "packer" / "it.pkr.hcl").write_text("build {}\n")
+        reads = Read(
+            sources={role: "the role web"},
+            roots={role: "role web"},
+            paths={home / "notes": "it", Path("/etc/hostname"): "it"},
+        )
+        files = fingerprint.gather(place / "packer", [f"{place}/roles"], reads=reads).files
+        notes = {tmp_path: "../home/notes", home: "../notes"}.get(place, "~/notes")
+        assert sorted(files) == sorted(["../roles/a", "/etc/hostname", "it.pkr.hcl", "role web/tasks/main.yml", notes])
+
+
+def test_what_differs_after_a_build(tmp_path: Path) -> None:
+    write(tmp_path, {"a": (b"x", 0o644), "b": (b"x", 0o644)})
+    (tmp_path / "packer" / "upload").mkdir()
+    (tmp_path / "packer" / "upload" / "a").write_text("x")
+    reads = Read(paths={tmp_path / "packer" / "upload": "provisioner file"})
+
+    def now() -> fingerprint.Collection:
+        return fingerprint.gather(tmp_path / "packer", [f"{tmp_path}/roles"], reads=reads)
+
+    before = now()
+    (tmp_path / "packer" / "what-a-build-leaves.log").write_text("x")
+    assert fingerprint.changed_meanwhile(before, now()) == []
+    (tmp_path / "roles" / "a").write_text("y")
+    (tmp_path / "roles" / "b").unlink()
+    (tmp_path / "roles" / "c").write_text("new")
+    (tmp_path / "packer" / "upload" / "b").write_text("new")
+    assert fingerprint.changed_meanwhile(before, now()) == ["roles/a", "roles/b", "roles/c", "upload/b"]
+
+
+def test_two_roles_of_one_name_both_count(tmp_path: Path) -> None:
+    write(tmp_path / "checkout", {"a": (b"x", 0o644)})
+    reads = Read()
+    for place in ("one", "two"):
+        (tmp_path / place / "web").mkdir(parents=True)
+        (tmp_path / place / "web" / "main.yml").write_text(place)
+        reads.sources[tmp_path / place / "web"] = "the role web"
+        reads.roots[tmp_path / place / "web"] = "role web"
+    for place in ("one", "two"):
+        before = fingerprint.gather(tmp_path / "checkout" / "packer", [], reads=reads).files
+        (tmp_path / place / "web" / "main.yml").write_text("changed")
+        assert fingerprint.gather(tmp_path / "checkout" / "packer", [], reads=reads).files != before, place

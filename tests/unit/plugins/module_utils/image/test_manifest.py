@@ -46,20 +46,24 @@ def test_only_the_latest_run_counts(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("built", "told", "found"),
+    ("built", "told", "found", "source"),
     [
-        (["gpu"], {}, "amazon-ebs.gpu"),
-        (["cpu", "gpu"], {"build": "amazon-ebs.gpu"}, "amazon-ebs.gpu"),
-        (["cpu", "gpu"], {}, "amazon-ebs.cpu"),
-        (["gpu"], {"build": "somebody's own word"}, "amazon-ebs.gpu"),
-        ([], {}, "amazon-ebs.cpu"),
+        (["gpu"], {}, "amazon-ebs.gpu", "amazon-ebs.cpu"),
+        (["cpu", "gpu"], {"build": "amazon-ebs.gpu"}, "amazon-ebs.gpu", "amazon-ebs.cpu"),
+        (["cpu", "gpu"], {}, "amazon-ebs.cpu", ""),  # one image must not answer for both
+        (["cpu", "gpu"], {"build": "somebody's own word"}, "amazon-ebs.cpu", ""),
+        (["gpu"], {"build": "somebody's own word"}, "amazon-ebs.gpu", "amazon-ebs.cpu"),
+        ([], {}, "amazon-ebs.cpu", ""),
     ],
 )
-def test_a_source_that_the_build_renames(path: Path, built: list[str], told: dict[str, str], found: str) -> None:
+def test_a_source_that_the_build_renames(
+    path: Path, built: list[str], told: dict[str, str], found: str, source: str
+) -> None:
     """Packer says the name of the source's block; the image is looked up by the name that `only` takes."""
-    sources = [Source(f"amazon-ebs.{name}", "amazon-ebs.cpu") for name in built]
+    sources = [Source(f"amazon-ebs.{name}", "amazon-ebs.cpu", told=f"amazon-ebs.{name}") for name in built]
     (image,) = manifest.images({"builds": [a_build("1", "eu:ami-1", custom_data=told)]}, path.parent, sources)
-    assert image.build == found
+    assert (image.build, image.source) == (found, source)
+    assert "source" not in image.as_dict()
 
 
 def test_an_image_that_is_a_file(path: Path) -> None:

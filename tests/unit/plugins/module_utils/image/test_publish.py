@@ -85,3 +85,27 @@ def test_what_counts_as_verified() -> None:
 def test_ids_in_texts() -> None:
     text = f'{{"a": "{A}", "b": "ami-01234567"}} ami-012345678 xami- {B}0'
     assert publish.IMAGE_ID.findall(text) == [A, "ami-01234567"]
+
+
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [
+        ("", "built"),
+        ("built, proven from the inside; not booted", "built"),
+        ("built, signed, versions equal; not booted, not loaded on hardware", "built"),
+        ("built, booted without GPU", "booted"),
+        ("built, signed, versions equal, booted without GPU; not loaded on hardware", "booted"),
+        ("booted", "booted"),
+        ("built, signed, versions equal, booted; loaded on Tesla T4, driver 550.163.01, a kernel ran", "hardware"),
+        ("hardware", "hardware"),
+    ],
+)
+def test_how_far_it_is_proven(said: str, level: str) -> None:
+    """In the words that image_build, prove-images and gpu_smoke write."""
+    assert publish.level({"boring:verified": said}) == level
+    for require in publish.LEVELS:
+        if publish.LEVELS.index(require) <= publish.LEVELS.index(level):
+            publish.check_level(A, {"boring:verified": said}, require)
+        else:
+            with pytest.raises(ImageError, match=f"{A} is proven as {level} .*, and require is {require}: "):
+                publish.check_level(A, {"boring:verified": said}, require)

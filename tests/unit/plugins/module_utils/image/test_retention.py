@@ -52,6 +52,7 @@ def test_an_old_image_that_nothing_uses_goes_and_says_why() -> None:
         ({"protection": "enabled-without-cooldown"}, "protected against deregistration (enabled-without-cooldown)"),
         ({"protection": "enabled-with-cooldown"}, "protected against deregistration (enabled-with-cooldown)"),
         ({"state": "pending"}, "still pending"),
+        ({"state": "disabled"}, "disabled"),
     ],
 )
 def test_each_reason_by_itself_keeps_it(more: dict[str, Any], reason: str) -> None:
@@ -67,7 +68,6 @@ def test_each_reason_by_itself_keeps_it(more: dict[str, Any], reason: str) -> No
         {"launched": 0.0},
         {"protection": "disabled"},
         {"state": "failed"},
-        {"state": "disabled"},
     ],
 )
 def test_what_is_no_reason(more: dict[str, Any]) -> None:
