@@ -63,8 +63,9 @@ from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import Aws
 from ansible_collections.boring.fleet.plugins.module_utils.aws.session import ARGUMENT_SPEC, Aws, AwsOptions
 from ansible_collections.boring.fleet.plugins.module_utils.image import provenance, sbom
 from ansible_collections.boring.fleet.plugins.module_utils.image.calls import Api
-from ansible_collections.boring.fleet.plugins.module_utils.image.cloud import region_of, tags_of
+from ansible_collections.boring.fleet.plugins.module_utils.image.cloud import region_of
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
+from ansible_collections.boring.fleet.plugins.module_utils.image.tags import tags_of
 
 
 def main() -> None:

@@ -44,6 +44,7 @@ _BESIDE: Final = (
 )  # fmt: skip
 _BUILTIN: Final = re.compile(r"^ansible\.(builtin|legacy)\.")
 _QUALIFIED: Final = re.compile(r"^([a-z_]\w*)\.([a-z_]\w*)\.([a-z_][\w.]*)$")
+_INCLUDES = ("include_role", "import_role", "include_tasks", "import_tasks", "include", "include_vars")
 _UPLOADS: Final = {
     "copy": "files",
     "template": "templates",
@@ -509,19 +510,8 @@ class _Playbooks:
 
     def _action(self, key: str, value: Any, context: _Context, task: Mapping[str, Any]) -> None:
         action = _BUILTIN.sub("", key)
-        arguments = value if isinstance(value, Mapping) else {}
-        if action in ("include_role", "import_role"):
-            for text in self._rendered(arguments.get("name"), context, "takes a role"):
-                self._role(text, context)
-        elif action in ("include_tasks", "import_tasks", "include"):
-            for found in self._files(arguments.get("file", value), context, "tasks", "includes tasks"):
-                if context.role is None or context.role not in found.parents:
-                    self._included(found, context)
-        elif action == "include_vars":
-            for found in self._files(
-                arguments.get("file", arguments.get("dir", value)), context, "vars", "reads variables"
-            ):
-                self._read.paths[found] = context.what
+        if action in _INCLUDES:
+            self._include(action, value, context)
         elif action in _UPLOADS:
             self._uploads(action, value, context)
         elif action in ("with_file", "with_fileglob", "with_template", "with_first_found"):
@@ -533,6 +523,20 @@ class _Playbooks:
             for text in islice(texts(value), _MOST_TEXTS):  # aliases of YAML may name more than there is time for
                 if "(" in text:
                     self._lookups(text, context)
+
+    def _include(self, action: str, value: Any, context: _Context) -> None:
+        arguments = value if isinstance(value, Mapping) else {}
+        if action.endswith("_role"):
+            for text in self._rendered(arguments.get("name"), context, "takes a role"):
+                self._role(text, context)
+        elif action == "include_vars":
+            named = arguments.get("file", arguments.get("dir", value))
+            for found in self._files(named, context, "vars", "reads variables"):
+                self._read.paths[found] = context.what
+        else:
+            for found in self._files(arguments.get("file", value), context, "tasks", "includes tasks"):
+                if context.role is None or context.role not in found.parents:
+                    self._included(found, context)
 
     def _included(self, path: Path, context: _Context) -> None:
         if self._first_time(path, "tasks"):

@@ -12,9 +12,9 @@ from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.image import publish
 from ansible_collections.boring.fleet.plugins.module_utils.image.calls import Api
-from ansible_collections.boring.fleet.plugins.module_utils.image.cloud import tags_of
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 from ansible_collections.boring.fleet.plugins.module_utils.image.publish import Version
+from ansible_collections.boring.fleet.plugins.module_utils.image.tags import tags_of
 
 _IMAGE_TYPE = "aws:ec2:image"  # SSM then checks the id itself, and a launch template may name the parameter
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError, explain
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
+from ansible_collections.boring.fleet.plugins.module_utils.image.tags import Described, tags_of
 from ansible_collections.boring.fleet.plugins.module_utils.image.template import Lookup
 
 FINGERPRINT = "boring:fingerprint"
@@ -26,8 +27,6 @@ SOURCE = "boring:source"  # id of the image below
 BUILDER = "boring:builder"  # on everything temporary: which run it belongs to
 EXPIRES = "boring:expires"  # on everything temporary: seconds since 1970 after which nobody needs it
 
-Described = Mapping[str, Any]  # an image as DescribeImages returns it
-
 
 def call(client: Any, method: str, /, *, doing: str, **arguments: Any) -> Any:
     """One call of a client. Raises ImageError with a sentence instead of what boto3 raises."""
@@ -37,10 +36,6 @@ def call(client: Any, method: str, /, *, doing: str, **arguments: Any) -> Any:
         if type(exc).__module__.partition(".")[0] not in ("botocore", "boto3") and not isinstance(exc, AwsError):
             raise
         raise ImageError(str(explain(exc, service="ec2", doing=doing))) from exc
-
-
-def tags_of(image: Described) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in image.get("Tags") or ()}
 
 
 def newest(found: Iterable[Described]) -> Described | None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.image.calls import Api
-from ansible_collections.boring.fleet.plugins.module_utils.image.cloud import newest, tags_of
+from ansible_collections.boring.fleet.plugins.module_utils.image.cloud import newest
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
+from ansible_collections.boring.fleet.plugins.module_utils.image.tags import tags_of
 
 COPY_OF = "boring:copy-of"  # region/id of the image it was copied from
 _POLL = 5.0

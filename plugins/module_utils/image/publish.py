@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.boring.fleet.plugins.module_utils.image.cloud import tags_of
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
+from ansible_collections.boring.fleet.plugins.module_utils.image.tags import tags_of
 
 PUBLISHED = "published by boring.fleet"
 ROLLED_BACK = "rolled back by boring.fleet from"
