@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conversion_stack import (
@@ -44,6 +45,40 @@ def test_every_format_to_every_other(stack: Stack) -> None:
         assert answer["engine"].endswith("/0.1.0")
     metrics = engine.get("/metrics")[1].decode()
     assert 'conversion_operations_total{end="completed",output_format="stl",src_format="step"} 1.0' in metrics
+
+
+def test_properties_previews_options_and_what_is_said(stack: Stack) -> None:
+    api, _ = stack.api(), stack.engine()
+    box = (SAMPLES / "box.step").read_bytes()
+
+    def ask(path: str, data: bytes = box) -> dict[str, Any]:
+        status, body = request(api.port, "POST", f"/file/{path}", data, timeout=120)
+        assert status == 201, body
+        return dict(json.loads(body))
+
+    for _ in range(2):  # the second time from the cache, with all that is said
+        volume = ask("volume?src_format=stp&output_unit=cm3")
+        assert (volume["type"], volume["outputs"], volume["output_unit"]) == ("file_volume", {"volume": 6.0}, "cm3")
+        assert ask("mass?src_format=step&material_density=1000")["outputs"]["mass"] == pytest.approx(0.006)
+        assert ask("surface-area?src_format=step")["outputs"]["surface_area"] == pytest.approx(2200)
+        assert ask("center-of-mass?src_format=step")["outputs"]["center_of_mass"] == pytest.approx([5, 10, 15])
+        assert ask("bounding-box?src_format=step")["outputs"]["bounding_box"][1] == pytest.approx([10, 20, 30])
+        picture = ask("preview/step?width=64&height=48&view=top")
+        assert result(picture).startswith(b"\x89PNG")
+        assert picture["type"] == "file_preview"
+        answer = ask("conversion/stl/obj?units=in&output_units=ft", (SAMPLES / "box.stl").read_bytes())
+        assert answer["warnings"] == []
+        assert answer["statistics"]["bounding_box"][1] == pytest.approx([254, 508, 762], rel=1e-5)
+        guessed = ask("conversion/stl/obj", (SAMPLES / "box.stl").read_bytes())
+        assert "taken as millimetres" in guessed["warnings"][0]
+        assert guessed["statistics"]["volume"] == pytest.approx(6000)
+    assert guessed["cached"] is True
+    assert operation(api, guessed["id"])["warnings"] == guessed["warnings"]
+    status, body = request(api.port, "POST", "/file/volume", box, timeout=60)
+    assert (status, json.loads(body)["error"]) == (
+        400,
+        "Option src_format is missing: give the file's format, such as step.",
+    )
 
 
 def test_record_and_output_can_be_had_later(stack: Stack) -> None:
@@ -118,7 +153,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped
 @pytest.mark.parametrize(
     ("path", "data", "status", "words"),
     [
-        ("dwg/stl", b"x", 400, "Format 'dwg' is unknown: use one of step, stl, obj, ply, glb."),
+        (
+            "dwg/stl",
+            b"x",
+            400,
+            "Format 'dwg' is unknown: use one of step, iges, brep, stl, obj, ply, glb, gltf, 3mf, off.",
+        ),
         ("stl/dwg", b"x", 400, "Format 'dwg' is unknown"),
         ("stl/step", b"x", 400, "Nothing converts to STEP"),
         ("stl/obj", b"", 400, "The file is empty"),
@@ -132,7 +172,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped
         ("obj/stl", b"v 0 0 0\nv 1 0 0\n", 422, "OBJ file"),
         ("obj/stl", b"v nan 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", 422, "OBJ file"),
         ("stl/obj?deflection=1", b"x", 400, "Option 'deflection' is unknown"),
-        ("step/obj?deflection=wide", b"x", 400, "from 0.001 to 100"),
+        ("step/obj?deflection=wide", b"x", 400, "from 1e-06 to 1000"),
         ("step/obj?angle=nan", b"x", 400, "from 1 to 60"),
     ],
 )

@@ -76,8 +76,9 @@ async def api(settings: Settings, stop: asyncio.Event, *, standalone: bool) -> N
 async def _embed_engine(stack: contextlib.AsyncExitStack, jobs: Jobs, cache: Cache, settings: Settings) -> None:
     """An engine in this process, for --standalone; it needs the dependencies of the engine."""
     try:
+        import DracoPy  # type: ignore[import-not-found,unused-ignore]  # noqa: F401, PLC0415
+        import mapbox_earcut  # noqa: F401, PLC0415
         import OCP  # type: ignore[import-not-found,unused-ignore]  # noqa: F401, PLC0415
-        import trimesh  # noqa: F401, PLC0415
     except ImportError as exc:
         raise UnavailableError(
             f"--standalone needs the engine's packages ({exc.name} is missing): pip install -r requirements/engine.txt."

@@ -8,11 +8,12 @@ import base64
 import contextlib
 import errno
 import hashlib
+import json
 import logging
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from .. import formats
 from ..cache import Cache
 from ..errors import InputError, UnavailableError
 from ..jobs import Jobs, Readable
-from ..operation import Operation, Status, timestamp
+from ..operation import About, Operation, Status, timestamp
 from ..service import Lifecycle, Metrics, error_response, errors
 from ..settings import MIB, Settings
 
@@ -61,6 +62,8 @@ class Api:
         """What is served besides the probes."""
         return [
             web.post("/file/conversion/{src_format}/{output_format}", self.convert, expect_handler=self._expect),
+            web.post("/file/preview/{src_format}", self.preview, expect_handler=self._expect),
+            *(web.post(f"/file/{name}", self.measure, expect_handler=self._expect) for name in formats.PROPERTIES),
             web.get("/async/operations/{id}", self.operation),
             web.get("/async/operations/{id}/output", self.output),
         ]
@@ -81,7 +84,7 @@ class Api:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Count requests in hand; while draining, ask clients to connect anew, and thereby elsewhere."""
-        counted = request.match_info.handler in (self.convert, self.operation, self.output)
+        counted = request.match_info.handler in (self.convert, self.preview, self.measure, self.operation, self.output)
         self.active += counted
         try:
             response = await handler(request)
@@ -93,9 +96,27 @@ class Api:
 
     async def convert(self, request: web.Request) -> web.Response:
         """POST a file; 201 with the result, 202 with an id when it takes longer, 4xx with a sentence."""
-        began = time.monotonic()
         source, output = formats.pair(request.match_info["src_format"], request.match_info["output_format"])
-        options = formats.options(source, request.query)
+        return await self._accept(request, source, output, request.query)
+
+    async def preview(self, request: web.Request) -> web.Response:
+        """POST a file for a picture of it."""
+        source = formats.known(request.match_info["src_format"])
+        return await self._accept(request, source, formats.PREVIEW, request.query)
+
+    async def measure(self, request: web.Request) -> web.Response:
+        """POST a file for one of its properties, which the path names, in numbers."""
+        given = dict(request.query)
+        source = formats.known(formats.required(given, "src_format", "the file's format, such as step"))
+        output = formats.PROPERTIES[request.path.rpartition("/")[2]]
+        return await self._accept(request, source, output, given)
+
+    async def _accept(
+        self, request: web.Request, source: formats.Format, output: formats.Format, given: Mapping[str, str]
+    ) -> web.Response:
+        """Take the file in and wait for the result, a format, a property or a picture."""
+        began = time.monotonic()
+        options = formats.options(source, output, given)
         end = "refused"
         try:
             with self._uploading(), tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(self._settings.work_dir)) as spool:
@@ -109,6 +130,7 @@ class Api:
                     cache_key=formats.cache_key(upload.sha256, source.name, output.name, options),
                     source_bytes=upload.size,
                     options=options,
+                    type=formats.operation_type(output),
                 )
                 response = await self._known(accepted)
                 if response is None:
@@ -138,7 +160,7 @@ class Api:
         first = await anext(pieces, b"")  # a result that is gone is an error, not a torn answer
         response = web.StreamResponse(
             headers={
-                "Content-Type": formats.FORMATS[operation.output_format].media_type,
+                "Content-Type": formats.RESULTS[operation.output_format].media_type,
                 "Content-Length": str(operation.output_bytes),
                 "Content-Disposition": f'attachment; filename="{operation.output_name}"',
             }
@@ -155,10 +177,11 @@ class Api:
         found = await self._cache.get(operation.cache_key)
         if found is None:
             return None
-        done = operation.completed(self._clock(), len(found), output_key="cached", cached=True)
-        await self._jobs.store(done, found)
+        about, result = About.apart(found)
+        done = operation.completed(self._clock(), len(result), output_key="cached", cached=True, about=about)
+        await self._jobs.store(done, result)
         return web.json_response(
-            self._record(done, found if len(found) <= self._settings.inline_max else None), status=201
+            self._record(done, result if len(result) <= self._settings.inline_max else None), status=201
         )
 
     async def _await(self, operation: Operation) -> Operation:
@@ -200,7 +223,7 @@ class Api:
     def _record(operation: Operation, result: bytes | None) -> dict[str, Any]:
         body: dict[str, Any] = {
             "id": operation.id,
-            "type": "file_conversion",
+            "type": operation.type,
             "status": operation.status.value,
             "src_format": operation.src_format,
             "output_format": operation.output_format,
@@ -209,8 +232,12 @@ class Api:
             "completed_at": timestamp(operation.completed_at),
             "cached": operation.cached,
             "engine": operation.engine,
-            "outputs": None if result is None else {operation.output_name: base64.b64encode(result).decode("ascii")},
+            "warnings": operation.warnings,
+            "statistics": operation.statistics,
+            "outputs": None if result is None else _outputs(operation, result),
         }
+        if operation.output_format in formats.PROPERTIES:
+            body["output_unit"] = operation.options.get("output_unit")
         if operation.status is Status.COMPLETED:
             body["output_bytes"] = operation.output_bytes
             body["output_url"] = f"/async/operations/{operation.id}/output"
@@ -280,6 +307,13 @@ class Api:
         return InputError(
             f"The file is larger than the {self._settings.max_body / MIB:g} MiB that are taken: make it smaller.", 413
         )
+
+
+def _outputs(operation: Operation, result: bytes) -> dict[str, Any]:
+    """The result as JSON holds it: numbers as they are, a file in base64."""
+    if operation.output_format in formats.PROPERTIES:
+        return dict(json.loads(result))
+    return {operation.output_name: base64.b64encode(result).decode("ascii")}
 
 
 def application(api: Api, life: Lifecycle, probe_routes: list[web.RouteDef]) -> web.Application:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError, UnavailableError
-from ..operation import Operation
+from ..operation import NOTHING, About, Operation
 from . import Readable
 
 PIECE = 256 * 1024
@@ -141,10 +141,11 @@ class MemoryJob:
     async def touch(self) -> None:
         """Nobody else could take it."""
 
-    async def complete(self, result: Path, *, cached: bool = False) -> None:
+    async def complete(self, result: Path, *, cached: bool = False, about: About = NOTHING) -> None:
         """Keep the result and close."""
         data = result.read_bytes()
-        await self._jobs.store(self.operation.completed(self._jobs.now(), len(data), cached=cached), data)
+        done = self.operation.completed(self._jobs.now(), len(data), cached=cached, about=about)
+        await self._jobs.store(done, data)
         self._jobs.drop_source(self.operation.id)
 
     async def fail(self, error: str) -> None:

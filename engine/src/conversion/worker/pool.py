@@ -18,7 +18,7 @@ import conversion
 
 from ..errors import UnavailableError
 from ..formats import FORMATS
-from ..operation import Operation
+from ..operation import NOTHING, About, Operation
 from .zygote import OUTCOME
 
 log = logging.getLogger(__name__)
@@ -48,9 +48,11 @@ class End:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a conversion went: a `result`, an `error` sentence for the user, or `crash`, which says why to the log."""
+    """How a conversion went: a `result` and what is `about` it, an `error` sentence for the user, or `crash`, which says why
+    to the log."""
 
     result: Path | None = None
+    about: About = NOTHING
     error: str | None = None
     crash: str | None = None
 
@@ -168,7 +170,7 @@ class Pool:
             return Outcome(error=str(outcome["error"]))
         if "fault" in outcome:
             return Outcome(crash=str(outcome["fault"]))
-        return Outcome(result=target)
+        return Outcome(result=target, about=About.read(outcome))
 
     def _too_long(self, operation: Operation) -> str:
         label = FORMATS[operation.src_format].label

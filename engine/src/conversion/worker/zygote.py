@@ -59,10 +59,10 @@ def run_job(job: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # should the machine run out of memory, this process goes and not the engine
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     try:
-        triangles = convert(
+        result = convert(
             Path(job["source"]), job["src_format"], Path(job["target"]), job["output_format"], job["options"]
         )
-        outcome: dict[str, Any] = {"triangles": triangles}
+        outcome: dict[str, Any] = {"warnings": result.warnings, "statistics": result.statistics}
     except InputError as exc:
         outcome = {"error": str(exc)}
     except MemoryError:
