@@ -44,7 +44,7 @@ def read(tmp_path: Path) -> Read:
 def is_cube(result: Result) -> bool:
     found = result.statistics
     assert found["triangles"] == 12
-    assert (found["area"], found["volume"]) == pytest.approx((600, 1000))
+    assert (found["area"], found["volume"]) == pytest.approx((600, 1000), rel=1e-5)
     assert np.allclose(found["bounding_box"], [(0, 0, 0), (10, 10, 10)], atol=1e-5)
     return True
 
@@ -567,6 +567,78 @@ def test_draco(read: Read) -> None:
     made.data = b"no draco at all".ljust(len(made.data), b"!")
     with pytest.raises(InputError, match="KHR_draco_mesh_compression"):
         read(made.glb(extensionsRequired=["KHR_draco_mesh_compression"]), "glb")
+
+
+#: METRES and TRIANGLES as meshoptimizer itself encodes them: plain, with the exponential filter (20 bits), and both modes
+#: for indices; and the rotations by nothing and by a right angle about z with the quaternion filter.
+MESHOPT = {
+    "POSITIONS": "oAEAwAAAFAEAwAAAUQEAwAAARgEAwAAAeAE//wAAFBMUExQTFAE//wAAUVJRUlFSUQE//wAARkVGRUZFRgE//wAAeHd4d3h3eAEMzAAAFBMUAQzMAABRUlEB"
+    "DMwAAEZFRgEMzAAAh4iHAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    "EXPONENTIAL": "oAEAwAAAjwEAwAAAPAEAwAAACgEwAAAAvAE//wAAj5CPkI+QjwE//wAAPDs8Ozw7PAIKmpqaAAAAAAEwAAAAvAEMzAAAkI+QAQzMAAA9Pj0BDMwAAAsMCwEw"
+    "AAAAvAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAiQAAAIkAAACJ",
+    "TRIANGLES": "4f4A/w8HFqECBxORBQ8G/wIEAgMAdodWZ3iphmWJaJgBaQAA",
+    "INDICES": "0QAECAoMAggIBAoMBhIQBBIUDgQEEBIUAhYIEBYYBgoQCBYYDgAAAAA=",
+    "QUATERNION": "oAEQAAAAATAAAAD+AAAAAAEQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAP9/",
+}  # fmt: skip
+EXTENSION = "EXT_meshopt_compression"
+
+
+def packed(made: Gltf, name: str, count: int, stride: int, **more: Any) -> int:
+    """A compressed view."""
+    view = made.view(base64.b64decode(MESHOPT[name]))
+    entry = made.json["bufferViews"][view]
+    extension = {**entry, "count": count, "byteStride": stride, **more}
+    made.json["bufferViews"][view] = {"buffer": 0, "byteLength": count * stride, "extensions": {EXTENSION: extension}}
+    return view
+
+
+def meshopt_cube(positions: str = "POSITIONS", indices: str = "TRIANGLES") -> Gltf:
+    made = Gltf()
+    filter_ = {"filter": "EXPONENTIAL"} if positions == "EXPONENTIAL" else {}
+    points = packed(made, positions, 8, 12, mode="ATTRIBUTES", **filter_)
+    corners = packed(made, indices, 36, 2, mode=indices)
+    made.json["accessors"] = [
+        {"bufferView": points, "componentType": 5126, "count": 8, "type": "VEC3"},
+        {"bufferView": corners, "componentType": 5123, "count": 36, "type": "SCALAR"},
+    ]
+    made.primitive(attributes={"POSITION": 0}, indices=1)
+    made.json["extensionsRequired"] = [EXTENSION]
+    return made
+
+
+@pytest.mark.parametrize("positions", ["POSITIONS", "EXPONENTIAL"])
+@pytest.mark.parametrize("indices", ["TRIANGLES", "INDICES"])
+def test_meshopt(read: Read, positions: str, indices: str) -> None:
+    assert is_cube(read(meshopt_cube(positions, indices).glb(), "glb"))
+
+
+def test_meshopt_rotations_of_instances(read: Read) -> None:
+    made = meshopt_cube()
+    turns = packed(made, "QUATERNION", 2, 8, mode="ATTRIBUTES", filter="QUATERNION")
+    made.json["accessors"].append(
+        {"bufferView": turns, "componentType": 5122, "normalized": True, "count": 2, "type": "VEC4"}
+    )
+    made.json["nodes"] = [{"mesh": 0, "extensions": {"EXT_mesh_gpu_instancing": {"attributes": {"ROTATION": 2}}}}]
+    found = read(made.glb(), "glb").statistics
+    assert (found["triangles"], found["volume"]) == pytest.approx((24, 2000), rel=1e-3)
+    assert np.allclose(found["bounding_box"], [(-10, 0, 0), (10, 10, 10)], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data[:-40],
+        lambda data: b"\xa1" + data[1:],
+        lambda data: b"\x00" + data[1:],
+        lambda data: data[:1] + b"\xff" * 40 + data[41:],
+    ],
+)
+def test_meshopt_data_that_is_damaged_is_refused(
+    read: Read, change: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MESHOPT, "POSITIONS", base64.b64encode(change(base64.b64decode(MESHOPT["POSITIONS"]))).decode())
+    with pytest.raises(InputError, match="meshopt_compression"):
+        read(meshopt_cube().glb(), "glb")
 
 
 def test_morphed_and_skinned_in_rest(read: Read) -> None:

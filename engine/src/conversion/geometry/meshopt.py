@@ -66,12 +66,14 @@ def _attributes(data: bytes, count: int, stride: int) -> NDArray[np.uint8]:
             deltas = np.zeros(groups * 16, np.uint8)
             for group in np.flatnonzero(modes).tolist():
                 at = _group(raw, at, int(modes[group]), deltas[group * 16 : group * 16 + 16])
-            if at > end + 0:
+            if at > end:
                 raise _wrong("ends too early")
             signed = (deltas >> 1) ^ (-(deltas & 1).astype(np.int16)).astype(np.uint8)
             column = np.cumsum(signed[:size], dtype=np.uint64).astype(np.uint8) + last[byte]
             result[first : first + size, byte] = column
             last[byte] = column[-1]
+    if at != end:
+        raise _wrong("is longer than its elements")
     return result
 
 
@@ -184,8 +186,8 @@ def _triangles(data: bytes, count: int) -> list[int]:
         for edge in made:
             edges[edge_at & 15] = edge
             edge_at += 1
-    if len(result) != count or (result and min(result) < 0):
-        raise _wrong("ends too early")
+    if len(result) != count or at != end or (result and min(result) < 0):
+        raise _wrong("does not hold the triangles that it says")
     return result
 
 
@@ -201,8 +203,8 @@ def _indices(data: bytes, count: int) -> list[int]:
         value, at = _number(data, at)
         before[value & 1] += _signed(value >> 1)
         result.append(before[value & 1])
-    if result and min(result) < 0:
-        raise _wrong("holds an index below 0")
+    if at != end or (result and min(result) < 0):
+        raise _wrong("does not hold the indices that it says")
     return result
 
 
