@@ -28,10 +28,9 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import SplitResult, urlencode, urlsplit
 
-from .checks import BrokenError, triangles
+from .checks import CHECKED, BrokenError, triangles
 
 FORMATS = ("step", "stl", "obj", "ply", "glb")
-ALIASES = {"stp": "step"}
 
 
 class ClientError(Exception):
@@ -239,7 +238,7 @@ def convert(arguments: argparse.Namespace) -> int:
     """Convert one file."""
     source: Path = arguments.file
     suffix = source.suffix[1:].lower()
-    src_format = arguments.src_format or ALIASES.get(suffix, suffix)
+    src_format = arguments.src_format or suffix
     try:
         data = source.read_bytes()
     except OSError as exc:
@@ -289,8 +288,8 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("convert", help="convert one file")
     one.add_argument("file", type=Path)
-    one.add_argument("--to", required=True, choices=FORMATS[1:])
-    one.add_argument("--from", dest="src_format", choices=FORMATS, help="default: by the file's name")
+    one.add_argument("--to", required=True, choices=CHECKED)
+    one.add_argument("--from", dest="src_format", help="default: by the file's name")
     one.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="such as deflection=0.05")
     one.add_argument("--out", type=Path, default=Path(), help="directory for the result (default: the current one)")
     many = commands.add_parser("load", help="convert sample parts without pause")

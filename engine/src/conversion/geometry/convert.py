@@ -169,7 +169,7 @@ def _read(data: bytes, form: Format, scale: float) -> Scene:
     try:
         with np.errstate(all="ignore"):
             scene = _READERS[form.name](data)
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError) as exc:
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as exc:
         raise InputError(
             f"The {form.label} file cannot be read: it is damaged, cut off or of another format.", 422
         ) from exc

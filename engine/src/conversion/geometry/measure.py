@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
-from .scene import Points, Scene, Triangles, fingerprints
+from .scene import Points, Scene, fingerprints
 
 #: What writing coordinates with 32 bits may change of an area, and of a corner of the box (of the box's diagonal).
 AREA = 1e-4
 CORNER = 2e-5
+_BLOCK = 1 << 17  # triangles looked at together: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -48,53 +50,49 @@ class Statistics:
 @np.errstate(over="ignore", invalid="ignore")
 def statistics(scene: Scene) -> Statistics:
     """Measure a scene with every instance in its place. What is too large for a number of 64 bits becomes infinite."""
-    triangles, area, volume = 0, 0.0, 0.0
+    triangles, area, volume, rim = 0, 0.0, 0.0, 0
     moment = np.zeros(3)
-    rim = 0
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     origin: Points | None = None
     for mesh in scene.placed():
-        if not len(mesh.faces):
-            continue
-        corners = mesh.vertices[mesh.faces.ravel()]
-        low, high = np.minimum(low, corners.min(axis=0)), np.maximum(high, corners.max(axis=0))
-        if origin is None:  # volumes are summed up from near the part, or a far part would lose its digits
-            origin = (low + high) / 2
-        a, b, c = (corners[k::3] - origin for k in range(3))
-        normals = np.cross(b - a, c - a)
-        area += float(np.sqrt(np.einsum("ij,ij->i", normals, normals)).sum()) / 2
-        six = np.einsum("ij,ij->i", a, normals)
-        volume += float(six.sum()) / 6
-        moment += np.einsum("i,ij->j", six, a + b + c) / 24
+        first, second = _numbers(mesh.vertices)
         triangles += len(mesh.faces)
-        rim = (rim + _rim(mesh.vertices, mesh.faces)) % 2**64
+        for start in range(0, len(mesh.faces), _BLOCK):
+            faces = mesh.faces[start : start + _BLOCK]
+            a, b, c = (mesh.vertices[faces[:, corner]] for corner in range(3))
+            low = np.minimum(low, np.min([one.min(axis=0) for one in (a, b, c)], axis=0))
+            high = np.maximum(high, np.max([one.max(axis=0) for one in (a, b, c)], axis=0))
+            if origin is None:  # volumes are summed up from near the part, or a far part would lose its digits
+                origin = (low + high) / 2
+            for one in (a, b, c):
+                one -= origin  # noqa: PLW2901 - in place
+            normals = np.cross(b - a, c - a)
+            area += float(np.sqrt(np.einsum("ij,ij->i", normals, normals)).sum()) / 2
+            six = np.einsum("ij,ij->i", a, normals)
+            volume += float(six.sum()) / 6
+            moment += np.einsum("i,ij->j", six, a + b + c) / 24
+            rim = (rim + _rim(first[faces], second[faces])) % 2**64
     closed = triangles > 0 and rim == 0 and volume != 0
     centre = None if origin is None or not closed else tuple((moment / volume + origin).tolist())
-    return Statistics(
-        triangles,
-        area,
-        volume if closed else None,
-        tuple(low.tolist()),
-        tuple(high.tolist()),
-        centre,
-    )
+    return Statistics(triangles, area, volume if closed else None, tuple(low.tolist()), tuple(high.tolist()), centre)
 
 
-def _rim(vertices: Points, faces: Triangles) -> int:
-    """Zero for a surface without a rim: one whose every edge is run along as often forth as back.
-
-    Each edge from a to b adds p(a) * q(b) - p(b) * q(a), modulo 2**64, with p and q numbers drawn from the places. Edges
-    forth and back cancel; others do so by a chance that is not worth a sort of all edges.
-    """
-    marks = fingerprints(vertices)
-    first = marks | np.uint64(1)
-    second = (marks ^ (marks >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
+def _numbers(vertices: Points) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Two numbers for each vertex, drawn from its place."""
+    first = fingerprints(vertices)
+    second = (first ^ (first >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
     second ^= second >> np.uint64(30)
-    p, q = first[faces], second[faces]
-    return sum(
-        int((p[:, one] * q[:, other] - p[:, other] * q[:, one]).sum(dtype=np.uint64))
-        for one, other in ((0, 1), (1, 2), (2, 0))
-    )
+    return first, second
+
+
+def _rim(p: NDArray[np.uint64], q: NDArray[np.uint64]) -> int:
+    """Zero, summed over a surface, if it has no rim: if its every edge is run along as often forth as back.
+
+    `p` and `q` are the numbers of the triangles' corners (m, 3). Each edge from a to b adds p(a) * q(b) - p(b) * q(a),
+    modulo 2**64: edges forth and back cancel; others do so by a chance that is not worth a sort of all edges.
+    """
+    edges = ((0, 1), (1, 2), (2, 0))
+    return sum(int((p[:, a] * q[:, b] - p[:, b] * q[:, a]).sum(dtype=np.uint64)) for a, b in edges)
 
 
 def compare(source: Statistics, result: Statistics, label: str) -> None:

@@ -22,7 +22,7 @@ _EYES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] 
 _GREY = (0.45, 0.5, 0.56)  # linear
 _MARGIN = 0.06
 _FINER = 2  # samples a pixel, each way
-_AT_ONCE = 4_000_000  # samples looked at together: bounds the memory
+_AT_ONCE = 1 << 19  # samples looked at together: bounds the memory
 
 
 def render(scene: Scene, width: int, height: int, view: str, background: str) -> bytes:
@@ -34,7 +34,7 @@ def render(scene: Scene, width: int, height: int, view: str, background: str) ->
     axes = np.stack([right, np.cross(eye, right), eye])
     parts = [part for part in scene.placed() if len(part.faces)]
     points = [part.vertices @ axes.T for part in parts]
-    used = [one[part.faces.ravel()] for one, part in zip(points, parts, strict=True)]
+    used = [one[_used(part)] for one, part in zip(points, parts, strict=True)]
     low = np.min([one.min(axis=0) for one in used], axis=0)
     high = np.max([one.max(axis=0) for one in used], axis=0)
     size = np.maximum(high - low, 1e-12)
@@ -44,13 +44,21 @@ def render(scene: Scene, width: int, height: int, view: str, background: str) ->
     canvas = _Canvas(wide, tall)
     for part, one in zip(parts, points, strict=True):
         flat = (one - middle) * (scale, -scale, scale) + (wide / 2, tall / 2, 0)
-        canvas.draw(flat[part.faces], _shades(part, one))
+        for start in range(0, len(part.faces), _AT_ONCE // 4):
+            some = slice(start, start + _AT_ONCE // 4)
+            canvas.draw(flat[part.faces[some]], _shades(part, some, one))
     return _png(canvas.depth, canvas.color, width, height, background)
 
 
-def _shades(part: Mesh, seen: Points) -> Points:
-    """The colour of each triangle (m, 3), linear: its own under a light from above the eye's left, both sides alike."""
-    a, b, c = (seen[part.faces[:, k]] for k in range(3))
+def _used(part: Mesh) -> NDArray[np.bool_]:
+    found = np.zeros(len(part.vertices), bool)
+    found[part.faces.ravel()] = True
+    return found
+
+
+def _shades(part: Mesh, some: slice, seen: Points) -> Points:
+    """The colour of some triangles (m, 3), linear: its own under a light from above the eye's left, both sides alike."""
+    a, b, c = (seen[part.faces[some, k]] for k in range(3))
     normals = np.cross(b - a, c - a)
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     normals = np.divide(normals, length, out=np.zeros_like(normals), where=length > 0)
@@ -59,7 +67,7 @@ def _shades(part: Mesh, seen: Points) -> Points:
     bright = 0.25 + 0.75 * np.maximum(normals @ (light / np.linalg.norm(light)), 0)
     own = np.array([_GREY])
     if part.paint is not None:
-        own = np.array([*(one[:3] for one in part.palette), _GREY])[part.paint]  # -1, no colour, is the last one
+        own = np.array([*(one[:3] for one in part.palette), _GREY])[part.paint[some]]  # -1, no colour, is the last one
     return np.asarray(own * bright[:, None])
 
 
