@@ -11,7 +11,7 @@ import io
 import math
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,11 @@ from OCP.TopoDS import TopoDS, TopoDS_Compound, TopoDS_Face, TopoDS_Iterator
 from OCP.XCAFDoc import XCAFDoc_ColorGen, XCAFDoc_ColorSurf, XCAFDoc_ColorTool, XCAFDoc_DocumentTool, XCAFDoc_ShapeTool
 
 from ..errors import InputError
-from .measure import Statistics
+from .measure import Statistics, is_closed
 from .scene import IDENTITY, MAX_INSTANCES, Color, Matrix, Mesh, Node, Points, Scene, Triangles
 
 #: STEP's faces with a surface; IGES's trimmed and bounded surfaces and faces of solids.
+_STEP_FACE = re.compile(rb"=\s*(?:\(\s*)?(?:ADVANCED_FACE|FACE_SURFACE)\s*\(")
 _STEP_FACES = ("StepShape_AdvancedFace", "StepShape_FaceSurface")
 _IGES_FACES = (143, 144, 510)
 #: Names that OpenCascade gives itself.
@@ -127,8 +128,8 @@ def _read_step(path: Path, _scale: float) -> Exact:
     data = path.read_bytes()
     text = data.removeprefix(b"\xef\xbb\xbf").lstrip()
     reader = STEPCAFControl_Reader()
-    reader.SetNameMode(True)
-    reader.SetColorMode(True)
+    for mode in (reader.SetLayerMode, reader.SetPropsMode, reader.SetGDTMode, reader.SetMatMode, reader.SetViewMode):
+        mode(False)  # names and colours are all that is wanted
     if text is not data and len(text) != len(data):
         path = path.with_name("plain.step")
         path.write_bytes(text)
@@ -152,7 +153,7 @@ def _read_step(path: Path, _scale: float) -> Exact:
         raise InputError(
             "The STEP file holds no shape that can be read: export it again as AP203, AP214 or AP242.", 422
         )
-    _whole(exact, session, _step_faces(model, text))
+    _whole(exact, session, len(_STEP_FACE.findall(text)), lambda: _malformed_step_face(model, text))
     if b"TESSELLATED" in text and re.search(rb"=\s*(?:COMPLEX_)?TRIANGULATED_(?:FACE|SURFACE_SET)\s*\(", text):
         raise InputError(
             "The STEP file holds surfaces as triangles (AP242), which are not read: export exact shapes.", 422
@@ -171,7 +172,7 @@ def _read_iges(path: Path, _scale: float) -> Exact:
     model = session.Model()
     if not reader.Transfer(exact.document) or not exact.free():
         raise InputError("The IGES file holds no shape that can be read: export it again with surfaces.", 422)
-    _whole(exact, session, _iges_faces(model))
+    _whole(exact, session, *_iges_faces(model))
     _sewn(exact)
     return exact
 
@@ -209,41 +210,39 @@ def _unresolved(model: Any) -> str:
     return ""
 
 
-def _step_faces(model: Any, text: bytes) -> Iterator[tuple[str, bool]]:
-    """The faces that a STEP file describes: name, and whether it is malformed. Entities have the file's order."""
+def _malformed_step_face(model: Any, text: bytes) -> str:
+    """The name of the first face that is not as it should be. Entities have the file's order."""
     names = re.findall(rb"(?:^|;)\s*(#\d+)\s*=", text, re.MULTILINE)
     for index in range(1, model.NbEntities() + 1):
-        if model.Value(index).DynamicType().Name() in _STEP_FACES:
-            name = names[index - 1].decode() if len(names) == model.NbEntities() else f"number {index}"
-            yield name, model.IsErrorEntity(index)
+        if model.IsErrorEntity(index) and model.Value(index).DynamicType().Name() in _STEP_FACES:
+            return names[index - 1].decode() if len(names) == model.NbEntities() else f"number {index}"
+    return ""
 
 
-def _iges_faces(model: Any) -> Iterator[tuple[str, bool]]:
-    """The faces and trimmed surfaces that an IGES file describes, named by their directory entries."""
-    for index in range(1, model.NbEntities() + 1):
-        if model.Value(index).TypeNumber() in _IGES_FACES:
-            yield f"D{2 * index - 1}", model.IsErrorEntity(index)
+def _iges_faces(model: Any) -> tuple[int, Callable[[], str]]:
+    """How many faces and trimmed surfaces an IGES file describes; and the directory entry of a malformed one."""
+    found = [index for index in range(1, model.NbEntities() + 1) if model.Value(index).TypeNumber() in _IGES_FACES]
+    return len(found), lambda: next((f"D{2 * index - 1}" for index in found if model.IsErrorEntity(index)), "")
 
 
-def _whole(exact: Exact, session: Any, described: Iterable[tuple[str, bool]]) -> None:
+def _whole(exact: Exact, session: Any, described: int, malformed: Callable[[], str]) -> None:
     """InputError when something of the file did not become a shape; a warning when faces belong to no shape."""
+    reason = _failure(session.TransferReader().TransientProcess().CheckList(False))
+    if reason:
+        face = malformed()
+        raise InputError(
+            f"The {exact.label} file's {f'face {face}' if face else 'shape'} cannot be read ({reason}), so the "
+            "result would have a hole: repair it where it was made and export it again.",
+            422,
+        )
     faces, plain = ShapeMap(), ShapeMap()
     for label in exact.free():
         TopExp.MapShapes_s(XCAFDoc_ShapeTool.GetShape_s(label), TopAbs_FACE, faces)
     for index in range(1, faces.Extent() + 1):
         plain.Add(faces.FindKey(index).Located(TopLoc_Location()))
-    found = list(described)
-    reason = _failure(session.TransferReader().TransientProcess().CheckList(False))
-    if reason:
-        malformed = [name for name, bad in found if bad]
-        raise InputError(
-            f"The {exact.label} file's {f'face {malformed[0]}' if malformed else 'shape'} cannot be read ({reason}), so the "
-            "result would have a hole: repair it where it was made and export it again.",
-            422,
-        )
-    if plain.Extent() < len(found):
+    if plain.Extent() < described:
         exact.warnings.append(
-            f"The {exact.label} file describes {len(found)} faces and its shapes use {plain.Extent()} of them."
+            f"The {exact.label} file describes {described} faces and its shapes use {plain.Extent()} of them."
         )
 
 
@@ -509,18 +508,25 @@ class _Faces:
         known = _bulk(parts)
         blobs: list[tuple[Points, Triangles]] = []
         missing = {number for number, _ in bad}
-        curved = 1 - (math.sin(angle / 2) / (angle / 2)) ** 2
         for number, face in enumerate(faces):
             if number in missing:
                 blobs.append((np.empty((0, 3)), np.empty((0, 3), np.int64)))
-                continue
-            points, triangles = known[meshed.FindIndex(face.Located(TopLoc_Location())) - 1]
-            blobs.append((points, triangles))
+            else:
+                blobs.append(known[meshed.FindIndex(face.Located(TopLoc_Location())) - 1])
+        found = cls(faces, blobs, bad)
+        if not bad and not is_closed(*found.arrays()[:2]):
+            bad.extend(found.partial(deflection, angle))
+        return found
+
+    def partial(self, deflection: float, angle: float) -> Iterator[tuple[int, str]]:
+        """The faces whose triangles have not their area. A closed mesh with all faces in it needs no such look: a piece
+        that is missing leaves a rim."""
+        curved = 1 - (math.sin(angle / 2) / (angle / 2)) ** 2
+        for number, (face, blob) in enumerate(zip(self.faces, self.blobs, strict=True)):
             exact = _area(face)
-            made = _mesh_area(points, triangles)
-            if abs(made - exact) > (0.02 + 2 * curved) * exact and abs(made - exact) > 2 * deflection * _rim(face):
-                bad.append((number, _kind(face)))
-        return cls(faces, blobs, bad)
+            off = abs(_mesh_area(*blob) - exact)
+            if off > (0.02 + 2 * curved) * exact and off > 2 * deflection * _rim(face):
+                yield number, _kind(face)
 
     def arrays(self) -> tuple[Points, Triangles, list[int]]:
         """All vertices and triangles in place, outward by the right hand, and triangles a face."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .scene import Points, Scene, fingerprints
+from .scene import Points, Scene, Triangles, fingerprints
 
 #: What writing coordinates with 32 bits may change of an area, and of a corner of the box (of the box's diagonal).
 AREA = 1e-4
@@ -75,6 +75,12 @@ def statistics(scene: Scene) -> Statistics:
     closed = triangles > 0 and rim == 0 and volume != 0
     centre = None if origin is None or not closed else tuple((moment / volume + origin).tolist())
     return Statistics(triangles, area, volume if closed else None, tuple(low.tolist()), tuple(high.tolist()), centre)
+
+
+def is_closed(vertices: Points, faces: Triangles) -> bool:
+    """Whether a surface has no rim."""
+    first, second = _numbers(vertices)
+    return _rim(first[faces], second[faces]) % 2**64 == 0
 
 
 def _numbers(vertices: Points) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
