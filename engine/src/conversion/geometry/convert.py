@@ -86,6 +86,7 @@ def _written(scene: Scene, found: Statistics, target: Path, output: Format, opti
     turn: Matrix = np.asarray(np.linalg.inv(_turn(output, str(options["output_up"]))))
     placed = scene.transformed(np.diag([factor, factor, factor, 1.0])).transformed(turn)
     data, moved, warnings = _encoded(placed, output.name, str(options.get("storage", "binary")))
+    del placed
     again = _READERS[output.name](data).transformed(np.asarray(np.linalg.inv(turn)))
     again = again.transformed(np.diag([1 / factor, 1 / factor, 1 / factor, 1.0]))
     shift = np.linalg.inv(turn)[:3, :3] @ moved / factor

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError
 from .polygons import triangulate
 from .scene import Mesh, Scene
-from .text import Lines, plain, table
+from .text import Lines, plain, table, written
 
 _FREE_FORM = (b"curv", b"curv2", b"surf")
 
@@ -50,12 +50,12 @@ def read(data: bytes) -> Scene:
 def write(meshes: Iterable[Mesh], form: str = "%.9g") -> bytes:
     """Every mesh as an object of its own, named if it has a name."""
     parts = list(meshes)
-    pieces: list[str] = []
+    pieces: list[bytes] = []
     first = 1
     for number, mesh in enumerate(parts, 1):
         if len(parts) > 1 or mesh.name:
-            pieces.append(f"o {re.sub(r'[^!-~]+', '_', mesh.name) or f'part_{number}'}\n")
-        pieces.append(f"v {form} {form} {form}\n" * len(mesh.vertices) % tuple(mesh.vertices.ravel().tolist()))
-        pieces.append("f %d %d %d\n" * len(mesh.faces) % tuple((mesh.faces + first).ravel().tolist()))
+            pieces.append(f"o {re.sub(r'[^!-~]+', '_', mesh.name) or f'part_{number}'}\n".encode("ascii"))
+        pieces.append(written(f"v {form} {form} {form}\n", mesh.vertices))
+        pieces.append(written("f %d %d %d\n", mesh.faces + first))
         first += len(mesh.vertices)
-    return "".join(pieces).encode("ascii")
+    return b"".join(pieces)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .polygons import strips, triangulate
 from .scene import Mesh, Scene
-from .text import Lines, plain
+from .text import Lines, plain, written
 
 _TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2", "uint16": "u2",
@@ -254,9 +254,7 @@ def write(mesh: Mesh, *, ascii_: bool = False, double: bool = False, form: str =
         f"element face {len(mesh.faces)}\nproperty list uchar int vertex_indices\nend_header\n"
     ).encode("ascii")
     if ascii_:
-        text = f"{form} {form} {form}\n" * len(mesh.vertices) % tuple(mesh.vertices.ravel().tolist())
-        text += "3 %d %d %d\n" * len(mesh.faces) % tuple(mesh.faces.ravel().tolist())
-        return head + text.encode("ascii")
+        return head + written(f"{form} {form} {form}\n", mesh.vertices) + written("3 %d %d %d\n", mesh.faces)
     rows = np.empty(len(mesh.faces), np.dtype([("count", "u1"), ("corners", "<i4", 3)]))
     rows["count"], rows["corners"] = 3, mesh.faces
     return head + mesh.vertices.astype("<f8" if double else "<f4").tobytes() + rows.tobytes()

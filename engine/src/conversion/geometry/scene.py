@@ -20,6 +20,7 @@ Color = tuple[float, float, float, float]
 MAX_TRIANGLES = 100_000_000
 MAX_INSTANCES = 1_000_000
 MAX_DEPTH = 200
+_BLOCK = 1 << 17  # places looked at together: bounds the memory
 
 IDENTITY: Matrix = np.eye(4)
 IDENTITY.flags.writeable = False
@@ -132,13 +133,18 @@ class Scene:
 
 def fingerprints(vertices: Points) -> NDArray[np.uint64]:
     """A number for each place: equal places get equal ones, others by chance only (one in 2**64)."""
-    bits = (np.ascontiguousarray(vertices, np.float64) + 0.0).view(np.uint64).reshape(-1, 3)  # + 0.0: no minus zero
-    mixed = np.zeros(len(bits), np.uint64)
-    for axis in range(3):
-        mixed = (mixed ^ bits[:, axis]) * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(29)
-        mixed *= np.uint64(0xBF58476D1CE4E5B9)
-        mixed ^= mixed >> np.uint64(32)
+    mixed = np.zeros(len(vertices), np.uint64)
+    for start in range(0, len(vertices), _BLOCK):
+        some = mixed[start : start + _BLOCK]
+        bits = (np.ascontiguousarray(vertices[start : start + _BLOCK], np.float64) + 0.0).view(
+            np.uint64
+        )  # no minus zero
+        for axis in range(3):
+            some ^= bits[:, axis]
+            some *= np.uint64(0x9E3779B97F4A7C15)
+            some ^= some >> np.uint64(29)
+            some *= np.uint64(0xBF58476D1CE4E5B9)
+            some ^= some >> np.uint64(32)
     return mixed
 
 

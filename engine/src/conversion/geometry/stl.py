@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from .scene import Mesh, Points, Scene
-from .text import Lines, plain, table
+from .text import Lines, plain, table, written
 
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+_BLOCK = 1 << 17
 
 
 def read(data: bytes) -> Scene:
@@ -66,9 +69,9 @@ def _starting(lines: Lines, word: bytes) -> NDArray[np.bool_]:
     return np.asarray(found)
 
 
-def normals(mesh: Mesh) -> Points:
-    """Of the triangles, (m, 3), of length one; zero for a triangle without area."""
-    a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
+def normals(mesh: Mesh, some: slice) -> Points:
+    """Of some triangles, (m, 3), of length one; zero for a triangle without area."""
+    a, b, c = (mesh.vertices[mesh.faces[some, k]] for k in range(3))
     found = np.cross(b - a, c - a)
     length = np.linalg.norm(found, axis=1, keepdims=True)
     return np.asarray(np.divide(found, length, out=np.zeros_like(found), where=length > 0))
@@ -77,11 +80,22 @@ def normals(mesh: Mesh) -> Points:
 def write(mesh: Mesh, *, ascii_: bool = False, form: str = "%.9g") -> bytes:
     """Binary, or ASCII with numbers written as `form` says."""
     if not ascii_:
-        facets = np.zeros(len(mesh.faces), _FACET)
-        facets["normal"] = normals(mesh)
-        facets["corners"] = mesh.vertices[mesh.faces]
-        return b"\0" * 80 + len(facets).to_bytes(4, "little") + facets.tobytes()
-    rows = np.concatenate([normals(mesh)[:, None], mesh.vertices[mesh.faces]], axis=1)
-    facet = f"facet normal %.6g %.6g %.6g\nouter loop\n{f'vertex {form} {form} {form}' + chr(10)}"
-    facet += 2 * (f"vertex {form} {form} {form}" + "\n") + "endloop\nendfacet\n"
-    return f"solid\n{facet * len(rows) % tuple(rows.ravel().tolist())}endsolid\n".encode("ascii")
+        result = bytearray(84 + _FACET.itemsize * len(mesh.faces))
+        result[80:84] = len(mesh.faces).to_bytes(4, "little")
+        facets = np.frombuffer(result, _FACET, offset=84)
+        for some in _blocks(mesh):
+            facets["normal"][some] = normals(mesh, some)
+            facets["corners"][some] = mesh.vertices[mesh.faces[some]]
+        return bytes(result)
+    corner = f"vertex {form} {form} {form}\n"
+    facet = f"facet normal %.6g %.6g %.6g\nouter loop\n{corner * 3}endloop\nendfacet\n"
+    rows = (
+        np.concatenate([normals(mesh, some)[:, None], mesh.vertices[mesh.faces[some]]], axis=1)
+        for some in _blocks(mesh)
+    )
+    return b"solid\n" + b"".join(written(facet, some) for some in rows) + b"endsolid\n"
+
+
+def _blocks(mesh: Mesh) -> Iterator[slice]:
+    """All triangles, some at a time: bounds the memory."""
+    return (slice(start, start + _BLOCK) for start in range(0, len(mesh.faces), _BLOCK))

@@ -152,3 +152,10 @@ def table(values: NDArray[Any], counts: NDArray[np.int64], width: int, what: str
         return np.asarray(values.reshape(len(counts), -1)[:, :width])
     firsts = np.cumsum(counts) - counts
     return np.asarray(values[firsts[:, None] + np.arange(width)])
+
+
+def written(template: str, rows: NDArray[Any]) -> bytes:
+    """Every row of numbers by a template for one row, in blocks: bounds the memory for Python's own numbers."""
+    block = 1 << 15
+    pieces = (rows[start : start + block] for start in range(0, len(rows), block))
+    return b"".join((template * len(some) % tuple(some.ravel().tolist())).encode("ascii") for some in pieces)

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import InputError
 from .scene import IDENTITY, MAX_DEPTH, MAX_INSTANCES, Matrix, Mesh, Node, Points, Scene, Triangles, welded
+from .text import written
 
 _CORE = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
 _PRODUCTION = "http://schemas.microsoft.com/3dmanufacturing/production/2015/06"
@@ -286,8 +287,8 @@ def _object(number: int, mesh: Mesh, name: str, form: str) -> str:
     faces: Triangles = mesh.faces
     shown = re.sub(r"[\x00-\x1f\ufffe\uffff\ud800-\udfff]", " ", name)
     title = f" name={quoteattr(shown)}" if name else ""
-    vertices = f'<vertex x="{form}" y="{form}" z="{form}"/>\n' * len(points) % tuple(points.ravel().tolist())
-    triangles = '<triangle v1="%d" v2="%d" v3="%d"/>\n' * len(faces) % tuple(faces.ravel().tolist())
+    vertices = written(f'<vertex x="{form}" y="{form}" z="{form}"/>\n', points).decode("ascii")
+    triangles = written('<triangle v1="%d" v2="%d" v3="%d"/>\n', faces).decode("ascii")
     return (
         f'<object id="{number}" type="model"{title}>\n<mesh>\n<vertices>\n{vertices}</vertices>\n'
         f"<triangles>\n{triangles}</triangles>\n</mesh>\n</object>\n"
