@@ -15,6 +15,7 @@ from .scene import Points, Scene, Triangles, fingerprints
 #: What writing coordinates with 32 bits may change of an area, and of a corner of the box (of the box's diagonal).
 AREA = 1e-4
 CORNER = 2e-5
+_Numbers = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 _BLOCK = 1 << 17  # triangles looked at together: bounds the memory
 
 
@@ -55,11 +56,11 @@ def statistics(scene: Scene) -> Statistics:
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     origin: Points | None = None
     for mesh in scene.placed():
-        first, second = _numbers(mesh.vertices)
         triangles += len(mesh.faces)
         for start in range(0, len(mesh.faces), _BLOCK):
             faces = mesh.faces[start : start + _BLOCK]
-            a, b, c = (mesh.vertices[faces[:, corner]] for corner in range(3))
+            a, b, c = (mesh.vertices[faces[:, corner]].astype(np.float64) for corner in range(3))
+            rim = (rim + _rim(*(_numbers(one) for one in (a, b, c)))) % 2**64
             low = np.minimum(low, np.min([one.min(axis=0) for one in (a, b, c)], axis=0))
             high = np.maximum(high, np.max([one.max(axis=0) for one in (a, b, c)], axis=0))
             if origin is None:  # volumes are summed up from near the part, or a far part would lose its digits
@@ -71,7 +72,6 @@ def statistics(scene: Scene) -> Statistics:
             six = np.einsum("ij,ij->i", a, normals)
             volume += float(six.sum()) / 6
             moment += np.einsum("i,ij->j", six, a + b + c) / 24
-            rim = (rim + _rim(first[faces], second[faces])) % 2**64
     closed = triangles > 0 and rim == 0 and volume != 0
     centre = None if origin is None or not closed else tuple((moment / volume + origin).tolist())
     return Statistics(triangles, area, volume if closed else None, tuple(low.tolist()), tuple(high.tolist()), centre)
@@ -79,11 +79,10 @@ def statistics(scene: Scene) -> Statistics:
 
 def is_closed(vertices: Points, faces: Triangles) -> bool:
     """Whether a surface has no rim."""
-    first, second = _numbers(vertices)
-    return _rim(first[faces], second[faces]) % 2**64 == 0
+    return _rim(*(_numbers(vertices[faces[:, corner]]) for corner in range(3))) % 2**64 == 0
 
 
-def _numbers(vertices: Points) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+def _numbers(vertices: Points) -> _Numbers:
     """Two numbers for each vertex, drawn from its place."""
     first = fingerprints(vertices)
     second = (first ^ (first >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
@@ -91,14 +90,14 @@ def _numbers(vertices: Points) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     return first, second
 
 
-def _rim(p: NDArray[np.uint64], q: NDArray[np.uint64]) -> int:
+def _rim(a: _Numbers, b: _Numbers, c: _Numbers) -> int:
     """Zero, summed over a surface, if it has no rim: if its every edge is run along as often forth as back.
 
-    `p` and `q` are the numbers of the triangles' corners (m, 3). Each edge from a to b adds p(a) * q(b) - p(b) * q(a),
-    modulo 2**64: edges forth and back cancel; others do so by a chance that is not worth a sort of all edges.
+    Each edge from a corner to the next adds p * q' - p' * q of the corners' two numbers, modulo 2**64: edges forth and back
+    cancel; others do so by a chance that is not worth a sort of all edges.
     """
-    edges = ((0, 1), (1, 2), (2, 0))
-    return sum(int((p[:, a] * q[:, b] - p[:, b] * q[:, a]).sum(dtype=np.uint64)) for a, b in edges)
+    edges = ((a, b), (b, c), (c, a))
+    return sum(int((one[0] * other[1] - other[0] * one[1]).sum(dtype=np.uint64)) for one, other in edges)
 
 
 def compare(source: Statistics, result: Statistics, label: str) -> None:

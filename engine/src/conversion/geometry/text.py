@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 
-_CHUNK = 4 << 20  # bytes looked at together: bounds the memory for masks
+_CHUNK = 1 << 20  # bytes looked at together: bounds the memory for masks
 
 
 def plain(data: bytes) -> bytes:
@@ -90,7 +90,7 @@ class Lines:
                 blank = text <= 32
             begins = ~blank
             begins[1:] &= blank[:-1]
-            tokens = np.add.reduceat(begins.astype(np.int64), firsts)
+            tokens = np.add.reduceat(begins, firsts, dtype=np.int64)
             expected = int(tokens.sum())
             try:
                 found = np.fromstring(text.tobytes(), dtype=kind, sep=" ") if expected else np.empty(0, kind)
