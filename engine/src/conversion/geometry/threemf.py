@@ -7,6 +7,7 @@ import io
 import re
 import zipfile
 import zlib
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from xml.parsers import expat
@@ -36,8 +37,8 @@ _UNPACKED = 1 << 30  # bytes of one model
 @dataclass
 class _Object:
     name: str
-    vertices: list[float] = field(default_factory=list)
-    faces: list[int] = field(default_factory=list)
+    vertices: array[float] = field(default_factory=lambda: array("d"))
+    faces: array[int] = field(default_factory=lambda: array("q"))
     components: list[tuple[str, str, Matrix]] = field(default_factory=list)
     meshed: bool = False
 
@@ -126,9 +127,9 @@ class _Package:
                     self._painted = True
                 return
             if tag == "vertex":
-                current[-1].vertices += (float(values["x"]), float(values["y"]), float(values["z"]))
+                current[-1].vertices.extend((float(values["x"]), float(values["y"]), float(values["z"])))
             elif tag == "triangle":
-                current[-1].faces += (int(values["v1"]), int(values["v2"]), int(values["v3"]))
+                current[-1].faces.extend((int(values["v1"]), int(values["v2"]), int(values["v3"])))
             elif tag == "model":
                 self._head(values, spaces, main)
             elif tag == "object":
@@ -195,7 +196,7 @@ class _Package:
     def _mesh(self, found: _Object, number: str) -> int:
         vertices = np.array(found.vertices, np.float64).reshape(-1, 3)
         faces = np.array(found.faces, np.int64).reshape(-1, 3)
-        found.vertices, found.faces = [], []
+        del found.vertices[:], found.faces[:]
         if len(faces) and not 0 <= int(faces.min()) <= int(faces.max()) < len(vertices):
             raise InputError(
                 f"A triangle of the 3MF file's object {number[:16]} names a vertex that is not there: there are {len(vertices)}.",
