@@ -44,6 +44,12 @@ class Metrics:
         self.active = Gauge("conversion_active", "Requests or jobs in hand", registry=self.registry)
         self.waiting = Gauge("conversion_queue_waiting", "Jobs that no engine has taken yet", registry=self.registry)
         self.ready = Gauge("conversion_ready", "1 when ready for work", registry=self.registry)
+        self.isolation = Gauge(
+            "conversion_isolation",
+            "What holds jobs: 0 where this host lacks a layer",
+            ["layer"],
+            registry=self.registry,
+        )
         self.cache_up = Gauge("conversion_cache_up", "1 when the cache is in use", registry=self.registry)
 
 
@@ -63,6 +69,7 @@ class Lifecycle:
         self._lame_duck = lame_duck
         self._on_drain = on_drain
         self._draining_since: float | None = None
+        self.facts: dict[str, Any] = {}  # shown with readiness
 
     @property
     def active(self) -> int:
@@ -105,8 +112,8 @@ def probes(
 
     async def readyz(_: web.Request) -> web.Response:
         problem = await life.problem()
-        body = {"status": "ready"} if problem is None else {"status": "not ready", "reason": problem}
-        return web.json_response(body, status=200 if problem is None else 503)
+        body: dict[str, Any] = {"status": "ready"} if problem is None else {"status": "not ready", "reason": problem}
+        return web.json_response({**body, **life.facts}, status=200 if problem is None else 503)
 
     async def drain(request: web.Request) -> web.Response:
         if request.method == "POST":

@@ -7,20 +7,18 @@ import asyncio
 import contextlib
 import logging
 import socket
-import tempfile
 import time
-from pathlib import Path
 
 from ..cache import Cache
 from ..errors import ConversionError, InputError, UnavailableError
 from ..jobs import Job, Jobs
 from ..service import Metrics
 from ..settings import Settings
+from .place import Place
 from .pool import Pool
 
 log = logging.getLogger(__name__)
 CRASHES = 2
-JOB_PREFIX = "conversion-job-"
 
 
 class Engine:
@@ -32,15 +30,20 @@ class Engine:
         self._pool = pool
         self._settings = settings
         self._metrics = metrics
+        self._place: Place | None = None
         self._name = f"{socket.gethostname()}/{settings.version}"
         self._draining = asyncio.Event()
         self.active = 0
 
     async def run(self) -> None:
         """Returns when drained; cancel it to give all jobs in hand back."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._settings.workers):
-                group.create_task(self._slot())
+        self._place = Place(self._settings.work_dir)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._settings.workers):
+                    group.create_task(self._slot())
+        finally:
+            self._place.close()
 
     def drain(self) -> None:
         """Take no more jobs."""
@@ -108,8 +111,9 @@ class Engine:
         if job.attempt > self._settings.attempts:
             await job.fail(f"The conversion was begun {self._settings.attempts} times and never came to an end.")
             return "failed"
-        with tempfile.TemporaryDirectory(prefix=JOB_PREFIX, dir=self._settings.work_dir) as name:
-            directory = Path(name)
+        if self._place is None:
+            raise UnavailableError("The engine is not running.")
+        with self._place.directory() as directory:
             found = await self._cache.get(operation.cache_key)
             if found is not None:
                 result = directory / operation.output_name
