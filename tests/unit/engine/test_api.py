@@ -200,7 +200,7 @@ def test_too_many_uploads_are_told(run: Run, settings: Make) -> None:
         async with serving(settings(MAX_UPLOADS=1), MemoryJobs()) as (client, _):
             first = asyncio.create_task(client.post("/file/conversion/stl/obj", data=slowly()))
             await asyncio.sleep(0.1)
-            assert (await client.post("/file/conversion/stl/obj", data=b"part")).status == 503
+            assert (await client.post("/file/conversion/stl/obj", data=b"part")).status == 429
             gate.set()
             assert (await first).status == 202
             assert (await client.post("/file/conversion/stl/obj", data=b"part")).status == 202

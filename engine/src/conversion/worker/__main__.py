@@ -46,13 +46,13 @@ async def engine(settings: Settings, stop: asyncio.Event) -> None:
 
     app = web.Application(middlewares=[service.errors])
     app.add_routes(service.probes("conversion-engine", settings, life, metrics, refresh))
-    runner, port = await service.serve(app, settings)
+    listening = await service.serve(app, settings.listen_host, settings.listen_port)
     try:
         ports = network.call_only((settings.nats_url, settings.redis_url))
         await pool.start()
         _tell_isolation(pool, metrics, life, ports=ports)
         await jobs.start()
-        log.info("conversion-engine %s on port %d, %d workers", settings.version, port, settings.workers)
+        log.info("conversion-engine %s on port %d, %d workers", settings.version, listening.port, settings.workers)
         working = asyncio.create_task(worker.run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -68,7 +68,7 @@ async def engine(settings: Settings, stop: asyncio.Event) -> None:
             await working
         stopping.cancel()
     finally:
-        await runner.cleanup()
+        await listening.close()
         await pool.close()
         await jobs.close()
         await cache.close()

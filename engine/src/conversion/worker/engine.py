@@ -8,14 +8,15 @@ import contextlib
 import logging
 import socket
 import time
+from pathlib import Path
 
 from ..cache import Cache
 from ..errors import ConversionError, InputError, UnavailableError
 from ..jobs import Job, Jobs
-from ..service import Metrics
+from ..service import REQUEST_ID, Metrics
 from ..settings import Settings
 from .place import Place
-from .pool import Pool
+from .pool import Outcome, Pool
 
 log = logging.getLogger(__name__)
 CRASHES = 2
@@ -61,7 +62,9 @@ class Engine:
                 continue
             self.active += 1
             try:
-                await self._work(job)
+                await asyncio.create_task(
+                    self._work(job)
+                )  # with a context of its own: its log lines carry its request's id
             finally:
                 self.active -= 1
 
@@ -72,6 +75,7 @@ class Engine:
 
     async def _work(self, job: Job) -> None:
         began = time.monotonic()
+        REQUEST_ID.set(job.operation.request_id)
         heart = asyncio.create_task(self._heartbeat(job))
         end = "returned"
         try:
@@ -126,7 +130,10 @@ class Engine:
             except InputError as exc:
                 await job.fail(str(exc))
                 return "failed"
-            outcome = await self._pool.convert(operation, directory, source)
+            outcome = await self._convert(job, directory, source)
+            if outcome is None:
+                await job.fail("It was cancelled.")  # closes the job; the record is final and stays as it is
+                return "cancelled"
             if outcome.error is not None:
                 await job.fail(outcome.error)
                 return "failed"
@@ -136,6 +143,18 @@ class Engine:
             if outcome.result.stat().st_size <= self._settings.cache_max:
                 await self._cache.put(operation.cache_key, outcome.result.read_bytes())
             return "completed"
+
+    async def _convert(self, job: Job, directory: Path, source: Path) -> Outcome | None:
+        """The outcome, or None when the operation was cancelled meanwhile, which ends the job's process."""
+        converting = asyncio.create_task(self._pool.convert(job.operation, directory, source))
+        unwanted = asyncio.create_task(job.unwanted())
+        try:
+            await asyncio.wait({converting, unwanted}, return_when=asyncio.FIRST_COMPLETED)
+            return await converting if converting.done() else None
+        finally:
+            for task in (converting, unwanted):
+                task.cancel()
+            await asyncio.wait({converting, unwanted})
 
     async def _crashed(self, job: Job, why: str) -> str:
         crashes = await job.crashed()
