@@ -8,9 +8,11 @@ import contextlib
 import contextvars
 import ipaddress
 import logging
+import os
 import re
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -24,6 +26,7 @@ from .settings import Settings
 
 log = logging.getLogger(__name__)
 
+ACCEPTED_AT_ONCE = 32
 #: The id of the request, or of the request that a job came with, that is being worked on.
 REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 
@@ -263,7 +266,12 @@ async def serve(
         raise SettingsError("The web server did not start.")
     made: Callable[[], asyncio.Protocol] = server if connection is None else lambda: connection(server)
     try:
-        listener = await asyncio.get_running_loop().create_server(made, host, port, backlog=1024)
+        # asyncio takes as many connections at once as it has backlog, before any is looked at: few, so that a crowd
+        # cannot use up the files of the process. The kernel's own queue is longer.
+        listener = await asyncio.get_running_loop().create_server(made, host, port, backlog=ACCEPTED_AT_ONCE)
+        for listening in listener.sockets:
+            with socket.socket(fileno=os.dup(listening.fileno())) as queue:
+                queue.listen(1024)
     except OSError as exc:
         await runner.cleanup()
         raise SettingsError(

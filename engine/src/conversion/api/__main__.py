@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import ipaddress
 import logging
 import resource
@@ -121,13 +122,11 @@ async def api(settings: Settings, stop: asyncio.Event, *, standalone: bool) -> N
 
 async def _embed_engine(stack: contextlib.AsyncExitStack, jobs: Jobs, cache: Cache, settings: Settings) -> None:
     """An engine in this process, for --standalone; it needs the dependencies of the engine."""
-    try:
-        import OCP  # type: ignore[import-not-found,unused-ignore]  # noqa: F401, PLC0415
-        import trimesh  # noqa: F401, PLC0415
-    except ImportError as exc:
+    missing = [name for name in ("OCP", "trimesh", "numpy") if importlib.util.find_spec(name) is None]
+    if missing:
         raise UnavailableError(
-            f"--standalone needs the engine's packages ({exc.name} is missing): pip install -r requirements/engine.txt."
-        ) from exc
+            f"--standalone needs the engine's packages ({missing[0]} is missing): pip install -r requirements/engine.txt."
+        )
     from ..worker.engine import Engine  # noqa: PLC0415
     from ..worker.pool import Limits, Pool  # noqa: PLC0415
 

@@ -60,7 +60,7 @@ class Gate:
 class Connection(RequestHandler):
     """A connection whose client has `header_seconds` for the headers of a request, once it began one."""
 
-    __slots__ = ("_deadline", "_gate", "_pending", "_request", "_taken", "address")
+    __slots__ = ("_deadline", "_gate", "_pending", "_request", "_taken", "_torn", "address")
 
     def __init__(self, manager: Any, gate: Gate, **options: Any) -> None:
         options |= {"auto_decompress": False, "access_log": None}
@@ -68,7 +68,8 @@ class Connection(RequestHandler):
         self._gate = gate
         self._deadline: asyncio.TimerHandle | None = None
         self._request: web.Request | None = None
-        self._pending = False
+        self._pending = False  # a next request has begun
+        self._torn = False
         self._taken = 0
         self.address = ""
 
@@ -88,6 +89,7 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Count before anything is made of it: chunks may be all frame and no content."""
         self._taken += len(data)
+        self._torn = not data.endswith(b"\r\n\r\n")
         if self._taken > self._gate.request_max:
             self.cut_off()
             return
@@ -101,7 +103,7 @@ class Connection(RequestHandler):
     def begun(self, request: web.Request) -> None:
         """A request's headers are there."""
         self._disarm()
-        self._request, self._pending = request, False
+        self._request, self._pending = request, self._torn and not request.body_exists
         self._gate.busy(self)
 
     def ended(self) -> None:
@@ -112,9 +114,14 @@ class Connection(RequestHandler):
             if self._pending:
                 self._arm()
 
+    def allow_more(self) -> None:
+        """The request is refused, and what its client sends still is thrown away: let it, so that it sees the answer."""
+        self._taken = -2 * self._gate.request_max
+
     def cut_off(self) -> None:
         """End it without a word."""
         self._gate.closed += 1
+        self._gate.busy(self)  # gone in a moment: the next one to go is another
         if self.transport is not None:
             self.transport.abort()
 
@@ -150,7 +157,8 @@ class Connection(RequestHandler):
                 400, f"The request is not valid HTTP ({why or 'malformed'}): see the API's document."
             )
         else:
-            log.error("a request failed outside its handler", exc_info=exc)
+            if not isinstance(exc, ConnectionError):
+                log.error("a request failed outside its handler", exc_info=exc)
             response = error_response(status, "The service made a mistake: it is in its log; try again.")
         response.headers["X-Request-ID"] = REQUEST_ID.get() or new_request_id("")
         response.force_close()

@@ -18,6 +18,7 @@ from aiohttp.helpers import parse_mimetype
 from ..errors import InputError, UnavailableError
 from ..jobs import Readable
 from ..settings import MIB, Settings
+from .connection import Connection
 from .form import FirstPart
 from .uploads import Upload
 
@@ -121,6 +122,8 @@ class Receiver:
 
     async def _discard(self) -> None:
         """Read on for a while, keeping nothing: most clients see an answer only when they have sent their file."""
+        if isinstance(self._request.protocol, Connection):
+            self._request.protocol.allow_more()
         try:
             async with asyncio.timeout(DISCARD_SECONDS):
                 async for _ in self._upload.paced(self._request.content.iter_chunked(PIECE)):
