@@ -30,3 +30,9 @@ class BusyError(ConversionError):
 
 class SettingsError(ConversionError):
     """A setting is missing or malformed; the process cannot start."""
+
+
+def one_line(said: object) -> str:
+    """What a client or a job said, fit to be shown and logged: one line of printable characters, of bounded length."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(said)[:1000])
+    return " ".join(text.split())

@@ -21,7 +21,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from . import __version__
-from .errors import BusyError, InputError, SettingsError, UnavailableError
+from .errors import BusyError, InputError, SettingsError, UnavailableError, one_line
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -231,7 +231,7 @@ def refusal(request: web.BaseRequest, exc: web.HTTPException) -> web.Response:
 
 def error_response(status: int, sentence: str, headers: dict[str, str] | None = None) -> web.Response:
     """An error as the API words it."""
-    return web.json_response({"error": sentence}, status=status, headers=headers)
+    return web.json_response({"error": one_line(sentence)}, status=status, headers=headers)
 
 
 class Listening:

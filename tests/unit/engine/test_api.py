@@ -182,13 +182,25 @@ def test_too_many_uploads_are_told(run: Run, settings: Make) -> None:
 def test_list_is_newest_first_and_paged(run: Run, settings: Make) -> None:
     async def story() -> None:
         async with serving(settings(WAIT=0), MemoryJobs()) as (client, _):
-            ids = [(await (await client.post("/file/conversion/stl/obj", data=b"part %d" % i)).json())["id"] for i in range(5)]
+            ids = [
+                (await (await client.post("/file/conversion/stl/obj", data=b"part %d" % i)).json())["id"]
+                for i in range(5)
+            ]
             first = await (await client.get("/async/operations?limit=3")).json()
             assert [one["id"] for one in first["items"]] == ids[:1:-1]
             rest = await (await client.get(f"/async/operations?limit=3&page_token={first['next_page']}")).json()
             assert [one["id"] for one in rest["items"]] == ids[1::-1]
             assert rest["next_page"] is None
-            for wrong in ("limit=0", "limit=101", "limit=x", "limit=-1", "limit=%C2%B2", "page_token=x", "other=1", "limit=1&limit=2"):
+            for wrong in (
+                "limit=0",
+                "limit=101",
+                "limit=x",
+                "limit=-1",
+                "limit=%C2%B2",
+                "page_token=x",
+                "other=1",
+                "limit=1&limit=2",
+            ):
                 answer = await client.get(f"/async/operations?{wrong}")
                 assert answer.status == 400, wrong
                 assert (await answer.json())["error"].endswith(".")
@@ -229,7 +241,10 @@ def test_same_content_is_one_conversion_and_each_owner_lets_go_alone(run: Run, s
             assert (await answer.json())["status"] == "cancelled"
             await client.delete(f"/async/operations/{third['id']}")
             await convert_one(jobs, tmp_path, b"v 0 0 0")
-            seen = [(await (await client.get(f"/async/operations/{one['id']}")).json())["status"] for one in (first, second, third)]
+            seen = [
+                (await (await client.get(f"/async/operations/{one['id']}")).json())["status"]
+                for one in (first, second, third)
+            ]
             assert seen == ["cancelled", "completed", "cancelled"]
             assert (await client.get(f"/async/operations/{first['id']}/output")).status == 409
             assert (await client.delete(f"/async/operations/{first['id']}")).status == 204
@@ -303,9 +318,13 @@ def test_a_proxy_that_is_trusted_names_the_client(run: Run, settings: Make) -> N
                     client.post("/file/conversion/stl/obj", data=slowly(), headers={"X-Forwarded-For": "192.0.2.1"})
                 )
                 await asyncio.sleep(0.1)
-                other = await client.post("/file/conversion/stl/obj", data=b"p", headers={"X-Forwarded-For": "192.0.2.2"})
+                other = await client.post(
+                    "/file/conversion/stl/obj", data=b"p", headers={"X-Forwarded-For": "192.0.2.2"}
+                )
                 assert other.status == expected
-                same = await client.post("/file/conversion/stl/obj", data=b"p", headers={"X-Forwarded-For": "192.0.2.2, 192.0.2.1"})
+                same = await client.post(
+                    "/file/conversion/stl/obj", data=b"p", headers={"X-Forwarded-For": "192.0.2.2, 192.0.2.1"}
+                )
                 assert same.status == 429
                 gate.set()
                 await first

@@ -64,7 +64,15 @@ class Service:
 
 def start(directory: Path, files: int = 4096, **settings: object) -> Service:
     log = directory / "log"
-    env = {"LISTEN_PORT": 0, "WORK_DIR": directory, "LAME_DUCK": 0, "DRAIN": 1, "WORKERS": 2, "MAX_BODY": 4 << 20, **settings}
+    env = {
+        "LISTEN_PORT": 0,
+        "WORK_DIR": directory,
+        "LAME_DUCK": 0,
+        "DRAIN": 1,
+        "WORKERS": 2,
+        "MAX_BODY": 4 << 20,
+        **settings,
+    }
     limited = f"import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files})); sys.argv = ['conversion-api', '--standalone']; from conversion.api.__main__ import main; sys.exit(main())"
     with log.open("wb") as stream:
         process = subprocess.Popen(
@@ -100,7 +108,13 @@ def running(directory: Path, files: int = 4096, **settings: object) -> Iterator[
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # The deadlines are shorter than in earnest, so that a test sees them pass
     with running(
-        tmp_path_factory.mktemp("service"), 400, HEADER_SECONDS=2, SPEED_SECONDS=3, BODY_SECONDS=8, MAX_UPLOADS=32, UPLOADS_PER_ADDRESS=8
+        tmp_path_factory.mktemp("service"),
+        400,
+        HEADER_SECONDS=2,
+        SPEED_SECONDS=3,
+        BODY_SECONDS=8,
+        MAX_UPLOADS=32,
+        UPLOADS_PER_ADDRESS=8,
     ) as made:
         yield made
 
@@ -235,7 +249,13 @@ def test_a_steady_upload_has_a_deadline_too(service: Service) -> None:
 
 def test_idle_half_requests(service: Service) -> None:
     """More than the process may have open files, in all their kinds."""
-    halves = (b"", b"G", b"GET /healthz HTTP/1.1\r\n", POST + b"X-A: 1\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /")
+    halves = (
+        b"",
+        b"G",
+        b"GET /healthz HTTP/1.1\r\n",
+        POST + b"X-A: 1\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /",
+    )
     with contextlib.ExitStack() as stack, Watch(service) as watch:
         idle = []
         for number in range(600):
@@ -433,7 +453,7 @@ def test_same_content_at_once_is_one_conversion(tmp_path: Path) -> None:
         metrics = made.ask("GET", "/metrics")[2].decode()
         assert re.search(r'end="completed".* 1\.0', metrics), metrics
         assert re.search(r'end="shared".* 3\.0', metrics), metrics
-        left = [path for path in tmp_path.rglob("*.source")]
+        left = list(tmp_path.rglob("*.source"))
         assert left == []
 
 

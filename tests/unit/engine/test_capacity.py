@@ -39,7 +39,10 @@ def mesh(size: int) -> Any:
     points = np.stack([at % (size + 1) * 1.2345, at // (size + 1) * 1.31, (at * 7919) % 1000 * 0.0013], axis=1)
     corner = (np.arange(size)[:, None] * (size + 1) + np.arange(size)[None, :]).ravel()
     triangles = np.concatenate(
-        [np.stack([corner, corner + 1, corner + size + 1], 1), np.stack([corner + 1, corner + size + 2, corner + size + 1], 1)]
+        [
+            np.stack([corner, corner + 1, corner + size + 1], 1),
+            np.stack([corner + 1, corner + size + 2, corner + size + 1], 1),
+        ]
     )
     return trimesh.Trimesh(points, triangles, process=False)
 

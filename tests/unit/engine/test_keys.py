@@ -73,7 +73,10 @@ def test_operations_are_the_caller_s_own(run: Run, settings: Make, tmp_path: Pat
                 answer = await ask
                 assert answer.status == 404
                 assert "There is no operation" in (await answer.json())["error"]
-            listed = {name: (await (await client.get("/async/operations", headers=headers[name])).json())["items"] for name in headers}
+            listed = {
+                name: (await (await client.get("/async/operations", headers=headers[name])).json())["items"]
+                for name in headers
+            }
             assert [one["id"] for one in listed["acme"]] == [made["id"]]
             assert listed["rival"] == []
             assert (await client.get(f"{path}/output", headers=headers["acme"])).status == 200
@@ -86,7 +89,9 @@ def test_beyond_the_quota(run: Run, settings: Make, tmp_path: Path) -> None:
 
     async def story() -> None:
         async with serving(settings(KEYS_FILE=tmp_path / "keys.json", WAIT=0), MemoryJobs()) as (client, _):
-            answers = [await client.post("/file/conversion/stl/obj", data=b"part", headers=headers["acme"]) for _ in range(3)]
+            answers = [
+                await client.post("/file/conversion/stl/obj", data=b"part", headers=headers["acme"]) for _ in range(3)
+            ]
             assert [answer.status for answer in answers] == [202, 202, 429]
             assert 1 <= int(answers[2].headers["Retry-After"]) <= 3600
             assert "2 files" in (await answers[2].json())["error"]

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from conversion.errors import UnavailableError
+from conversion.errors import UnavailableError, one_line
 from conversion.operation import Operation
 from conversion.worker import cgroup, landlock, network, place, seccomp
-from conversion.worker.pool import Limits, Outcome, Pool, one_line, plain_file
+from conversion.worker.pool import Limits, Outcome, Pool, plain_file
 
 Run = Callable[[Any], Any]
 ROOT = Path(__file__).resolve().parents[3]

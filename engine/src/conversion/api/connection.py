@@ -151,7 +151,9 @@ class Connection(RequestHandler):
         """What never became a request, in the words of the API."""
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the answer is sent already")
-        if isinstance(exc, HttpProcessingError):
+        if isinstance(exc, UnicodeError):  # the library puts a header that is no text into its own refusal
+            response = error_response(400, "A header of the request is no text: see the API's document.")
+        elif isinstance(exc, HttpProcessingError):
             why = " ".join((message or exc.message or "").split())[:120].rstrip(".:, ")
             response = error_response(
                 400, f"The request is not valid HTTP ({why or 'malformed'}): see the API's document."

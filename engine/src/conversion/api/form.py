@@ -70,7 +70,7 @@ class FirstPart:
         if self._rest.startswith(b"--"):
             raise InputError("The form holds no file: send one part with the file, or the file as the request's body.")
         line, found, rest = self._rest.partition(b"\r\n")
-        if line.strip(b" \t") not in (b"", b"-") or len(line) > 128:
+        if len(line) > 128 or (found and line.strip(b" \t")):
             raise InputError(_MALFORMED.format(why="a delimiter is followed by something else"))
         if found:
             self._rest = b"\r\n" + rest  # a part without headers begins with an empty line

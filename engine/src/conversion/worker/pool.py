@@ -18,7 +18,7 @@ from typing import Any
 
 import conversion
 
-from ..errors import UnavailableError
+from ..errors import UnavailableError, one_line
 from ..formats import FORMATS
 from ..operation import Operation
 from .sandbox import Isolation
@@ -263,12 +263,6 @@ class Pool:
             for sentence in isolation.missing():
                 log.warning("%s", sentence)
         self.isolation = isolation
-
-
-def one_line(said: object) -> str:
-    """Words of a job as they may be shown and logged: one line of printable characters, of bounded length."""
-    text = "".join(letter if letter.isprintable() else " " for letter in str(said)[:1000])
-    return " ".join(text.split())
 
 
 def plain_file(path: Path) -> bool:
