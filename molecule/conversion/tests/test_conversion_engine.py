@@ -20,12 +20,13 @@ ROOT = Path(__file__).resolve().parents[3]
 UNIT = "conversion-engine"
 ENV_FILE = f"/etc/{UNIT}/{UNIT}.env"
 SECRETS = ("7f3a9c04", "redis-test-password-91c2")
+KEY = "molecule-api-key-5d0b"
 
 
 def client(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "conversion.client", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src"), "CONVERSION_KEY": KEY},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -71,7 +72,7 @@ def test_restart_under_load_loses_nothing(host: Host, api: str, tmp_path: Path) 
     with subprocess.Popen(
         [sys.executable, "-m", "conversion.client", "load", "--url", api, "--seconds", "90", "--until", str(stop),
          "--concurrency", "3", "--summary", str(summary)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")}, stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src"), "CONVERSION_KEY": KEY}, stdout=subprocess.DEVNULL,
     ) as load:  # fmt: skip
         try:
             time.sleep(2)
@@ -184,7 +185,7 @@ def test_a_job_is_what_the_kernel_kills_first(host: Host, api: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "conversion.client", "convert", str(torus), "--to", "stl", "--url", api,
          "--option", "deflection=0.01", "--option", "angle=5", "--out", "/tmp"],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src"), "CONVERSION_KEY": KEY}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as slow:  # fmt: skip
         until = time.monotonic() + 30
         while host.run(f"cat /proc/$(pgrep -P {zygote} | head -1)/oom_score_adj").stdout.strip() != "1000":
@@ -241,7 +242,8 @@ def test_a_hostile_job_gets_nowhere_in_the_unit(host: Host, api: str, hostile: N
 
 def played(api: str, about: dict[str, str]) -> str:
     """What the job left as its result."""
-    request = urllib.request.Request(f"{api}/file/conversion/obj/ply", json.dumps(about).encode())  # noqa: S310 - ours
+    headers = {"Authorization": f"Bearer {KEY}"}
+    request = urllib.request.Request(f"{api}/file/conversion/obj/ply", json.dumps(about).encode(), headers)  # noqa: S310 - ours
     with urllib.request.urlopen(request, timeout=90) as response:  # noqa: S310 - ours
         return base64.b64decode(json.loads(response.read())["outputs"]["output.ply"]).decode()
 

@@ -127,12 +127,12 @@ async def exchange(port: int, data: bytes) -> bytes:
         writer.close()
 
 
-def all_answers(run: Run, made: Settings, data: list[bytes]) -> list[bytes]:
+def all_answers(run: Run, made: Settings, data: list[bytes], header_seconds: float = 20) -> list[bytes]:
     """What a service, made for these alone, says to each."""
 
     async def story() -> list[bytes]:
         async with serving(made, MemoryJobs()) as (client, _):
-            gate = Gate(100, 0.2, 1 << 20)  # a header that never ends is given up soon
+            gate = Gate(100, header_seconds, 1 << 20)
             loop = asyncio.get_running_loop()
             server = client.server.runner.server
             listener = await loop.create_server(lambda: Connection(server, gate, loop=loop), "127.0.0.1", 0)
@@ -197,7 +197,7 @@ def test_requests_by_the_document_and_against_it(
     )
 )
 def test_what_is_no_request(run: Run, settings: Make, caplog: pytest.LogCaptureFixture, data: list[bytes]) -> None:
-    for said in all_answers(run, settings(WAIT=0, SPEED_SECONDS=0.2), [one + b"\r\n\r\n" for one in data]):
+    for said in all_answers(run, settings(WAIT=0, SPEED_SECONDS=0.2), [one + b"\r\n\r\n" for one in data], 0.2):
         if said:
             assert int(said.split()[1]) < 500, said
     assert "Traceback" not in caplog.text
