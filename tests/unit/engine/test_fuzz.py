@@ -169,7 +169,7 @@ def check(said: bytes, described: Mapping[str, Any] | None) -> None:
     assert found or status in (400, 404, 405, 417), f"{status} is not in the document"
     schema = (found or {}).get("content", {}).get("application/json", {}).get("schema")
     if schema:
-        pointed = {"$ref": "urn:api" + schema["$ref"]} if "$ref" in schema else schema
+        pointed = json.loads(json.dumps(schema).replace('"#/', '"urn:api#/'))
         Draft202012Validator(pointed, registry=REGISTRY).validate(answer)
 
 

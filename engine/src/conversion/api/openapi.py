@@ -22,7 +22,7 @@ def document(*, keys: bool) -> dict[str, Any]:
     if keys:
         answers["401"] = _error("no key, or one that is not known")
     identified = [_path("id", {"type": "string", "format": "uuid"})]
-    record = {"description": "the operation", "content": _json({"$ref": "#/components/schemas/Operation"})}
+    record = {"description": "the operation", "content": _json(_ref("Operation"))}
     paths: dict[str, Any] = {
         "/file/conversion/{src_format}/{output_format}": {
             "post": {
@@ -49,7 +49,10 @@ def document(*, keys: bool) -> dict[str, Any]:
                 "responses": {
                     "201": record | {"description": "finished"},
                     "202": record | {"description": "not finished yet: ask with its id"},
-                    "422": record | {"description": "the file cannot be converted"},
+                    "422": {
+                        "description": "the file cannot be converted: an operation that failed, or a refusal at once",
+                        "content": _json({"anyOf": [_ref("Operation"), _ref("Error")]}),
+                    },
                     "408": _error("the file came too slowly"),
                     "413": _error("the file is too large"),
                     "415": _error("the body is compressed"),
@@ -68,7 +71,7 @@ def document(*, keys: bool) -> dict[str, Any]:
                 "responses": {
                     "200": {
                         "description": "a page of them",
-                        "content": _json({"$ref": "#/components/schemas/Page"}),
+                        "content": _json(_ref("Page")),
                     },
                     **answers,
                 },
@@ -176,7 +179,7 @@ def _schemas() -> dict[str, Any]:
         "type": "object",
         "required": ["items", "next_page"],
         "properties": {
-            "items": {"type": "array", "items": {"$ref": "#/components/schemas/Operation"}},
+            "items": {"type": "array", "items": _ref("Operation")},
             "next_page": {"type": ["string", "null"], "description": "page_token of the next page"},
         },
     }
@@ -184,12 +187,16 @@ def _schemas() -> dict[str, Any]:
     return {"Operation": operation, "Page": page, "Error": error}
 
 
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
 def _error(description: str) -> dict[str, Any]:
-    return {"description": description, "content": _json({"$ref": "#/components/schemas/Error"})}
+    return {"description": description, "content": _json(_ref("Error"))}
 
 
 def _busy(description: str) -> dict[str, Any]:
