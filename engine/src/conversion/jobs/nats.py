@@ -268,13 +268,13 @@ class NatsJobs:
             try:
                 return await call()
             except _AWAY as exc:
+                _refuse_when_full(exc)
                 if time.monotonic() >= until:
                     raise UnavailableError(f"NATS did not {what}: {_words(exc)}; try again in a minute.") from exc
             except NotFoundError:
                 raise
             except APIError as exc:
-                if exc.err_code == _STREAM_FULL:
-                    raise BusyError("Too many files wait to be converted: try again in half a minute.", 30) from exc
+                _refuse_when_full(exc)
                 if exc.code != 503 or time.monotonic() >= until:
                     raise UnavailableError(f"NATS did not {what}: {exc.description}; try again later.") from exc
             await asyncio.sleep(0.2)
@@ -406,6 +406,7 @@ class NatsJobs:
                     else:
                         await bucket.purge(operation.id)
                         await bucket.purge(_listed(operation))
+                        await self._drop_claim(operation)
                         await self.drop_file(operation.id, operation.output_key or "none")
                 except KeyWrongLastSequenceError:
                     continue
@@ -442,6 +443,14 @@ class NatsJobs:
             with contextlib.suppress(KeyWrongLastSequenceError):  # else somebody was quicker
                 await bucket.update(key, claim, last=entry.revision)
                 return None
+
+    async def _drop_claim(self, operation: Operation) -> None:
+        """The content of an operation that is gone is anybody's."""
+        bucket = self._bucket()
+        with contextlib.suppress(KeyNotFoundError, NotFoundError):
+            claim = await bucket.get(_claim(operation))
+            if json.loads(claim.value or b"[0]")[0] == operation.id:
+                await bucket.purge(_claim(operation))
 
     # files
 
@@ -502,9 +511,7 @@ class NatsJobs:
         with contextlib.suppress(*_AWAY, APIError, UnavailableError):
             await self._bucket().purge(operation.id)
             await self._bucket().purge(_listed(operation))
-            claim = await self._bucket().get(_claim(operation))
-            if json.loads(claim.value or b"[0]")[0] == operation.id:
-                await self._bucket().purge(_claim(operation))
+            await self._drop_claim(operation)
         await self.drop_file(operation.id, SOURCE)
 
     async def store(self, operation: Operation, result: bytes) -> None:
@@ -622,6 +629,11 @@ class NatsJob:
         # If this fails the message comes again, and `start` finds the record final
         with contextlib.suppress(*_AWAY, nats.errors.Error):
             await self._msg.ack_sync(timeout=3)
+
+
+def _refuse_when_full(exc: Exception) -> None:
+    if getattr(exc, "err_code", None) == _STREAM_FULL:
+        raise BusyError("Too many files wait to be converted: try again in half a minute.", 30) from exc
 
 
 def _listed(operation: Operation) -> str:
