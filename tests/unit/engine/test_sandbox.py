@@ -286,6 +286,41 @@ def test_metadata_that_is_not_refused_is_told(monkeypatch: pytest.MonkeyPatch) -
     assert network.metadata_denied() is False
 
 
+def test_metadata_that_a_filter_of_addresses_refuses_is_seen() -> None:
+    """The filter is what IPAddressDeny= makes of it: a program in the kernel, at the control group."""
+    groups = cgroup.parent()
+    if groups is None or os.geteuid() != 0 or os.uname().machine != "x86_64":
+        pytest.skip("needs root and a control group of version 2; in earnest systemd does it")
+    code = """
+import ctypes, os, struct, sys
+from pathlib import Path
+from conversion.worker import cgroup, network
+libc, group = ctypes.CDLL(None, use_errno=True), Path(sys.argv[1])
+deny = ctypes.create_string_buffer(struct.pack("<BBhiBBhi", 0xb7, 0, 0, 0, 0x95, 0, 0, 0))  # return 0
+license = ctypes.create_string_buffer(b"GPL")
+load = struct.pack("<IIQQIIQII16sII", 8, 2, ctypes.addressof(deny), ctypes.addressof(license), 0, 0, 0, 0, 0, b"deny", 0, 1)
+program = libc.syscall(321, 5, ctypes.create_string_buffer(load, 128), 120)
+if program < 0:
+    sys.exit("no bpf: " + os.strerror(ctypes.get_errno()))
+cgroup.enter(group)
+attach = struct.pack("<IIII", os.open(group, os.O_RDONLY), program, 1, 0)
+assert not network.metadata_denied()
+assert libc.syscall(321, 8, ctypes.create_string_buffer(attach, 128), 16) == 0, os.strerror(ctypes.get_errno())
+print("denied" if network.metadata_denied() else "not seen")
+"""
+    group = groups / f"job-filter-{os.getpid()}"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(group)], capture_output=True, text=True, timeout=30,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")},
+        )  # fmt: skip
+    finally:
+        cgroup.end(group)
+    if "no bpf" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.stdout == "denied\n", done.stderr
+
+
 def test_places_are_hidden_and_cleared(tmp_path: Path) -> None:
     first, second = place.Place(tmp_path), place.Place(tmp_path)
     assert first.path.exists(), "one that is in use was cleared"

@@ -29,9 +29,14 @@ def call_only(urls: Iterable[str]) -> bool:
 
 
 def metadata_denied() -> bool:
-    """Whether an empty datagram to the cloud's metadata address is refused here, before it leaves the host."""
+    """Whether a datagram to the cloud's metadata address is refused here. An empty one is tried, towards the loopback device:
+    the unit's filter comes before any device, and nothing leaves the host."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.setblocking(False)
+        try:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        except OSError:
+            return False
         try:
             probe.sendto(b"", (METADATA, 80))
         except OSError as exc:
