@@ -21,7 +21,7 @@ from ..jobs import Jobs
 from ..operation import Operation, Status, new_id, timestamp
 from ..service import REQUEST_ID, Lifecycle, Metrics, errors, new_request_id
 from ..settings import MIB, Settings
-from .connection import Connection
+from .connection import WRITE_SECONDS, Connection
 from .keys import Key, Keys, Quota
 from .openapi import document
 from .receive import Receiver, address
@@ -29,7 +29,6 @@ from .uploads import Pace, Uploads
 
 log = logging.getLogger(__name__)
 IN_MEMORY = 1 * MIB
-WRITE_SECONDS = 60
 DEPTH_SECONDS = 1.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -197,6 +196,8 @@ class Api:
             }
         )
         await response.prepare(request)
+        if request.method == "HEAD":
+            return response
         try:
             async for piece in _with(first, pieces):
                 async with asyncio.timeout(WRITE_SECONDS):  # a client that reads no more holds nothing for ever

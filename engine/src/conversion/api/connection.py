@@ -15,6 +15,8 @@ from aiohttp.web_protocol import RequestHandler
 from ..service import REQUEST_ID, error_response, new_request_id, refusal
 
 log = logging.getLogger(__name__)
+WRITE_SECONDS = 60
+LINGER_SECONDS = 3
 
 
 class Gate:
@@ -63,7 +65,8 @@ class Connection(RequestHandler):
     __slots__ = ("_deadline", "_gate", "_pending", "_request", "_taken", "_torn", "address")
 
     def __init__(self, manager: Any, gate: Gate, **options: Any) -> None:
-        options |= {"auto_decompress": False, "access_log": None}
+        # What a refused client sends still is read for a moment only, so that it sees the refusal
+        options |= {"auto_decompress": False, "access_log": None, "lingering_time": LINGER_SECONDS}
         super().__init__(manager, **options)
         self._gate = gate
         self._deadline: asyncio.TimerHandle | None = None
@@ -137,13 +140,18 @@ class Connection(RequestHandler):
     async def finish_response(
         self, request: Any, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Refusals by the library that no middleware saw, in the words of the API."""
+        """Send it, within a deadline; refusals by the library that no middleware saw in the words of the API."""
         if isinstance(resp, web.HTTPException):
             closing = resp.keep_alive is False
             resp = refusal(request, resp)
             if closing:
                 resp.force_close()
-        return await super().finish_response(request, resp, start_time)
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:  # a client that does not read what it asked for
+            self.cut_off()
+            return resp, True
 
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
