@@ -218,12 +218,19 @@ def say_too_much() -> None:
             continue
 
 
+def say_nothing() -> None:
+    """Close every pipe, and go on."""
+    os.closerange(3, 64)
+    time.sleep(1.5)
+
+
 ENDINGS: dict[str, Callable[[], None]] = {
     "fill the disk": fill_disk,
     "eat memory": eat_memory,
     "eat shared memory": eat_shared_memory,
     "run for ever": run_for_ever,
     "say too much": say_too_much,
+    "say nothing": say_nothing,
 }
 
 

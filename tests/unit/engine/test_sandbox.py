@@ -134,6 +134,28 @@ def test_what_a_job_says_is_bounded(run: Run, tmp_path: Path) -> None:
     run(story())
 
 
+def test_a_job_that_says_nothing_keeps_nobody_busy(run: Run, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with started() as pool:
+            assert pool._process is not None
+            stat = Path(f"/proc/{pool._process.pid}/stat")
+            before = sum(int(word) for word in stat.read_text().split()[13:15])
+            outcome = await play(pool, tmp_path / "job", "say nothing")
+            assert outcome.crash
+            ticks = sum(int(word) for word in stat.read_text().split()[13:15]) - before
+            assert ticks < 0.7 * os.sysconf("SC_CLK_TCK"), "its parent span"
+
+    run(story())
+
+
+def test_groups_that_were_left_are_cleared(tmp_path: Path) -> None:
+    """Only those of processes that are no more: another engine may be beside us."""
+    for name in ("job-999999999-a", f"job-{os.getpid()}-b", "other"):
+        (tmp_path / name).mkdir()
+    cgroup.clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"job-{os.getpid()}-b", "other"]
+
+
 def test_a_fork_that_fails_ends_one_job(run: Run, tmp_path: Path) -> None:
     async def story() -> None:
         async with started("--first-fork-fails") as pool:

@@ -29,7 +29,7 @@ def parent() -> Path | None:
 
 
 def _usable(place: Path) -> bool:
-    probe = place / f"job-probe-{os.getpid()}"
+    probe = name(place, "probe")
     try:
         probe.mkdir()
     except OSError:
@@ -40,15 +40,33 @@ def _usable(place: Path) -> bool:
         probe.rmdir()
 
 
+def name(parent: Path, job: str) -> Path:
+    """The group of a job that this process forks: no other process, nor engine beside us, has one of that name."""
+    return parent / f"job-{os.getpid()}-{job}"
+
+
+def clear(parent: Path) -> None:
+    """Remove the groups that were left by processes which are no more."""
+    for group in parent.glob("job-*-*"):
+        pid = group.name.split("-")[1]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            end(group)
+
+
 def enter(group: Path) -> None:
     """Make a group and put this process into it."""
     group.mkdir(exist_ok=True)
     (group / "cgroup.procs").write_text("0", encoding="ascii")
 
 
-def end(group: Path) -> None:
-    """Kill what is left in a group and remove it; what is dying still is removed by a later call."""
+def end(group: Path) -> bool:
+    """Kill what is left in a group and remove it; False while something in it is dying still."""
     with contextlib.suppress(OSError):
-        (group / "cgroup.kill").write_text("1", encoding="ascii")
+        descriptor = os.open(group / "cgroup.kill", os.O_WRONLY)
+        try:
+            os.write(descriptor, b"1")
+        finally:
+            os.close(descriptor)
     with contextlib.suppress(OSError):
         group.rmdir()
+    return not group.exists()

@@ -36,6 +36,7 @@ class Running:
     outcome: int
     group: Path | None
     said: bytes = b""
+    silent: bool = False  # it closed the pipe, which must not be waited for any more
 
 
 def run_job(job: dict[str, Any], outcome: int, group: Path | None) -> None:
@@ -85,6 +86,9 @@ class Zygote:
     def __init__(self) -> None:
         self.running: dict[int, Running] = {}
         self._groups = cgroup.parent()
+        self._leaving: set[Path] = set()  # ended, but the kernel had not let go of them yet
+        if self._groups:
+            cgroup.clear(self._groups)
         self._wake, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
 
@@ -97,7 +101,7 @@ class Zygote:
         buffer = b""
         say(ready=True, isolation=sandbox.tried().as_dict())
         while True:
-            pipes = {one.outcome: one for one in self.running.values()}
+            pipes = {one.outcome: one for one in self.running.values() if not one.silent}
             readable, _, _ = select.select([0, self._wake, *pipes], [], [])
             for descriptor in readable:
                 if descriptor in pipes:
@@ -124,7 +128,7 @@ class Zygote:
         except OSError as exc:
             say(job=job["job"], refused=os.strerror(exc.errno or 0))
             return
-        group = self._groups and self._groups / f"job-{job['job']}"
+        group = self._groups and cgroup.name(self._groups, job["job"])
         try:
             pid = os.fork()
         except OSError as exc:  # no process to be had: that is this job's end and no other's
@@ -156,11 +160,11 @@ class Zygote:
             return False
         if len(one.said) <= OUTCOME_MAX:
             one.said += data
+        one.silent = not data
         return bool(data)
 
     def _reap(self) -> None:
         """Report all jobs that have ended, and end what they left."""
-        ended = False
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -171,21 +175,16 @@ class Zygote:
             one = self.running.pop(pid, None)
             if one is None:
                 continue
-            ended = True
             while self._hear(one):
                 pass
             os.close(one.outcome)
             if one.group:
-                cgroup.end(one.group)
+                self._leaving.add(one.group)
+            self._leaving = {group for group in self._leaving if not cgroup.end(group)}
             end_strays(self.running)
             code = os.waitstatus_to_exitcode(status)
             said = one.said.decode("utf-8", "replace") if len(one.said) <= OUTCOME_MAX else ""
             say(job=one.job, outcome=said, **({"signal": -code} if code < 0 else {"exit": code}))
-        if ended and self._groups:
-            busy = {one.group for one in self.running.values()}
-            for group in self._groups.glob("job-*"):
-                if group not in busy:
-                    cgroup.end(group)
 
 
 def end_strays(running: dict[int, Running]) -> None:
