@@ -271,6 +271,17 @@ def main() -> int:
             return fork()
 
         os.fork = failing
+    if "--a-sandbox-fails" in sys.argv:
+        from conversion.worker import sandbox
+
+        confine = sandbox.confine
+
+        def refusing(directory: Path, **more: Any) -> None:
+            if "sandbox-fails" in directory.name:
+                raise OSError(28, "No space left on device")
+            confine(directory, **more)
+
+        sandbox.confine = refusing
     return zygote.main()
 
 

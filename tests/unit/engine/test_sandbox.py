@@ -166,6 +166,16 @@ def test_a_fork_that_fails_ends_one_job(run: Run, tmp_path: Path) -> None:
     run(story())
 
 
+def test_a_sandbox_that_cannot_be_had_is_no_fault_of_the_file(run: Run, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with started("--a-sandbox-fails") as pool:
+            with pytest.raises(UnavailableError, match="No space left"):
+                await play(pool, tmp_path / "sandbox-fails", "nothing")
+            assert (await play(pool, tmp_path / "again", "nothing")).result
+
+    run(story())
+
+
 def test_the_end_of_the_parent_is_no_crash_of_its_jobs(run: Run, tmp_path: Path) -> None:
     """They are given back, not counted against their files."""
 

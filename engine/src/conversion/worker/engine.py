@@ -62,9 +62,8 @@ class Engine:
                 continue
             self.active += 1
             try:
-                await asyncio.create_task(
-                    self._work(job)
-                )  # with a context of its own: its log lines carry its request's id
+                # With a context of its own: its log lines carry the id of its request
+                await asyncio.create_task(self._work(job))
             finally:
                 self.active -= 1
 

@@ -206,6 +206,8 @@ class Pool:
             said = None
         if not isinstance(said, dict):
             return Outcome(crash=f"its process ended with {end.words}")
+        if "refused" in said:
+            raise UnavailableError(f"No process could be started for the job: {one_line(said['refused'])}.")
         if "memory" in said:
             return Outcome(error=self._too_much(operation))
         if "error" in said:

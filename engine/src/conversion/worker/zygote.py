@@ -50,8 +50,12 @@ def run_job(job: dict[str, Any], outcome: int, group: Path | None) -> None:
         os.dup2(quiet, number)
     os.closerange(3, outcome)
     os.closerange(outcome + 1, 65536)
-    sandbox.limit(job["memory"], job["seconds"], job["output"])
-    sandbox.confine(Path(job["dir"]), group=group)
+    try:
+        sandbox.limit(job["memory"], job["seconds"], job["output"])
+        sandbox.confine(Path(job["dir"]), group=group)
+    except OSError as exc:  # our fault, not the file's: it was not opened yet
+        os.write(outcome, json.dumps({"refused": f"no sandbox: {exc}"}).encode())
+        return
     try:
         triangles = convert(
             Path(job["source"]), job["src_format"], Path(job["target"]), job["output_format"], job["options"]
