@@ -105,8 +105,8 @@ class MemoryJobs:
 
     async def put(self, operation: Operation) -> None:
         """Change the record and wake those who wait for it."""
+        self._operations[operation.id] = operation  # before anything is waited for: nobody else's change comes between
         async with self._changed:
-            self._operations[operation.id] = operation
             self._changed.notify_all()
 
     async def change(self, operation_id: str, to: Callable[[Operation], Operation]) -> Operation | None:

@@ -433,13 +433,16 @@ class NatsJobs:
             leader, since = json.loads(entry.value or b'["", 0]')
             if leader == operation.id:  # an earlier try, whose answer was lost
                 return None
-            if await self.change(leader, Operation.followed) is not None:
+            record = await self._read(leader)
+            if record is None and self.clock() - since < _CLAIM_SECONDS:
+                await asyncio.sleep(0.1)
+                continue
+            if record is not None and not record.final:
+                if await self.change(leader, Operation.followed) is None:
+                    continue  # it ended at this moment
                 follower = replace(operation, same_as=leader)
                 await self._create(follower)
                 return follower
-            if await self._read(leader) is None and self.clock() - since < _CLAIM_SECONDS:
-                await asyncio.sleep(0.1)
-                continue
             with contextlib.suppress(KeyWrongLastSequenceError):  # else somebody was quicker
                 await bucket.update(key, claim, last=entry.revision)
                 return None
