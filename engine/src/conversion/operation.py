@@ -22,6 +22,37 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
+class About:
+    """What is said about a result: sentences for the user, and its surface in numbers (mm, mm2, mm3)."""
+
+    warnings: tuple[str, ...] = ()
+    statistics: dict[str, Any] | None = None
+
+    @classmethod
+    def read(cls, raw: dict[str, Any]) -> About:
+        """What a job's process wrote, which a hostile file may have made: only what is of the right kind, and not too much."""
+        warnings, statistics = raw.get("warnings"), raw.get("statistics")
+        return cls(
+            tuple(str(one)[:1000] for one in warnings[:100]) if isinstance(warnings, list) else (),
+            statistics if isinstance(statistics, dict) else None,
+        )
+
+    def beside(self, result: bytes) -> bytes:
+        """This and the result in one, as the cache keeps them."""
+        text = json.dumps({"warnings": self.warnings, "statistics": self.statistics}).encode()
+        return len(text).to_bytes(4, "big") + text + result
+
+    @classmethod
+    def apart(cls, kept: bytes) -> tuple[About, bytes]:
+        """The reverse of `beside`."""
+        end = 4 + int.from_bytes(kept[:4], "big")
+        return cls.read(json.loads(kept[4:end])), kept[end:]
+
+
+NOTHING = About()
+
+
+@dataclass(frozen=True)
 class Operation:
     """One request and how far it is. Times are unix seconds; sizes are bytes; `error` is a sentence for the user.
 
@@ -37,7 +68,7 @@ class Operation:
     created_at: float
     cache_key: str
     source_bytes: int
-    options: dict[str, float] = field(default_factory=dict)
+    options: dict[str, float | str] = field(default_factory=dict)
     status: Status = Status.QUEUED
     started_at: float | None = None
     completed_at: float | None = None
@@ -48,11 +79,11 @@ class Operation:
     engine: str | None = None
     cached: bool = False
     type: str = "file_conversion"
+    warnings: list[str] = field(default_factory=list)
+    statistics: dict[str, Any] | None = None
     owner: str = ""
     request_id: str = ""
     progress: float = 0.0
-    warnings: list[str] = field(default_factory=list)
-    statistics: dict[str, Any] | None = None
     same_as: str = ""
     followers: int = 0
     left: str = ""
@@ -71,7 +102,9 @@ class Operation:
         """This operation, taken up by `engine`."""
         return replace(self, status=Status.IN_PROGRESS, started_at=self.started_at or now, engine=engine)
 
-    def completed(self, now: float, output_bytes: int, *, output_key: str = "", cached: bool = False) -> Operation:
+    def completed(
+        self, now: float, output_bytes: int, *, output_key: str = "", cached: bool = False, about: About = NOTHING
+    ) -> Operation:
         """This operation with its result stored."""
         return replace(
             self,
@@ -81,6 +114,8 @@ class Operation:
             output_bytes=output_bytes,
             output_key=output_key,
             cached=cached,
+            warnings=list(about.warnings),
+            statistics=about.statistics,
             progress=1.0,
         )
 

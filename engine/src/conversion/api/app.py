@@ -18,7 +18,7 @@ from .. import capacity, formats
 from ..cache import Cache
 from ..errors import BusyError, InputError, UnavailableError
 from ..jobs import Jobs
-from ..operation import Operation, Status, new_id, timestamp
+from ..operation import About, Operation, Status, new_id, timestamp
 from ..service import REQUEST_ID, Lifecycle, Metrics, errors, new_request_id
 from ..settings import MIB, Settings
 from .connection import WRITE_SECONDS, Connection
@@ -105,7 +105,7 @@ class Api:
         began = time.monotonic()
         key = self._caller(request)
         source, output = formats.pair(request.match_info["src_format"], request.match_info["output_format"])
-        options = formats.options(source, _query(request))
+        checked = formats.options(source, _query(request))
         end = "refused"
         try:
             await self._refuse_when_deep()
@@ -124,9 +124,9 @@ class Api:
                     src_format=source.name,
                     output_format=output.name,
                     created_at=now,
-                    cache_key=formats.cache_key(received.sha256, source.name, output.name, options),
+                    cache_key=formats.cache_key(received.sha256, source.name, output.name, checked),
                     source_bytes=received.size,
-                    options=options,
+                    options={**checked},
                     owner=key.name if key else "",
                     request_id=REQUEST_ID.get(),
                 )
@@ -229,10 +229,11 @@ class Api:
         found = await self._cache.get(operation.cache_key)
         if found is None:
             return None
-        done = operation.completed(self._clock(), len(found), output_key="cached", cached=True)
-        await self._jobs.store(done, found)
+        about, result = About.apart(found)
+        done = operation.completed(self._clock(), len(result), output_key="cached", cached=True, about=about)
+        await self._jobs.store(done, result)
         return web.json_response(
-            self._record(done, found if len(found) <= self._settings.inline_max else None), status=201
+            self._record(done, result if len(result) <= self._settings.inline_max else None), status=201
         )
 
     async def _await(self, operation: Operation) -> Operation:

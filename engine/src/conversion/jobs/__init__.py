@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
-from ..operation import Operation
+from ..operation import NOTHING, About, Operation
 
 
 class Readable(Protocol):
@@ -32,7 +32,7 @@ class Job(Protocol):
     async def touch(self) -> None:
         """Say that the job is still being worked on, so that no other engine gets it."""
 
-    async def complete(self, result: Path, *, cached: bool = False) -> None:
+    async def complete(self, result: Path, *, cached: bool = False, about: About = NOTHING) -> None:
         """Store the result, then close the operation, then the job."""
 
     async def fail(self, error: str) -> None:

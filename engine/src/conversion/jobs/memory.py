@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import BusyError, InputError
-from ..operation import Operation
+from ..operation import NOTHING, About, Operation
 from . import Readable
 
 PIECE = 256 * 1024
@@ -224,13 +224,14 @@ class MemoryJob:
     async def touch(self) -> None:
         """Nobody else could take it."""
 
-    async def complete(self, result: Path, *, cached: bool = False) -> None:
+    async def complete(self, result: Path, *, cached: bool = False, about: About = NOTHING) -> None:
         """Keep the result and close."""
         size = result.stat().st_size
         record = await self._jobs.operation(self.operation.id)
         if record is not None and not record.final:
             await asyncio.to_thread(shutil.copyfile, result, self._jobs.file(self.operation.id, "result"))
-            await self._jobs.keep(record.completed(self._jobs.now(), size, cached=cached), size)
+            done = record.completed(self._jobs.now(), size, cached=cached, about=about)
+            await self._jobs.keep(done, size)
         self._jobs.drop_source(self.operation.id)
 
     async def fail(self, error: str) -> None:

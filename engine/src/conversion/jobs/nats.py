@@ -46,7 +46,7 @@ from nats.js.errors import (
 from nats.js.kv import KeyValue
 
 from ..errors import BusyError, InputError, UnavailableError
-from ..operation import Operation
+from ..operation import NOTHING, About, Operation
 from . import Readable
 
 log = logging.getLogger(__name__)
@@ -590,13 +590,14 @@ class NatsJob:
         with contextlib.suppress(*_AWAY):
             await self._msg.in_progress()
 
-    async def complete(self, result: Path, *, cached: bool = False) -> None:
+    async def complete(self, result: Path, *, cached: bool = False, about: About = NOTHING) -> None:
         """Result, record, source, message."""
         key, size = f"result-{self.attempt}", result.stat().st_size
         with result.open("rb") as stream:
             await self._jobs.put_file(self.operation.id, key, stream, patience=60)
         await self._jobs.change(
-            self.operation.id, lambda old: old.completed(self._jobs.clock(), size, output_key=key, cached=cached)
+            self.operation.id,
+            lambda old: old.completed(self._jobs.clock(), size, output_key=key, cached=cached, about=about),
         )
         await self._close()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..cache import Cache
 from ..errors import ConversionError, InputError, UnavailableError
 from ..jobs import Job, Jobs
+from ..operation import About
 from ..service import REQUEST_ID, Metrics
 from ..settings import Settings
 from .place import Place
@@ -120,8 +121,9 @@ class Engine:
             found = await self._cache.get(operation.cache_key)
             if found is not None:
                 result = directory / operation.output_name
-                result.write_bytes(found)
-                await job.complete(result, cached=True)
+                about, data = About.apart(found)
+                result.write_bytes(data)
+                await job.complete(result, cached=True, about=about)
                 return "cached"
             source = directory / f"source.{operation.src_format}"
             try:
@@ -138,9 +140,9 @@ class Engine:
                 return "failed"
             if outcome.result is None:
                 return await self._crashed(job, outcome.crash or "")
-            await job.complete(outcome.result)
+            await job.complete(outcome.result, about=outcome.about)
             if outcome.result.stat().st_size <= self._settings.cache_max:
-                await self._cache.put(operation.cache_key, outcome.result.read_bytes())
+                await self._cache.put(operation.cache_key, outcome.about.beside(outcome.result.read_bytes()))
             return "completed"
 
     async def _convert(self, job: Job, directory: Path, source: Path) -> Outcome | None:

@@ -20,7 +20,7 @@ import conversion
 
 from ..errors import UnavailableError, one_line
 from ..formats import FORMATS
-from ..operation import Operation
+from ..operation import NOTHING, About, Operation
 from .sandbox import Isolation
 from .zygote import OUTCOME_MAX
 
@@ -57,9 +57,11 @@ class End:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a conversion went: a `result`, an `error` sentence for the user, or `crash`, which says why to the log."""
+    """How a conversion went: a `result` and what is `about` it, an `error` sentence for the user, or `crash`, which says why
+    to the log."""
 
     result: Path | None = None
+    about: About = NOTHING
     error: str | None = None
     crash: str | None = None
 
@@ -216,7 +218,7 @@ class Pool:
             return Outcome(crash=one_line(said["fault"]))
         if not plain_file(target):
             return Outcome(crash="its process left no plain file as the result")
-        return Outcome(result=target)
+        return Outcome(result=target, about=About.read(said))
 
     def _too_big(self) -> str:
         return f"The result is larger than the {self._limits.output >> 20} MiB that a result may have."

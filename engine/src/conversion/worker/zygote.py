@@ -60,7 +60,7 @@ def run_job(job: dict[str, Any], outcome: int, group: Path | None) -> None:
         triangles = convert(
             Path(job["source"]), job["src_format"], Path(job["target"]), job["output_format"], job["options"]
         )
-        said: dict[str, Any] = {"triangles": triangles}
+        said: dict[str, Any] = {"warnings": [], "statistics": {"triangles": triangles}}
     except InputError as exc:
         said = {"error": str(exc)}
     except MemoryError:
