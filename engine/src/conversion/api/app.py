@@ -102,10 +102,17 @@ class Api:
 
     async def convert(self, request: web.Request) -> web.Response:
         """POST a file; 201 with the result, 202 with an id when it takes longer, 4xx with a sentence."""
+        self._caller(request)
+        source, output = formats.pair(request.match_info["src_format"], request.match_info["output_format"])
+        return await self._accept(request, source, output, _query(request))
+
+    async def _accept(
+        self, request: web.Request, source: formats.Format, output: formats.Format, given: Mapping[str, str]
+    ) -> web.Response:
+        """Take the file in and wait for the result."""
         began = time.monotonic()
         key = self._caller(request)
-        source, output = formats.pair(request.match_info["src_format"], request.match_info["output_format"])
-        checked = formats.options(source, _query(request))
+        checked = formats.options(source, given)
         end = "refused"
         try:
             await self._refuse_when_deep()
