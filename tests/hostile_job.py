@@ -234,7 +234,14 @@ ENDINGS: dict[str, Callable[[], None]] = {
 }
 
 
-def hostile(source: Path, src_format: str, target: Path, output_format: str, options: Mapping[str, float]) -> int:
+class Made(int):
+    """What a converter gives back."""
+
+    warnings: tuple[str, ...] = ()
+    statistics: Mapping[str, int] = {}
+
+
+def hostile(source: Path, src_format: str, target: Path, output_format: str, options: Mapping[str, Any]) -> Made:
     """In the converter's place."""
     about = json.loads(source.read_text())
     if about["act"] == "all":
@@ -247,7 +254,7 @@ def hostile(source: Path, src_format: str, target: Path, output_format: str, opt
         raise InputError("one\nTraceback \x1b[31m" + "x" * 5000)
     else:
         target.write_text("honest")
-    return 1
+    return Made(1)
 
 
 def main() -> int:

@@ -48,7 +48,9 @@ def mesh(size: int) -> Any:
 
 
 @pytest.mark.parametrize("form", ["stl", "obj", "ply", "glb"])
-def test_the_largest_file_is_converted_within_the_memory_of_a_job(run: Run, tmp_path: Path, form: str) -> None:
+def test_the_largest_file_is_converted_within_the_memory_of_a_job(
+    run: Run, plain_options: Any, tmp_path: Path, form: str
+) -> None:
     memory = 112 * MIB
     wanted = capacity.largest(form, 100 * MIB, memory, 60)
     small = mesh(50).export(file_type=form)
@@ -65,7 +67,8 @@ def test_the_largest_file_is_converted_within_the_memory_of_a_job(run: Run, tmp_
                 directory.mkdir()
                 source = directory / f"source.{form}"
                 source.write_bytes(data)
-                outcome = await pool.convert(Operation("x", form, output, 1.0, "k", len(data)), directory, source)
+                operation = Operation("x", form, output, 1.0, "k", len(data), options=plain_options(form, output))
+                outcome = await pool.convert(operation, directory, source)
                 assert outcome.result is not None, outcome
         finally:
             await pool.close()

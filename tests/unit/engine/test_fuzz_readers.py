@@ -49,21 +49,22 @@ def spoiled(data: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("form", ["stl", "obj", "ply", "glb", "step"])
-def test_spoiled_files_end_in_a_result_or_a_sentence(run: Run, samples: Path, tmp_path: Path, form: str) -> None:
+def test_spoiled_files_end_in_a_result_or_a_sentence(
+    run: Run, plain_options: Any, samples: Path, tmp_path: Path, form: str
+) -> None:
     chance = random.Random(f"reader of {form}")
     data = (samples / f"box.{form}").read_bytes()
     ends: dict[str, int] = {}
 
     async def story() -> None:
         pool = Pool(Limits(5, 512 << 20, 64 << 20))
-        options = {"deflection": 0.1, "angle": 15.0} if form == "step" else {}
         try:
             for number in range(TIMES):
                 directory = tmp_path / str(number)
                 directory.mkdir()
                 source = directory / f"source.{form}"
                 source.write_bytes(spoiled(data, chance))
-                operation = Operation("x", form, "obj", 1.0, "k", 1, options=options)
+                operation = Operation("x", form, "obj", 1.0, "k", 1, options=plain_options(form, "obj"))
                 outcome = await pool.convert(operation, directory, source)
                 end = "result" if outcome.result else "error" if outcome.error else "crash"
                 ends[end] = ends.get(end, 0) + 1
