@@ -35,6 +35,11 @@ def test_the_file_holds_no_key(tmp_path: Path) -> None:
     assert headers["acme"]["Authorization"].partition(" ")[2] not in (tmp_path / "keys.json").read_text()
 
 
+def test_a_new_key_has_a_name_that_the_file_may_hold() -> None:
+    with pytest.raises(SettingsError, match="no name for a key"):
+        keys.made("ac me")
+
+
 def test_nobody_without_a_key(run: Run, settings: Make, tmp_path: Path) -> None:
     headers = key_file(tmp_path / "keys.json", acme=0)
 

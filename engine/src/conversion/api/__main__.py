@@ -153,8 +153,10 @@ def main() -> int:
     parser.add_argument("--new-key", metavar="NAME", help="print a new key and its entry for the file of keys, and end")
     arguments = parser.parse_args()
     if arguments.new_key:
-        key, entry = made(arguments.new_key)
-        print(f"{key}\n{entry}")
+        try:
+            print("\n".join(made(arguments.new_key)))
+        except SettingsError as exc:
+            parser.error(str(exc))
         return 0
 
     async def body(stop: asyncio.Event) -> None:

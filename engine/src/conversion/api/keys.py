@@ -26,6 +26,7 @@ from ..errors import BusyError, InputError, SettingsError
 
 log = logging.getLogger(__name__)
 HOUR = 3600
+_NAME = r"[A-Za-z0-9_-]{1,64}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def read(path: Path) -> dict[str, Key]:
         if not isinstance(entry, dict) or not set(entry) <= {"name", "sha256", "per_hour"}:
             raise SettingsError(f"{where} is to have name, sha256 and per_hour, and nothing else.")
         name, digest, per_hour = entry.get("name"), entry.get("sha256"), entry.get("per_hour", 0)
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        if not isinstance(name, str) or not re.fullmatch(_NAME, name):
             raise SettingsError(f"{where} needs a name of letters, digits, - and _.")
         if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise SettingsError(
@@ -65,7 +66,9 @@ def read(path: Path) -> dict[str, Key]:
 
 
 def made(name: str) -> tuple[str, str]:
-    """A new key, and the entry for the file that knows it."""
+    """A new key, and the entry for the file that knows it; SettingsError for a name that the file may not hold."""
+    if not re.fullmatch(_NAME, name):
+        raise SettingsError(f"'{name[:64]}' is no name for a key: use letters, digits, - and _, 64 at most.")
     key = secrets.token_urlsafe(32)
     return key, json.dumps({"name": name, "sha256": digest_of(key)})
 
