@@ -79,12 +79,11 @@ def test_when_all_places_are_taken_the_address_with_most_gives_one(run: Run) -> 
     run(story())
 
 
-def test_those_without_an_address_have_no_share(run: Run) -> None:
+def test_those_without_an_address_have_no_share() -> None:
     """A proxy that is trusted and names no client: it may stand for many."""
     uploads = Uploads(3, 1, Pace(1000, 60, 600), Clock())
-    with uploads.admit(None), uploads.admit(None), uploads.admit(None):
-        with pytest.raises(BusyError), uploads.admit(None):
-            pass
+    with uploads.admit(None), uploads.admit(None), uploads.admit(None), pytest.raises(BusyError), uploads.admit(None):
+        pass
 
 
 @pytest.mark.parametrize(("speed", "window", "deadline"), [(1e6, 0.1, 60), (1, 60, 0.1)])
@@ -95,9 +94,9 @@ def test_too_slow_by_speed_or_by_the_whole(run: Run, speed: float, window: float
             yield b"x"
 
     async def story() -> None:
-        with Uploads(1, 1, Pace(speed, window, deadline)).admit("a") as upload:
-            with pytest.raises(InputError, match="too slowly"):
-                async for _ in upload.paced(dribble()):
-                    pass
+        uploads = Uploads(1, 1, Pace(speed, window, deadline))
+        with uploads.admit("a") as upload, pytest.raises(InputError, match="too slowly"):
+            async for _ in upload.paced(dribble()):
+                pass
 
     run(story())
