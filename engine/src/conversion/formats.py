@@ -96,14 +96,16 @@ class Color:
     default: str
 
 
+Rule = Range | Choice | Color
+
 #: How finely curved surfaces become triangles. Meshes are already triangles and take none of these.
-FINENESS: Mapping[str, Range | Choice | Color] = {
+FINENESS: Mapping[str, Rule] = {
     "deflection": Range(None, 1e-6, 1000.0, "mm between the surface and its triangles"),
     "relative_deflection": Range(0.0005, 1e-5, 0.1, "of the size, between the surface and its triangles"),
     "angle": Range(15.0, 1.0, 60.0, "degrees between neighbouring triangles"),
 }
 VIEWS = ("iso", "front", "top", "right")
-_PICTURE: Mapping[str, Range | Choice | Color] = {
+_PICTURE: Mapping[str, Rule] = {
     "width": Range(512.0, 16.0, 2048.0, "pixels"),
     "height": Range(512.0, 16.0, 2048.0, "pixels"),
     "view": Choice("iso", VIEWS),
@@ -133,9 +135,9 @@ def pair(source: str, output: str) -> tuple[Format, Format]:
     return src, dst
 
 
-def allowed(source: Format, output: Format) -> dict[str, Range | Choice | Color]:
+def allowed(source: Format, output: Format) -> dict[str, Rule]:
     """The options that a result of `output`, a format or a property or a picture, from `source` may have."""
-    found: dict[str, Range | Choice | Color] = {
+    found: dict[str, Rule] = {
         "units": Choice(None, tuple(LENGTHS)),
         "up": Choice(source.up, ("y", "z")),
     }
@@ -195,7 +197,7 @@ def options(source: Format, output: Format, given: Mapping[str, str]) -> dict[st
     return values
 
 
-def _value(name: str, rule: Range | Choice | Color, text: str | None) -> Option | None:
+def _value(name: str, rule: Rule, text: str | None) -> Option | None:
     if text is None:
         return rule.default
     if isinstance(rule, Choice):

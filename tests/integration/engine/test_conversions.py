@@ -22,12 +22,14 @@ from conversion_stack import (
     Stack,
     background,
     eventually,
+    free_port,
     operation,
     post,
     request,
     result,
 )
 
+from conversion.api.keys import made as made_key
 from conversion.checks import triangles
 
 FORMATS = ("step", "stl", "obj", "ply", "glb")
@@ -302,8 +304,115 @@ def test_full_queue_is_told(stack: Stack) -> None:
     api = stack.api(WAIT=0, MAX_QUEUED=2)
     part = (SAMPLES / "box.stl").read_bytes()
     answers = [post(api, "stl/obj", part + bytes([i])) for i in range(3)]
-    assert [status for status, _ in answers] == [202, 202, 503]
-    assert "maximum messages exceeded" in answers[2][1]["error"]
+    assert [status for status, _ in answers] == [202, 202, 429]
+    assert "wait to be converted" in answers[2][1]["error"]
+
+
+def test_same_content_at_once_is_one_conversion(stack: Stack) -> None:
+    """Whichever API it comes to; and each has an operation of its own."""
+    apis, engines = [stack.api(), stack.api()], [stack.engine(), stack.engine()]
+    sent = [
+        background(lambda api=api: post(api, "step/stl?deflection=0.05&angle=5", TORUS.read_bytes()))
+        for api in apis * 2
+    ]  # type: ignore[misc]
+    answers = [one.result(timeout=120) for one in sent]
+    assert [status for status, _ in answers] == [201] * 4, answers
+    assert len({answer["id"] for _, answer in answers}) == 4
+    outputs = {apis[0].get(answer["output_url"])[1] for _, answer in answers}
+    assert len(outputs) == 1
+    metrics = "".join(engine.get("/metrics")[1].decode() for engine in engines)
+    done = re.findall(r'conversion_operations_total\{end="completed".*\} ([0-9.]+)', metrics)
+    assert sum(map(float, done)) == 1, metrics
+
+
+def test_operations_are_listed_cancelled_and_forgotten(stack: Stack) -> None:
+    api = stack.api(WAIT=0)
+    made = [
+        post(api, "obj/stl", (SAMPLES / "box.obj").read_bytes() + b"# %d\n" % number)[1]["id"] for number in range(3)
+    ]
+    page = json.loads(api.get("/async/operations?limit=2")[1])
+    assert [one["id"] for one in page["items"]] == [made[2], made[1]]
+    page = json.loads(api.get(f"/async/operations?limit=2&page_token={page['next_page']}")[1])
+    assert ([one["id"] for one in page["items"]], page["next_page"]) == ([made[0]], None)
+    status, body = request(api.port, "DELETE", f"/async/operations/{made[0]}")
+    assert (status, json.loads(body)["status"]) == (200, "cancelled")
+
+    engine = stack.engine()
+    eventually(lambda: operation(api, made[1])["status"] == operation(api, made[2])["status"] == "completed")
+    assert operation(api, made[0])["status"] == "cancelled"
+    eventually(lambda: b"conversion_queue_waiting 0.0" in engine.get("/metrics")[1])
+    for one in made:
+        assert request(api.port, "DELETE", f"/async/operations/{one}")[0] == 204
+        assert api.get(f"/async/operations/{one}")[0] == 404
+    assert json.loads(api.get("/async/operations")[1])["items"] == []
+
+
+def test_a_job_that_is_cancelled_at_work_ends(stack: Stack) -> None:
+    api, engine = stack.api(WAIT=0), stack.engine(JOB_SECONDS=120)
+    made = post(api, "step/stl?deflection=0.003&angle=3", TORUS.read_bytes())[1]
+    eventually(lambda: len(engine.children()) == 2)
+    assert request(api.port, "DELETE", f"/async/operations/{made['id']}")[0] == 200
+    eventually(lambda: len(engine.children()) == 1, 10)
+    assert operation(api, made["id"])["status"] == "cancelled"
+    assert post(api, "obj/stl", (SAMPLES / "box.obj").read_bytes())[0] == 202
+    eventually(lambda: b'end="cancelled"' in engine.get("/metrics")[1])
+
+
+def test_keys_and_probes_on_a_port_of_their_own(stack: Stack, tmp_path: Path) -> None:
+    keys, entries = {}, []
+    for name in ("acme", "rival"):
+        keys[name], entry = made_key(name)
+        entries.append({**json.loads(entry), "per_hour": 3 if name == "acme" else 0})
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": entries}))
+    probes = free_port()
+    apis = [
+        stack.api(KEYS_FILE=tmp_path / "keys.json", PROBE_PORT=probes),
+        stack.api(KEYS_FILE=tmp_path / "keys.json", PROBE_PORT=free_port()),
+    ]
+    stack.engine()
+
+    def ask(name: str, method: str, path: str, data: bytes | None = None, api: int = 0) -> tuple[int, bytes]:
+        return request(apis[api].port, method, path, data, headers={"Authorization": f"Bearer {keys[name]}"})
+
+    assert request(apis[0].port, "POST", "/file/conversion/obj/stl", b"x")[0] == 401
+    status, body = ask("acme", "POST", "/file/conversion/obj/stl", (SAMPLES / "box.obj").read_bytes())
+    assert status == 201
+    made = json.loads(body)["id"]
+    assert ask("rival", "GET", f"/async/operations/{made}", api=1)[0] == 404
+    assert ask("acme", "GET", f"/async/operations/{made}", api=1)[0] == 200
+    assert json.loads(ask("rival", "GET", "/async/operations")[1])["items"] == []
+    # The quota counts at both APIs together
+    statuses = [
+        ask("acme", "POST", "/file/conversion/obj/stl", b"v 1 2 %d" % turn, api=turn % 2)[0] for turn in range(4)
+    ]
+    assert statuses[:2] == [422, 422]
+    assert statuses[2:] == [429, 429]
+
+    for path in ("/healthz", "/readyz"):
+        assert request(apis[0].port, "GET", path)[0] == request(probes, "GET", path)[0] == 200
+    for path in ("/metrics", "/version", "/drain"):
+        assert request(apis[0].port, "GET", path)[0] == 404
+        assert request(probes, "GET", path)[0] == 200
+    assert request(apis[0].port, "POST", "/drain")[0] == 404
+    log = apis[0].log.read_text()
+    assert re.search(
+        r"INFO conversion.api.app \[[0-9a-f]{16}\]: POST /file/conversion/obj/stl from 127.0.0.1: 201", log
+    )
+    assert not any(key in log for key in keys.values())
+
+
+def test_a_request_s_id_is_in_the_engine_s_log(stack: Stack) -> None:
+    api, engine = stack.api(), stack.engine()
+    status, _ = request(
+        api.port,
+        "POST",
+        "/file/conversion/obj/stl",
+        (SAMPLES / "box.obj").read_bytes(),
+        headers={"X-Request-ID": "trace-me-7"},
+    )
+    assert status == 201
+    for server in (api, engine):
+        eventually(lambda server=server: "[trace-me-7]" in server.log.read_text(), 10)  # type: ignore[misc]
 
 
 def test_standalone(stack: Stack) -> None:
