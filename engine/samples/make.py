@@ -17,7 +17,7 @@ from OCP.BRepPrimAPI import BRepPrimAPI_MakeBox, BRepPrimAPI_MakeCylinder
 from OCP.gp import gp_Ax2, gp_Dir, gp_Pnt
 from OCP.STEPControl import STEPControl_AsIs, STEPControl_Writer
 
-from conversion.formats import OUTPUT_FORMATS
+from conversion.formats import FORMATS, MESH_OUTPUTS, options
 from conversion.geometry.convert import convert
 
 HERE = Path(__file__).resolve().parent
@@ -48,8 +48,8 @@ def main() -> int:
         # The writer puts the clock and a counter into the file
         text = re.sub(r"'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d'", "'2026-01-01T00:00:00'", step.read_text())
         step.write_text(re.sub(r"(STEP translator \d+\.\d+) \d+", r"\1 1", text))
-        for form in OUTPUT_FORMATS:
-            convert(step, "step", HERE / f"{name}.{form}", form, {"deflection": 0.1, "angle": 15.0})
+        for form in MESH_OUTPUTS:
+            convert(step, "step", HERE / f"{name}.{form}", form, options(FORMATS["step"], FORMATS[form], {}))
     return 0
 
 

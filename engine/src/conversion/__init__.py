@@ -4,4 +4,4 @@
 __version__ = "0.1.0"
 
 #: Raised whenever the same input may give other bytes than before; part of every cache key.
-CONVERTER_REVISION = 1
+CONVERTER_REVISION = 2

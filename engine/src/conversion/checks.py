@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
+import zipfile
+from xml.etree import ElementTree
+
+CHECKED = ("stl", "obj", "ply", "glb", "3mf")
 
 
 class BrokenError(Exception):
@@ -12,16 +17,22 @@ class BrokenError(Exception):
 
 
 def triangles(data: bytes, form: str) -> int:
-    """Number of triangles in an STL, OBJ, PLY or GLB file; BrokenError unless it is at least one and all is there."""
+    """Number of triangles in an STL, OBJ, PLY, GLB or 3MF file; BrokenError unless it is at least one and all is there."""
+    if form not in CHECKED:
+        raise BrokenError(f"{form.upper()} files cannot be checked")
     try:
-        count = {"stl": _stl, "obj": _obj, "ply": _ply, "glb": _glb}[form](data)
-    except KeyError:
-        raise BrokenError(f"{form.upper()} files cannot be checked") from None
-    except (ValueError, IndexError, struct.error, UnicodeDecodeError) as exc:
+        count = {"stl": _stl, "obj": _obj, "ply": _ply, "glb": _glb, "3mf": _3mf}[form](data)
+    except (ValueError, IndexError, KeyError, struct.error, zipfile.BadZipFile, ElementTree.ParseError) as exc:
         raise BrokenError(f"the {form.upper()} file is malformed: {exc}") from exc
     if count < 1:
         raise BrokenError(f"the {form.upper()} file holds no triangle")
     return count
+
+
+def _3mf(data: bytes) -> int:
+    with zipfile.ZipFile(io.BytesIO(data)) as package:
+        model = package.read("3D/3dmodel.model")
+    return sum(1 for element in ElementTree.fromstring(model).iter() if element.tag.endswith("}triangle"))  # noqa: S314
 
 
 def _stl(data: bytes) -> int:

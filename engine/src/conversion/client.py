@@ -4,6 +4,7 @@
     python -m conversion.client convert bracket.step --to stl --url http://127.0.0.1:8080 --out converted
     python -m conversion.client load --url http://127.0.0.1:8080 --seconds 60 --out samples.jsonl
 
+The key, where the API wants one, is in the environment: CONVERSION_KEY. A refusal for now (429) is asked again when it says.
 `load` converts without pause and checks every result. It writes one JSON line a request (time: unix seconds of its start, ok,
 status, ms, src_format, output_format, engine, error) and at its end a summary. It ends after --seconds, or as soon as
 the file of --until is there, or on Ctrl-C. Its exit status is 0 when no request failed, and there was one.
@@ -17,6 +18,7 @@ import binascii
 import http.client
 import itertools
 import json
+import os
 import signal
 import sys
 import threading
@@ -28,10 +30,9 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import SplitResult, urlencode, urlsplit
 
-from .checks import BrokenError, triangles
+from .checks import CHECKED, BrokenError, triangles
 
 FORMATS = ("step", "stl", "obj", "ply", "glb")
-ALIASES = {"stp": "step"}
 
 
 class ClientError(Exception):
@@ -54,15 +55,19 @@ class Converted:
 
 
 class Client:
-    """Speaks to one API. `timeout` is for a whole conversion, in seconds."""
+    """Speaks to one API. `timeout` is for a whole conversion, in seconds; `key` is by default that of the environment."""
 
-    def __init__(self, url: str, timeout: float = 60.0, pause: float = 0.2) -> None:
+    def __init__(self, url: str, timeout: float = 60.0, pause: float = 0.2, key: str | None = None) -> None:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ClientError(f"{url} is not an address: write it as http://host:port.")
         self._url: SplitResult = parts
         self._timeout = timeout
         self._pause = pause
+        self._retry_after = pause
+        self._headers = {"Content-Type": "application/octet-stream"}
+        if key := os.environ.get("CONVERSION_KEY", "") if key is None else key:
+            self._headers["Authorization"] = f"Bearer {key}"
 
     def convert(
         self, data: bytes, src_format: str, output_format: str, options: dict[str, str] | None = None
@@ -70,7 +75,10 @@ class Client:
         """Convert, wait for the end, check the result; ClientError when there is no valid one."""
         until = time.monotonic() + self._timeout
         query = f"?{urlencode(options)}" if options else ""
-        status, answer = self._json("POST", f"/file/conversion/{src_format}/{output_format}{query}", data, until)
+        path = f"/file/conversion/{src_format}/{output_format}{query}"
+        while (answered := self._json("POST", path, data, until))[0] == 429 and time.monotonic() + 1 < until:
+            time.sleep(max(self._pause, min(self._retry_after, until - time.monotonic() - 1)))
+        status, answer = answered
         first = status
         while answer.get("status") in ("queued", "in_progress"):
             if time.monotonic() >= until:
@@ -114,10 +122,10 @@ class Client:
         kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
         connection = kind(str(self._url.hostname), self._url.port, timeout=max(0.1, until - time.monotonic()))
         try:
-            connection.request(
-                method, self._url.path.rstrip("/") + path, data, {"Content-Type": "application/octet-stream"}
-            )
+            connection.request(method, self._url.path.rstrip("/") + path, data, self._headers)
             response = connection.getresponse()
+            after = response.headers.get("Retry-After", "")
+            self._retry_after = float(after) if after.isdigit() else self._pause
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as exc:
             raise ClientError(f"{self._url.netloc} did not answer: {exc or type(exc).__name__}") from exc
@@ -239,7 +247,7 @@ def convert(arguments: argparse.Namespace) -> int:
     """Convert one file."""
     source: Path = arguments.file
     suffix = source.suffix[1:].lower()
-    src_format = arguments.src_format or ALIASES.get(suffix, suffix)
+    src_format = arguments.src_format or suffix
     try:
         data = source.read_bytes()
     except OSError as exc:
@@ -289,8 +297,8 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("convert", help="convert one file")
     one.add_argument("file", type=Path)
-    one.add_argument("--to", required=True, choices=FORMATS[1:])
-    one.add_argument("--from", dest="src_format", choices=FORMATS, help="default: by the file's name")
+    one.add_argument("--to", required=True, choices=CHECKED)
+    one.add_argument("--from", dest="src_format", help="default: by the file's name")
     one.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="such as deflection=0.05")
     one.add_argument("--out", type=Path, default=Path(), help="directory for the result (default: the current one)")
     many = commands.add_parser("load", help="convert sample parts without pause")

@@ -20,5 +20,19 @@ class UnavailableError(ConversionError):
     """A service that we need (queue, disk, worker) cannot serve now; the same request may work later."""
 
 
+class BusyError(ConversionError):
+    """Too much is asked for at once, by this client or by all; the same request may work after `seconds`."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = max(1, round(seconds))
+
+
 class SettingsError(ConversionError):
     """A setting is missing or malformed; the process cannot start."""
+
+
+def one_line(said: object) -> str:
+    """What a client or a job said, fit to be shown and logged: one line of printable characters, of bounded length."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(said)[:1000])
+    return " ".join(text.split())

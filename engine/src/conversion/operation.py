@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,19 +12,54 @@ from typing import Any
 
 
 class Status(StrEnum):
-    """Where an operation is. COMPLETED and FAILED are final."""
+    """Where an operation is. COMPLETED, FAILED and CANCELLED are final."""
 
     QUEUED = "queued"
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class About:
+    """What is said about a result: sentences for the user, and its surface in numbers (mm, mm2, mm3)."""
+
+    warnings: tuple[str, ...] = ()
+    statistics: dict[str, Any] | None = None
+
+    @classmethod
+    def read(cls, raw: dict[str, Any]) -> About:
+        """What a job's process wrote, which a hostile file may have made: only what is of the right kind, and not too much."""
+        warnings, statistics = raw.get("warnings"), raw.get("statistics")
+        return cls(
+            tuple(str(one)[:1000] for one in warnings[:100]) if isinstance(warnings, list) else (),
+            statistics if isinstance(statistics, dict) else None,
+        )
+
+    def beside(self, result: bytes) -> bytes:
+        """This and the result in one, as the cache keeps them."""
+        text = json.dumps({"warnings": self.warnings, "statistics": self.statistics}).encode()
+        return len(text).to_bytes(4, "big") + text + result
+
+    @classmethod
+    def apart(cls, kept: bytes) -> tuple[About, bytes]:
+        """The reverse of `beside`."""
+        end = 4 + int.from_bytes(kept[:4], "big")
+        return cls.read(json.loads(kept[4:end])), kept[end:]
+
+
+NOTHING = About()
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One conversion. Times are unix seconds; sizes are bytes; `error` is a sentence for the user.
+    """One request and how far it is. Times are unix seconds; sizes are bytes; `error` is a sentence for the user.
 
     `output_key` names the stored result: each attempt stores under its own, so two engines never mix theirs.
+    `owner` is the name of the key that asked, empty where the API is open. `same_as` is the operation that converts the same
+    content, of which this one only takes the result; `followers` counts those who do so here. `left` says that the owner
+    cancelled or forgot it while followers need it still.
     """
 
     id: str
@@ -32,7 +68,7 @@ class Operation:
     created_at: float
     cache_key: str
     source_bytes: int
-    options: dict[str, float] = field(default_factory=dict)
+    options: dict[str, float | str] = field(default_factory=dict)
     status: Status = Status.QUEUED
     started_at: float | None = None
     completed_at: float | None = None
@@ -42,11 +78,20 @@ class Operation:
     crashes: int = 0
     engine: str | None = None
     cached: bool = False
+    type: str = "file_conversion"
+    warnings: list[str] = field(default_factory=list)
+    statistics: dict[str, Any] | None = None
+    owner: str = ""
+    request_id: str = ""
+    progress: float = 0.0
+    same_as: str = ""
+    followers: int = 0
+    left: str = ""
 
     @property
     def final(self) -> bool:
         """True once the status cannot change any more."""
-        return self.status in (Status.COMPLETED, Status.FAILED)
+        return self.status in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
     @property
     def output_name(self) -> str:
@@ -57,7 +102,9 @@ class Operation:
         """This operation, taken up by `engine`."""
         return replace(self, status=Status.IN_PROGRESS, started_at=self.started_at or now, engine=engine)
 
-    def completed(self, now: float, output_bytes: int, *, output_key: str = "", cached: bool = False) -> Operation:
+    def completed(
+        self, now: float, output_bytes: int, *, output_key: str = "", cached: bool = False, about: About = NOTHING
+    ) -> Operation:
         """This operation with its result stored."""
         return replace(
             self,
@@ -67,11 +114,49 @@ class Operation:
             output_bytes=output_bytes,
             output_key=output_key,
             cached=cached,
+            warnings=list(about.warnings),
+            statistics=about.statistics,
+            progress=1.0,
         )
 
     def failed(self, now: float, error: str) -> Operation:
         """This operation, given up for the reason `error`."""
         return replace(self, status=Status.FAILED, completed_at=now, error=error)
+
+    def cancelled(self, now: float) -> Operation:
+        """This operation, which nobody wants any more."""
+        return replace(self, status=Status.CANCELLED, completed_at=now)
+
+    def followed(self) -> Operation:
+        """This operation, with one more that waits for its result."""
+        return replace(self, followers=self.followers + 1)
+
+    def given_up(self, now: float) -> Operation:
+        """This operation after its owner cancelled it: it goes on for its followers."""
+        return replace(self, left=Status.CANCELLED.value) if self.followers else self.cancelled(now)
+
+    def as_of(self, leader: Operation) -> Operation:
+        """This follower, as far as the operation is whose result it takes."""
+        return replace(
+            self,
+            status=leader.status,
+            started_at=leader.started_at,
+            completed_at=leader.completed_at,
+            output_bytes=leader.output_bytes,
+            output_key=leader.output_key,
+            error=leader.error,
+            engine=leader.engine,
+            cached=leader.cached,
+            progress=leader.progress,
+            warnings=leader.warnings,
+            statistics=leader.statistics,
+        )
+
+    def seen_by_owner(self) -> Operation | None:
+        """What the owner is shown: cancelled as soon as that was asked for, and nothing of what was forgotten."""
+        if self.left == "forgotten":
+            return None
+        return replace(self, status=Status.CANCELLED) if self.left else self
 
     def to_json(self) -> bytes:
         """The record as stored."""
@@ -85,6 +170,13 @@ class Operation:
         values = {name: value for name, value in raw.items() if name in names}
         values["status"] = Status(values.get("status", Status.QUEUED))
         return cls(**values)
+
+
+def new_id(now: float) -> str:
+    """A UUID of version 7 (RFC 9562): ids sort by the time they were made, to a quarter of a microsecond."""
+    milliseconds, fraction = divmod(int(now * 1000 * 4096), 4096)
+    text = f"{milliseconds & (1 << 48) - 1:012x}7{fraction:03x}{8 | secrets.randbelow(4):x}{secrets.token_hex(8)[1:]}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def timestamp(seconds: float | None) -> str | None:

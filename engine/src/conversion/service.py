@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import ipaddress
 import logging
+import os
+import re
+import secrets
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,10 +21,32 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from . import __version__
-from .errors import InputError, SettingsError, UnavailableError
+from .errors import BusyError, InputError, SettingsError, UnavailableError, one_line
 from .settings import Settings
 
 log = logging.getLogger(__name__)
+
+ACCEPTED_AT_ONCE = 32
+#: The id of the request, or of the request that a job came with, that is being worked on.
+REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
+
+
+def new_request_id(given: str) -> str:
+    """The id that a client or a load balancer gave a request, if it is a sensible one, else a new one."""
+    return given if re.fullmatch(r"[A-Za-z0-9._=:-]{1,64}", given) else secrets.token_hex(8)
+
+
+def log_with_request_id() -> None:
+    """Log to standard error, every line with the id of its request where there is one."""
+
+    def add(record: logging.LogRecord) -> bool:
+        record.request_id = f" [{found}]" if (found := REQUEST_ID.get()) else ""
+        return True
+
+    handler = logging.StreamHandler()
+    handler.addFilter(add)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s%(request_id)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 class Metrics:
@@ -44,6 +71,12 @@ class Metrics:
         self.active = Gauge("conversion_active", "Requests or jobs in hand", registry=self.registry)
         self.waiting = Gauge("conversion_queue_waiting", "Jobs that no engine has taken yet", registry=self.registry)
         self.ready = Gauge("conversion_ready", "1 when ready for work", registry=self.registry)
+        self.isolation = Gauge(
+            "conversion_isolation",
+            "What holds jobs: 0 where this host lacks a layer",
+            ["layer"],
+            registry=self.registry,
+        )
         self.cache_up = Gauge("conversion_cache_up", "1 when the cache is in use", registry=self.registry)
 
 
@@ -63,6 +96,7 @@ class Lifecycle:
         self._lame_duck = lame_duck
         self._on_drain = on_drain
         self._draining_since: float | None = None
+        self.facts: dict[str, Any] = {}  # shown with readiness
 
     @property
     def active(self) -> int:
@@ -105,8 +139,8 @@ def probes(
 
     async def readyz(_: web.Request) -> web.Response:
         problem = await life.problem()
-        body = {"status": "ready"} if problem is None else {"status": "not ready", "reason": problem}
-        return web.json_response(body, status=200 if problem is None else 503)
+        body: dict[str, Any] = {"status": "ready"} if problem is None else {"status": "not ready", "reason": problem}
+        return web.json_response({**body, **life.facts}, status=200 if problem is None else 503)
 
     async def drain(request: web.Request) -> web.Response:
         if request.method == "POST":
@@ -138,6 +172,19 @@ def probes(
     ]
 
 
+def plain_probes(life: Lifecycle) -> list[web.RouteDef]:
+    """Alive and ready, in a word, for a port that strangers reach."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        ready = await life.problem() is None
+        return web.json_response({"status": "ready" if ready else "not ready"}, status=200 if ready else 503)
+
+    return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
+
+
 def _may_drain(request: web.Request, settings: Settings) -> bool:
     if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
         return False
@@ -154,17 +201,17 @@ async def errors(request: web.Request, handler: Callable[[web.Request], Awaitabl
     try:
         return await handler(request)
     except InputError as exc:
-        return error_response(exc.status, str(exc))
+        return error_response(exc.status, str(exc), {"WWW-Authenticate": "Bearer"} if exc.status == 401 else None)
+    except BusyError as exc:
+        return error_response(429, str(exc), {"Retry-After": str(exc.seconds)})
     except UnavailableError as exc:
         return error_response(503, str(exc), {"Retry-After": "5"})
+    except web.RequestPayloadError:
+        return error_response(400, "The body of the request is malformed or cut off: send it again.")
     except web.HTTPException as exc:
         if exc.status < 400:
             raise
-        sentences = {
-            404: f"There is nothing at {request.path[:100]}: see docs/engine.md for what there is.",
-            405: f"{request.method} is not for {request.path[:100]}: see docs/engine.md.",
-        }
-        return error_response(exc.status, sentences.get(exc.status, f"{exc.reason}."))
+        return refusal(request, exc)
     except (ConnectionError, asyncio.CancelledError):
         raise
     except Exception:
@@ -172,29 +219,71 @@ async def errors(request: web.Request, handler: Callable[[web.Request], Awaitabl
         return error_response(500, "The service made a mistake: it is in its log; try again.")
 
 
+def refusal(request: web.BaseRequest, exc: web.HTTPException) -> web.Response:
+    """A refusal by the library in the words of the API."""
+    sentences = {
+        404: f"There is nothing at {request.path[:100]}: see /openapi.json for what there is.",
+        405: f"{request.method} is not for {request.path[:100]}: see /openapi.json.",
+    }
+    kept = {name: value for name, value in exc.headers.items() if name in ("Allow", "Retry-After")}
+    return error_response(exc.status, sentences.get(exc.status, f"{exc.reason}."), kept)
+
+
 def error_response(status: int, sentence: str, headers: dict[str, str] | None = None) -> web.Response:
     """An error as the API words it."""
-    return web.json_response({"error": sentence}, status=status, headers=headers)
+    return web.json_response({"error": one_line(sentence)}, status=status, headers=headers)
 
 
-async def serve(app: web.Application, settings: Settings) -> tuple[web.AppRunner, int]:
-    """Listen; returns the runner and the port in use. SettingsError when the port is not to be had."""
+class Listening:
+    """An application that is served on one port."""
+
+    def __init__(self, runner: web.AppRunner, server: asyncio.Server) -> None:
+        self._runner = runner
+        self._server = server
+        self.port = int(server.sockets[0].getsockname()[1])
+
+    def close_port(self) -> None:
+        """Take no more connections; those that are there go on."""
+        self._server.close()
+
+    async def close(self) -> None:
+        """End it all."""
+        self._server.close()
+        await self._runner.cleanup()
+
+
+async def serve(
+    app: web.Application,
+    host: str,
+    port: int,
+    connection: Callable[[web.Server], asyncio.Protocol] | None = None,
+) -> Listening:
+    """Listen; `connection` makes what a client talks to. SettingsError when the port is not to be had."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2, keepalive_timeout=75)
     await runner.setup()
+    server = runner.server
+    if server is None:  # never so after setup
+        raise SettingsError("The web server did not start.")
+    made: Callable[[], asyncio.Protocol] = server if connection is None else lambda: connection(server)
     try:
-        await web.TCPSite(runner, settings.listen_host, settings.listen_port, backlog=1024).start()
+        # asyncio takes as many connections at once as it has backlog, before any is looked at: few, so that a crowd
+        # cannot use up the files of the process. The kernel's own queue is longer.
+        listener = await asyncio.get_running_loop().create_server(made, host, port, backlog=ACCEPTED_AT_ONCE)
+        for listening in listener.sockets:
+            with socket.socket(fileno=os.dup(listening.fileno())) as queue:
+                queue.listen(1024)
     except OSError as exc:
         await runner.cleanup()
         raise SettingsError(
-            f"Cannot listen on {settings.listen_host}:{settings.listen_port}: {exc.strerror or exc}; "
-            "set CONVERSION_LISTEN_HOST and CONVERSION_LISTEN_PORT to an address that is free."
+            f"Cannot listen on {host}:{port}: {exc.strerror or exc}; "
+            "set CONVERSION_LISTEN_HOST and CONVERSION_LISTEN_PORT (or CONVERSION_PROBE_...) to an address that is free."
         ) from exc
-    return runner, int(runner.addresses[0][1])
+    return Listening(runner, listener)
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     """Run a process until SIGTERM or SIGINT sets the event that `main` gets; the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_with_request_id()
 
     async def body() -> None:
         stop = asyncio.Event()

@@ -32,6 +32,10 @@ class Settings:
     redis_password: str = field(repr=False)
     listen_host: str
     listen_port: int
+    probe_host: str
+    probe_port: int | None  # None: probes are on the port of the API
+    keys_file: Path | None
+    trusted_proxies: tuple[Network, ...]
     version: str
     work_dir: Path
     max_body: int
@@ -39,6 +43,12 @@ class Settings:
     wait: float
     accept_timeout: float
     max_uploads: int
+    uploads_per_address: int
+    max_connections: int
+    header_seconds: float
+    body_seconds: float
+    least_speed: float
+    speed_seconds: float
     retention: float
     max_queued: int
     cache_ttl: float
@@ -116,6 +126,10 @@ def load(env: Mapping[str, str] | None = None, *, port: int) -> Settings:
         redis_password=read.text("REDIS_PASSWORD"),
         listen_host=read.text("LISTEN_HOST", "127.0.0.1"),
         listen_port=read.whole("LISTEN_PORT", port, 0, 65535),
+        probe_host=read.text("PROBE_HOST", read.text("LISTEN_HOST", "127.0.0.1")),
+        probe_port=read.whole("PROBE_PORT", 0, 0, 65535) if read.text("PROBE_PORT") else None,
+        keys_file=Path(read.text("KEYS_FILE")) if read.text("KEYS_FILE") else None,
+        trusted_proxies=read.networks("TRUSTED_PROXIES", ""),
         version=_version(read.text("RELEASE_FILE")),
         work_dir=work_dir,
         max_body=read.whole("MAX_BODY", 100 * MIB, 1, 10_000 * MIB),
@@ -123,13 +137,19 @@ def load(env: Mapping[str, str] | None = None, *, port: int) -> Settings:
         wait=read.number("WAIT", 20, 0, 300),
         accept_timeout=read.number("ACCEPT_TIMEOUT", 10, 0.1, 120),
         max_uploads=read.whole("MAX_UPLOADS", 64, 1, 10_000),
+        uploads_per_address=read.whole("UPLOADS_PER_ADDRESS", 16, 1, 10_000),
+        max_connections=read.whole("MAX_CONNECTIONS", 4096, 16, 1_000_000),
+        header_seconds=read.number("HEADER_SECONDS", 10, 0.1, 300),
+        body_seconds=read.number("BODY_SECONDS", 600, 1, 86400),
+        least_speed=read.number("LEAST_SPEED", 1024, 1, 1e9),
+        speed_seconds=read.number("SPEED_SECONDS", 10, 0.1, 300),
         retention=read.number("RETENTION", 6 * 3600, 60, 30 * 86400),
         max_queued=read.whole("MAX_QUEUED", 10_000, 1, 10_000_000),
         cache_ttl=read.number("CACHE_TTL", 86400, 1, 30 * 86400),
         cache_max=read.whole("CACHE_MAX", 8 * MIB, 0, 256 * MIB),
         workers=read.whole("WORKERS", min(4, os.cpu_count() or 1), 1, 256),
         job_seconds=read.number("JOB_SECONDS", 60, 0.1, 3600),
-        job_memory=read.whole("JOB_MEMORY", 1024 * MIB, 128 * MIB, 1024 * 1024 * MIB),
+        job_memory=read.whole("JOB_MEMORY", 2048 * MIB, 128 * MIB, 1024 * 1024 * MIB),
         job_output=read.whole("JOB_OUTPUT", 512 * MIB, 1 * MIB, 10_000 * MIB),
         ack_wait=read.number("ACK_WAIT", 15, 1, 600),
         attempts=read.whole("ATTEMPTS", 5, 1, 100),

@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = ROOT / "engine" / "samples"
 UNIT = "conversion-api"
 ENV_FILE = f"/etc/{UNIT}/{UNIT}.env"
-SECRETS = ("7f3a9c04", "redis-test-password-91c2")
+KEY = "molecule-api-key-5d0b"
+SECRETS = ("7f3a9c04", "redis-test-password-91c2", KEY)
+PROBES = "http://127.0.0.1:8082"
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +31,9 @@ def url(address: str) -> str:
     return f"http://{address}:8080"
 
 
-def ask(url: str, data: bytes | None = None, timeout: float = 60) -> tuple[int, Any]:
-    request = urllib.request.Request(url, data, {"Content-Type": "application/octet-stream"})  # noqa: S310 - ours
+def ask(url: str, data: bytes | None = None, timeout: float = 60, key: str = KEY) -> tuple[int, Any]:
+    headers = {"Content-Type": "application/octet-stream", "Authorization": f"Bearer {key}"}
+    request = urllib.request.Request(url, data, headers)  # noqa: S310 - ours
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310 - ours
             return response.status, json.loads(response.read())
@@ -96,10 +99,10 @@ def test_without_nats_it_says_so_and_recovers(host: Host, url: str) -> None:
     host.check_output("systemctl stop nats-server")
     try:
         until = time.monotonic() + 10
-        while (answer := ask(f"{url}/readyz"))[0] != 503:
+        while ask(f"{url}/readyz")[0] != 503:
             assert time.monotonic() < until
             time.sleep(0.2)
-        assert "NATS" in answer[1]["reason"]
+        assert "NATS" in host.run(f"curl -s -m 5 {PROBES}/readyz").stdout
         assert host.run("curl -fs -m 5 http://127.0.0.1:8080/healthz").rc == 0
     finally:
         host.check_output("systemctl start nats-server")
@@ -113,7 +116,7 @@ def test_stop_lets_requests_finish(host: Host, url: str, tmp_path: Path) -> None
     with subprocess.Popen(
         [sys.executable, "-m", "conversion.client", "load", "--url", url, "--seconds", "60", "--until", str(stop),
          "--concurrency", "2", "--out", str(out)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")}, stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src"), "CONVERSION_KEY": KEY}, stdout=subprocess.DEVNULL,
     ) as load:  # fmt: skip
         try:
             time.sleep(1)
@@ -132,10 +135,11 @@ def test_stop_lets_requests_finish(host: Host, url: str, tmp_path: Path) -> None
 
 
 def test_drain_is_for_the_host_itself(host: Host, url: str) -> None:
-    assert ask(f"{url}/drain", b"")[0] == 403
+    assert ask(f"{url}/drain", b"")[0] == 404
+    assert ask(url.replace(":8080", ":8082") + "/drain", b"")[0] == 403
     assert (
         host.run(
-            "curl -s -m 3 -X POST -H 'X-Forwarded-For: 1.2.3.4' -o /dev/null -w %{http_code} http://127.0.0.1:8080/drain"
+            "curl -s -m 3 -X POST -H 'X-Forwarded-For: 1.2.3.4' -o /dev/null -w %{http_code} http://127.0.0.1:8082/drain"
         ).stdout
         == "403"
     )
@@ -148,7 +152,7 @@ def test_secrets_are_nowhere_to_be_seen(host: Host) -> None:
         host.check_output("journalctl --no-pager -q"),
         host.check_output(f"systemctl cat {UNIT}.service"),
         host.check_output(f"systemctl show {UNIT}.service"),
-        host.run("curl -s -m 3 http://127.0.0.1:8080/metrics").stdout,
+        host.run(f"curl -s -m 3 {PROBES}/metrics").stdout,
     ]
     for secret in SECRETS:
         assert not any(secret in text for text in seen)
@@ -171,3 +175,26 @@ def test_runs_unprivileged_in_its_sandbox(host: Host) -> None:
 
 def test_needs_no_opencascade(host: Host) -> None:
     assert host.run(f"ls /opt/{UNIT}/lib/python3*/site-packages/OCP").rc != 0
+
+
+def test_needs_a_key(host: Host, url: str) -> None:
+    part = (SAMPLES / "box.obj").read_bytes()
+    assert ask(f"{url}/file/conversion/obj/stl", part, key="wrong")[0] == 401
+    assert [ask(f"{url}/file/conversion/obj/stl", part, key=f"{KEY}-frugal")[0] for _ in range(2)] == [201, 429]
+    file = host.file("/etc/conversion-api/keys.json")
+    assert (file.user, file.group, file.mode) == ("root", UNIT, 0o640)
+    assert KEY not in file.content_string
+
+
+def test_metrics_are_on_a_port_of_their_own(host: Host, url: str) -> None:
+    for path in ("metrics", "version", "drain"):
+        assert host.run(f"curl -s -m 5 -o /dev/null -w %{{http_code}} http://127.0.0.1:8080/{path}").stdout == "404"
+        assert host.run(f"curl -s -m 5 -o /dev/null -w %{{http_code}} {PROBES}/{path}").stdout == "200"
+    assert "conversion_ready 1.0" in host.check_output(f"curl -fs -m 5 {PROBES}/metrics")
+    assert json.loads(host.check_output("curl -fs -m 5 http://127.0.0.1:8080/readyz")) == {"status": "ready"}
+
+
+def test_the_unit_denies_metadata(host: Host) -> None:
+    shown = host.check_output(f"systemctl show --property IPAddressDeny --property LimitNOFILE {UNIT}")
+    assert "169.254.0.0/16" in shown
+    assert "LimitNOFILE=16384" in shown

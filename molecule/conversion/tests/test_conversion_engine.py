@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +20,13 @@ ROOT = Path(__file__).resolve().parents[3]
 UNIT = "conversion-engine"
 ENV_FILE = f"/etc/{UNIT}/{UNIT}.env"
 SECRETS = ("7f3a9c04", "redis-test-password-91c2")
+KEY = "molecule-api-key-5d0b"
 
 
 def client(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "conversion.client", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src"), "CONVERSION_KEY": KEY},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -68,7 +72,7 @@ def test_restart_under_load_loses_nothing(host: Host, api: str, tmp_path: Path) 
     with subprocess.Popen(
         [sys.executable, "-m", "conversion.client", "load", "--url", api, "--seconds", "90", "--until", str(stop),
          "--concurrency", "3", "--summary", str(summary)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")}, stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src"), "CONVERSION_KEY": KEY}, stdout=subprocess.DEVNULL,
     ) as load:  # fmt: skip
         try:
             time.sleep(2)
@@ -181,10 +185,89 @@ def test_a_job_is_what_the_kernel_kills_first(host: Host, api: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "conversion.client", "convert", str(torus), "--to", "stl", "--url", api,
          "--option", "deflection=0.01", "--option", "angle=5", "--out", "/tmp"],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src")}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine" / "src"), "CONVERSION_KEY": KEY}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as slow:  # fmt: skip
         until = time.monotonic() + 30
         while host.run(f"cat /proc/$(pgrep -P {zygote} | head -1)/oom_score_adj").stdout.strip() != "1000":
             assert time.monotonic() < until
             time.sleep(0.2)
         slow.kill()
+
+
+@pytest.fixture
+def hostile(host: Host) -> Iterator[None]:
+    """The very unit, with a converter that every file takes over."""
+    script = (ROOT / "tests" / "hostile_job.py").read_bytes()
+    starter = b"""
+import sys
+from conversion.worker import __main__, pool
+pool.ZYGOTE = (sys.executable, "-P", "/usr/local/lib/hostile_job.py")
+sys.exit(__main__.main())
+"""
+    for name, content in (("hostile_job.py", script), ("hostile_engine.py", starter)):
+        text = base64.b64encode(content).decode()
+        host.check_output(f"echo {text} | base64 -d > /usr/local/lib/{name} && chmod 644 /usr/local/lib/{name}")
+    drop_in = f"/etc/systemd/system/{UNIT}.service.d"
+    host.check_output(
+        f"mkdir -p {drop_in} && printf '[Service]\\nExecStart=\\nExecStart=/opt/{UNIT}/bin/python /usr/local/lib/hostile_engine.py\\n'"
+        f" > {drop_in}/hostile.conf && systemctl daemon-reload && systemctl restart {UNIT}"
+    )
+    try:
+        wait_active(host, "http://127.0.0.1:8081/readyz")
+        yield
+    finally:
+        host.check_output(
+            f"rm -r {drop_in} /usr/local/lib/hostile_*.py && systemctl daemon-reload && systemctl restart {UNIT}"
+        )
+        wait_active(host, "http://127.0.0.1:8081/readyz")
+
+
+def test_a_hostile_job_gets_nowhere_in_the_unit(host: Host, api: str, hostile: None) -> None:
+    neighbour = f"/var/cache/{UNIT}/neighbour"
+    host.check_output(
+        f"mkdir -p {neighbour} && for name in source.stl output.obj spare spare2; do echo another > {neighbour}/$name; done"
+        f" && chown -R {UNIT}: {neighbour}"
+    )
+    try:
+        about = {"neighbour": neighbour, "outside": f"/var/cache/{UNIT}/outside", "credentials": ENV_FILE}
+        said = json.loads(played(api, {"act": "all", "once": str(time.time()), **about}))
+        assert len(said) > 35
+        assert [act for act, end in said.items() if end == "done"] == []
+        assert host.check_output(f"cat {neighbour}/output.obj") == "another"
+        assert host.run(f"test -e /var/cache/{UNIT}/outside").rc != 0
+        assert played(api, {"act": "nothing", "once": str(time.time())}) == "honest"
+    finally:
+        host.check_output(f"rm -r {neighbour}")
+
+
+def played(api: str, about: dict[str, str]) -> str:
+    """What the job left as its result."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    request = urllib.request.Request(f"{api}/file/conversion/obj/ply", json.dumps(about).encode(), headers)  # noqa: S310 - ours
+    with urllib.request.urlopen(request, timeout=90) as response:  # noqa: S310 - ours
+        return base64.b64decode(json.loads(response.read())["outputs"]["output.ply"]).decode()
+
+
+def test_says_what_holds_its_jobs(host: Host) -> None:
+    """Tried when it started, not promised: this kernel has both."""
+    wait_active(host, "http://127.0.0.1:8081/readyz")
+    holds = json.loads(host.check_output("curl -fs -m 5 http://127.0.0.1:8081/readyz"))["isolation"]
+    assert holds["seccomp"] == 1
+    assert holds["landlock"] >= 1
+    assert set(holds) == {"seccomp", "landlock", "cgroup", "ports", "metadata"}
+    metrics = host.check_output("curl -fs -m 5 http://127.0.0.1:8081/metrics")
+    assert 'conversion_isolation{layer="seccomp"} 1.0' in metrics
+    told = host.check_output(f"journalctl -q --no-pager -u {UNIT}")
+    assert "jobs are isolated by seccomp=1" in told
+    assert holds["metadata"] == 1 or "Instance metadata can be reached from the engine" in told
+    assert holds["cgroup"] == 1 or "no control group" in told
+
+
+def test_the_unit_denies_what_it_need_not_reach(host: Host) -> None:
+    shown = host.check_output(
+        f"systemctl show --property IPAddressDeny --property IPAddressAllow --property Delegate {UNIT}"
+    )
+    assert "::/0 0.0.0.0/0" in shown or "0.0.0.0/0 ::/0" in shown
+    assert "169.254" not in shown
+    assert "10.0.0.0/8" in shown
+    assert "Delegate=yes" in shown

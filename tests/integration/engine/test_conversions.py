@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conversion_stack import (
@@ -21,12 +22,14 @@ from conversion_stack import (
     Stack,
     background,
     eventually,
+    free_port,
     operation,
     post,
     request,
     result,
 )
 
+from conversion.api.keys import made as made_key
 from conversion.checks import triangles
 
 FORMATS = ("step", "stl", "obj", "ply", "glb")
@@ -44,6 +47,40 @@ def test_every_format_to_every_other(stack: Stack) -> None:
         assert answer["engine"].endswith("/0.1.0")
     metrics = engine.get("/metrics")[1].decode()
     assert 'conversion_operations_total{end="completed",output_format="stl",src_format="step"} 1.0' in metrics
+
+
+def test_properties_previews_options_and_what_is_said(stack: Stack) -> None:
+    api, _ = stack.api(), stack.engine()
+    box = (SAMPLES / "box.step").read_bytes()
+
+    def ask(path: str, data: bytes = box) -> dict[str, Any]:
+        status, body = request(api.port, "POST", f"/file/{path}", data, timeout=120)
+        assert status == 201, body
+        return dict(json.loads(body))
+
+    for _ in range(2):  # the second time from the cache, with all that is said
+        volume = ask("volume?src_format=stp&output_unit=cm3")
+        assert (volume["type"], volume["outputs"], volume["output_unit"]) == ("file_volume", {"volume": 6.0}, "cm3")
+        assert ask("mass?src_format=step&material_density=1000")["outputs"]["mass"] == pytest.approx(0.006)
+        assert ask("surface-area?src_format=step")["outputs"]["surface_area"] == pytest.approx(2200)
+        assert ask("center-of-mass?src_format=step")["outputs"]["center_of_mass"] == pytest.approx([5, 10, 15])
+        assert ask("bounding-box?src_format=step")["outputs"]["bounding_box"][1] == pytest.approx([10, 20, 30])
+        picture = ask("preview/step?width=64&height=48&view=top")
+        assert result(picture).startswith(b"\x89PNG")
+        assert picture["type"] == "file_preview"
+        answer = ask("conversion/stl/obj?units=in&output_units=ft", (SAMPLES / "box.stl").read_bytes())
+        assert answer["warnings"] == []
+        assert answer["statistics"]["bounding_box"][1] == pytest.approx([254, 508, 762], rel=1e-5)
+        guessed = ask("conversion/stl/obj", (SAMPLES / "box.stl").read_bytes())
+        assert "taken as millimetres" in guessed["warnings"][0]
+        assert guessed["statistics"]["volume"] == pytest.approx(6000)
+    assert guessed["cached"] is True
+    assert operation(api, guessed["id"])["warnings"] == guessed["warnings"]
+    status, body = request(api.port, "POST", "/file/volume", box, timeout=60)
+    assert (status, json.loads(body)["error"]) == (
+        400,
+        "Option src_format is missing: give the file's format, such as step.",
+    )
 
 
 def test_record_and_output_can_be_had_later(stack: Stack) -> None:
@@ -118,7 +155,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped
 @pytest.mark.parametrize(
     ("path", "data", "status", "words"),
     [
-        ("dwg/stl", b"x", 400, "Format 'dwg' is unknown: use one of step, stl, obj, ply, glb."),
+        (
+            "dwg/stl",
+            b"x",
+            400,
+            "Format 'dwg' is unknown: use one of step, iges, brep, stl, obj, ply, glb, gltf, 3mf, off.",
+        ),
         ("stl/dwg", b"x", 400, "Format 'dwg' is unknown"),
         ("stl/step", b"x", 400, "Nothing converts to STEP"),
         ("stl/obj", b"", 400, "The file is empty"),
@@ -132,7 +174,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped
         ("obj/stl", b"v 0 0 0\nv 1 0 0\n", 422, "OBJ file"),
         ("obj/stl", b"v nan 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", 422, "OBJ file"),
         ("stl/obj?deflection=1", b"x", 400, "Option 'deflection' is unknown"),
-        ("step/obj?deflection=wide", b"x", 400, "from 0.001 to 100"),
+        ("step/obj?deflection=wide", b"x", 400, "from 1e-06 to 1000"),
         ("step/obj?angle=nan", b"x", 400, "from 1 to 60"),
     ],
 )
@@ -262,8 +304,115 @@ def test_full_queue_is_told(stack: Stack) -> None:
     api = stack.api(WAIT=0, MAX_QUEUED=2)
     part = (SAMPLES / "box.stl").read_bytes()
     answers = [post(api, "stl/obj", part + bytes([i])) for i in range(3)]
-    assert [status for status, _ in answers] == [202, 202, 503]
-    assert "maximum messages exceeded" in answers[2][1]["error"]
+    assert [status for status, _ in answers] == [202, 202, 429]
+    assert "wait to be converted" in answers[2][1]["error"]
+
+
+def test_same_content_at_once_is_one_conversion(stack: Stack) -> None:
+    """Whichever API it comes to; and each has an operation of its own."""
+    apis, engines = [stack.api(), stack.api()], [stack.engine(), stack.engine()]
+    sent = [
+        background(lambda api=api: post(api, "step/stl?deflection=0.05&angle=5", TORUS.read_bytes()))
+        for api in apis * 2
+    ]  # type: ignore[misc]
+    answers = [one.result(timeout=120) for one in sent]
+    assert [status for status, _ in answers] == [201] * 4, answers
+    assert len({answer["id"] for _, answer in answers}) == 4
+    outputs = {apis[0].get(answer["output_url"])[1] for _, answer in answers}
+    assert len(outputs) == 1
+    metrics = "".join(engine.get("/metrics")[1].decode() for engine in engines)
+    done = re.findall(r'conversion_operations_total\{end="completed".*\} ([0-9.]+)', metrics)
+    assert sum(map(float, done)) == 1, metrics
+
+
+def test_operations_are_listed_cancelled_and_forgotten(stack: Stack) -> None:
+    api = stack.api(WAIT=0)
+    made = [
+        post(api, "obj/stl", (SAMPLES / "box.obj").read_bytes() + b"# %d\n" % number)[1]["id"] for number in range(3)
+    ]
+    page = json.loads(api.get("/async/operations?limit=2")[1])
+    assert [one["id"] for one in page["items"]] == [made[2], made[1]]
+    page = json.loads(api.get(f"/async/operations?limit=2&page_token={page['next_page']}")[1])
+    assert ([one["id"] for one in page["items"]], page["next_page"]) == ([made[0]], None)
+    status, body = request(api.port, "DELETE", f"/async/operations/{made[0]}")
+    assert (status, json.loads(body)["status"]) == (200, "cancelled")
+
+    engine = stack.engine()
+    eventually(lambda: operation(api, made[1])["status"] == operation(api, made[2])["status"] == "completed")
+    assert operation(api, made[0])["status"] == "cancelled"
+    eventually(lambda: b"conversion_queue_waiting 0.0" in engine.get("/metrics")[1])
+    for one in made:
+        assert request(api.port, "DELETE", f"/async/operations/{one}")[0] == 204
+        assert api.get(f"/async/operations/{one}")[0] == 404
+    assert json.loads(api.get("/async/operations")[1])["items"] == []
+
+
+def test_a_job_that_is_cancelled_at_work_ends(stack: Stack) -> None:
+    api, engine = stack.api(WAIT=0), stack.engine(JOB_SECONDS=120)
+    made = post(api, "step/stl?deflection=0.003&angle=3", TORUS.read_bytes())[1]
+    eventually(lambda: len(engine.children()) == 2)
+    assert request(api.port, "DELETE", f"/async/operations/{made['id']}")[0] == 200
+    eventually(lambda: len(engine.children()) == 1, 10)
+    assert operation(api, made["id"])["status"] == "cancelled"
+    assert post(api, "obj/stl", (SAMPLES / "box.obj").read_bytes())[0] == 202
+    eventually(lambda: b'end="cancelled"' in engine.get("/metrics")[1])
+
+
+def test_keys_and_probes_on_a_port_of_their_own(stack: Stack, tmp_path: Path) -> None:
+    keys, entries = {}, []
+    for name in ("acme", "rival"):
+        keys[name], entry = made_key(name)
+        entries.append({**json.loads(entry), "per_hour": 3 if name == "acme" else 0})
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": entries}))
+    probes = free_port()
+    apis = [
+        stack.api(KEYS_FILE=tmp_path / "keys.json", PROBE_PORT=probes),
+        stack.api(KEYS_FILE=tmp_path / "keys.json", PROBE_PORT=free_port()),
+    ]
+    stack.engine()
+
+    def ask(name: str, method: str, path: str, data: bytes | None = None, api: int = 0) -> tuple[int, bytes]:
+        return request(apis[api].port, method, path, data, headers={"Authorization": f"Bearer {keys[name]}"})
+
+    assert request(apis[0].port, "POST", "/file/conversion/obj/stl", b"x")[0] == 401
+    status, body = ask("acme", "POST", "/file/conversion/obj/stl", (SAMPLES / "box.obj").read_bytes())
+    assert status == 201
+    made = json.loads(body)["id"]
+    assert ask("rival", "GET", f"/async/operations/{made}", api=1)[0] == 404
+    assert ask("acme", "GET", f"/async/operations/{made}", api=1)[0] == 200
+    assert json.loads(ask("rival", "GET", "/async/operations")[1])["items"] == []
+    # The quota counts at both APIs together
+    statuses = [
+        ask("acme", "POST", "/file/conversion/obj/stl", b"v 1 2 %d" % turn, api=turn % 2)[0] for turn in range(4)
+    ]
+    assert statuses[:2] == [422, 422]
+    assert statuses[2:] == [429, 429]
+
+    for path in ("/healthz", "/readyz"):
+        assert request(apis[0].port, "GET", path)[0] == request(probes, "GET", path)[0] == 200
+    for path in ("/metrics", "/version", "/drain"):
+        assert request(apis[0].port, "GET", path)[0] == 404
+        assert request(probes, "GET", path)[0] == 200
+    assert request(apis[0].port, "POST", "/drain")[0] == 404
+    log = apis[0].log.read_text()
+    assert re.search(
+        r"INFO conversion.api.app \[[0-9a-f]{16}\]: POST /file/conversion/obj/stl from 127.0.0.1: 201", log
+    )
+    assert not any(key in log for key in keys.values())
+
+
+def test_a_request_s_id_is_in_the_engine_s_log(stack: Stack) -> None:
+    api, engine = stack.api(), stack.engine()
+    status, _ = request(
+        api.port,
+        "POST",
+        "/file/conversion/obj/stl",
+        (SAMPLES / "box.obj").read_bytes(),
+        headers={"X-Request-ID": "trace-me-7"},
+    )
+    assert status == 201
+    for server in (api, engine):
+        eventually(lambda server=server: "[trace-me-7]" in server.log.read_text(), 10)  # type: ignore[misc]
 
 
 def test_standalone(stack: Stack) -> None:

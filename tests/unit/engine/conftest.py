@@ -40,3 +40,19 @@ def settings(tmp_path: Path) -> Callable[..., Settings]:
         return load({f"CONVERSION_{name}": str(value) for name, value in env.items()}, port=8080)
 
     return make
+
+
+@pytest.fixture
+def plain_options() -> Callable[..., dict[str, float | str]]:
+    """Options of a conversion with nothing special about it."""
+
+    def make(source: str, output: str) -> dict[str, float | str]:
+        up = {"glb": "y"}
+        made: dict[str, float | str] = {
+            "up": up.get(source, "z"),
+            "output_up": up.get(output, "z"),
+            "storage": "binary",
+        }
+        return made | ({"deflection": 0.1, "angle": 15.0} if source == "step" else {})
+
+    return make

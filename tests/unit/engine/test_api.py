@@ -6,19 +6,15 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiohttp.test_utils import TestClient, TestServer
 
-from conversion.api.app import Api, application
-from conversion.cache import MemoryCache
 from conversion.errors import UnavailableError
 from conversion.jobs.memory import MemoryJobs
-from conversion.service import Lifecycle, Metrics, probes
 from conversion.settings import Settings
+from tests.unit.engine.api_stack import convert_one, serving
 
 Run = Callable[[Any], Any]
 Make = Callable[..., Settings]
@@ -39,31 +35,6 @@ class Broken(MemoryJobs):
 
     async def submit(self, operation: Any, source: Any) -> None:
         raise RuntimeError("secret detail")
-
-
-@asynccontextmanager
-async def serving(settings: Settings, jobs: MemoryJobs) -> AsyncIterator[tuple[Any, Lifecycle]]:
-    metrics = Metrics("conversion-api", settings.version)
-    api = Api(jobs, MemoryCache(1 << 20), settings, metrics)
-    life = Lifecycle(jobs.problem, lambda: api.active, lame_duck=settings.lame_duck)
-
-    async def refresh(_: Metrics) -> None:
-        return None
-
-    app = application(api, life, probes("conversion-api", settings, life, metrics, refresh))
-    async with TestClient(TestServer(app)) as client:
-        yield client, life
-
-
-async def convert_one(jobs: MemoryJobs, tmp_path: Path, result: bytes | None) -> None:
-    job = await jobs.take(5)
-    assert job is not None
-    assert await job.start("test/1")
-    if result is None:
-        await job.fail("It is broken.")
-    else:
-        (tmp_path / "result").write_bytes(result)
-        await job.complete(tmp_path / "result")
 
 
 def test_accepted_then_completed(run: Run, settings: Make, tmp_path: Path) -> None:
@@ -200,9 +171,162 @@ def test_too_many_uploads_are_told(run: Run, settings: Make) -> None:
         async with serving(settings(MAX_UPLOADS=1), MemoryJobs()) as (client, _):
             first = asyncio.create_task(client.post("/file/conversion/stl/obj", data=slowly()))
             await asyncio.sleep(0.1)
-            assert (await client.post("/file/conversion/stl/obj", data=b"part")).status == 503
+            assert (await client.post("/file/conversion/stl/obj", data=b"part")).status == 429
             gate.set()
             assert (await first).status == 202
             assert (await client.post("/file/conversion/stl/obj", data=b"part")).status == 202
+
+    run(story())
+
+
+def test_list_is_newest_first_and_paged(run: Run, settings: Make) -> None:
+    async def story() -> None:
+        async with serving(settings(WAIT=0), MemoryJobs()) as (client, _):
+            ids = [
+                (await (await client.post("/file/conversion/stl/obj", data=b"part %d" % i)).json())["id"]
+                for i in range(5)
+            ]
+            first = await (await client.get("/async/operations?limit=3")).json()
+            assert [one["id"] for one in first["items"]] == ids[:1:-1]
+            rest = await (await client.get(f"/async/operations?limit=3&page_token={first['next_page']}")).json()
+            assert [one["id"] for one in rest["items"]] == ids[1::-1]
+            assert rest["next_page"] is None
+            for wrong in (
+                "limit=0",
+                "limit=101",
+                "limit=x",
+                "limit=-1",
+                "limit=%C2%B2",
+                "page_token=x",
+                "other=1",
+                "limit=1&limit=2",
+            ):
+                answer = await client.get(f"/async/operations?{wrong}")
+                assert answer.status == 400, wrong
+                assert (await answer.json())["error"].endswith(".")
+
+    run(story())
+
+
+def test_cancel_and_forget(run: Run, settings: Make, tmp_path: Path) -> None:
+    async def story() -> None:
+        jobs = MemoryJobs()
+        async with serving(settings(WAIT=0), jobs) as (client, _):
+            made = await (await client.post("/file/conversion/stl/obj", data=b"part")).json()
+            path = f"/async/operations/{made['id']}"
+            answer = await client.delete(path)
+            assert (answer.status, (await answer.json())["status"]) == (200, "cancelled")
+            assert (await (await client.get(path)).json())["status"] == "cancelled"
+            assert (await client.get(f"{path}/output")).status == 409
+            job = await jobs.take(1)
+            assert job is not None
+            assert not await job.start("test/1"), "no engine works on what was cancelled"
+            assert (await client.delete(path)).status == 204
+            assert (await client.get(path)).status == 404
+            assert (await client.delete(path)).status == 404
+            assert (await (await client.get("/async/operations")).json())["items"] == []
+
+    run(story())
+
+
+def test_same_content_is_one_conversion_and_each_owner_lets_go_alone(run: Run, settings: Make, tmp_path: Path) -> None:
+    async def story() -> None:
+        jobs = MemoryJobs()
+        async with serving(settings(WAIT=0), jobs) as (client, _):
+            first, second, third = [
+                await (await client.post("/file/conversion/stl/obj", data=b"part")).json() for _ in range(3)
+            ]
+            assert await jobs.waiting() == 1
+            answer = await client.delete(f"/async/operations/{first['id']}")
+            assert (await answer.json())["status"] == "cancelled"
+            await client.delete(f"/async/operations/{third['id']}")
+            await convert_one(jobs, tmp_path, b"v 0 0 0")
+            seen = [
+                (await (await client.get(f"/async/operations/{one['id']}")).json())["status"]
+                for one in (first, second, third)
+            ]
+            assert seen == ["cancelled", "completed", "cancelled"]
+            assert (await client.get(f"/async/operations/{first['id']}/output")).status == 409
+            assert (await client.delete(f"/async/operations/{first['id']}")).status == 204
+            assert (await client.get(f"/async/operations/{first['id']}")).status == 404
+            output = await client.get(f"/async/operations/{second['id']}/output")
+            assert await output.read() == b"v 0 0 0", "the other's result went with it"
+            listed = (await (await client.get("/async/operations")).json())["items"]
+            assert [one["id"] for one in listed] == [third["id"], second["id"]]
+            again = await (await client.post("/file/conversion/stl/obj", data=b"part")).json()
+            assert await jobs.waiting() == 1, "what is over is not followed"
+            assert again["id"] not in (first["id"], second["id"], third["id"])
+
+    run(story())
+
+
+def test_a_deep_queue_is_429_with_a_time(run: Run, settings: Make) -> None:
+    async def story() -> None:
+        async with serving(settings(WAIT=0, MAX_QUEUED=2), MemoryJobs(max_queued=2)) as (client, _):
+            answers = [await client.post("/file/conversion/stl/obj", data=b"part %d" % i) for i in range(3)]
+            assert [answer.status for answer in answers] == [202, 202, 429]
+            assert int(answers[2].headers["Retry-After"]) > 0
+
+    run(story())
+
+
+def test_request_id_is_in_every_answer(run: Run, settings: Make, caplog: Any) -> None:
+    async def story() -> None:
+        async with serving(settings(), MemoryJobs()) as (client, _):
+            for path in ("/healthz", "/nowhere", "/async/operations", "/openapi.json"):
+                assert (await client.get(path, headers={"X-Request-ID": "abc-1"})).headers["X-Request-ID"] == "abc-1"
+                made = (await client.get(path)).headers["X-Request-ID"]
+                assert len(made) == 16
+                given = {"X-Request-ID": "x" * 65}
+                assert (await client.get(path, headers=given)).headers["X-Request-ID"] != given["X-Request-ID"]
+
+    run(story())
+
+
+def test_request_id_is_in_every_log_line(capsys: Any) -> None:
+    import logging
+
+    from conversion.service import REQUEST_ID, log_with_request_id
+
+    before = logging.getLogger().handlers[:]
+    log_with_request_id()
+    try:
+        token = REQUEST_ID.set("abc-1")
+        logging.getLogger("some").warning("one")
+        REQUEST_ID.reset(token)
+        logging.getLogger("some").warning("two")
+    finally:
+        logging.getLogger().handlers[:] = before
+    assert capsys.readouterr().err == "WARNING some [abc-1]: one\nWARNING some: two\n"
+
+
+def test_a_proxy_that_is_trusted_names_the_client(run: Run, settings: Make) -> None:
+    """Two clients behind one load balancer each have their share; a client alone cannot name another."""
+
+    async def story() -> None:
+        gate = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield b"part"
+            await gate.wait()
+
+        for trusted, expected in (("127.0.0.0/8", 202), ("", 429)):
+            gate.clear()
+            made = settings(UPLOADS_PER_ADDRESS=1, TRUSTED_PROXIES=trusted)
+            async with serving(made, MemoryJobs()) as (client, _):
+                first = asyncio.create_task(
+                    client.post("/file/conversion/stl/obj", data=slowly(), headers={"X-Forwarded-For": "192.0.2.1"})
+                )
+                await asyncio.sleep(0.1)
+                other = await client.post(
+                    "/file/conversion/stl/obj", data=b"p", headers={"X-Forwarded-For": "192.0.2.2"}
+                )
+                assert other.status == expected
+                same = await client.post(
+                    "/file/conversion/stl/obj", data=b"p", headers={"X-Forwarded-For": "192.0.2.2, 192.0.2.1"}
+                )
+                assert same.status == 429
+                gate.set()
+                await first
 
     run(story())

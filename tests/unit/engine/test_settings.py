@@ -68,3 +68,15 @@ def test_bad_env_file_is_told_without_its_content(tmp_path: Path) -> None:
 def test_defaults_listen_on_loopback_only(tmp_path: Path) -> None:
     made = load({"CONVERSION_WORK_DIR": str(tmp_path)}, port=8080)
     assert (made.listen_host, made.listen_port, made.max_body) == ("127.0.0.1", 8080, 100 << 20)
+
+
+def test_probes_keys_and_proxies(tmp_path: Path) -> None:
+    made = load({"CONVERSION_WORK_DIR": str(tmp_path)}, port=8080)
+    assert (made.probe_port, made.keys_file, made.trusted_proxies) == (None, None, ())
+    env = {
+        "CONVERSION_WORK_DIR": str(tmp_path), "CONVERSION_LISTEN_HOST": "0.0.0.0", "CONVERSION_PROBE_PORT": "0",
+        "CONVERSION_KEYS_FILE": "/keys.json", "CONVERSION_TRUSTED_PROXIES": "10.0.0.0/8",
+    }  # fmt: skip
+    made = load(env, port=8080)
+    assert (made.probe_host, made.probe_port, str(made.keys_file)) == ("0.0.0.0", 0, "/keys.json")
+    assert [str(one) for one in made.trusted_proxies] == ["10.0.0.0/8"]

@@ -12,13 +12,16 @@ T = TypeVar("T")
 
 
 class Cache(Protocol):
-    """Bytes under a key. Neither method ever raises."""
+    """Bytes under a key. No method ever raises."""
 
     async def get(self, key: str) -> bytes | None:
         """The value, or None when it is not there or the cache cannot say in time."""
 
     async def put(self, key: str, value: bytes) -> None:
         """Keep the value if that is possible now."""
+
+    async def count(self, key: str, seconds: int) -> int | None:
+        """One more under `key`, which is forgotten after `seconds`; how many there are, or None when it cannot say."""
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -39,6 +42,10 @@ class NoCache:
 
     async def put(self, key: str, value: bytes) -> None:
         """Not kept."""
+
+    async def count(self, key: str, seconds: int) -> int | None:
+        """Not counted."""
+        return None
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -66,6 +73,10 @@ class MemoryCache:
         self._values[key] = value
         while self._bytes > self._max_bytes:
             self._bytes -= len(self._values.popitem(last=False)[1])
+
+    async def count(self, key: str, seconds: int) -> int | None:
+        """Not counted."""
+        return None
 
     async def close(self) -> None:
         """Nothing to close."""

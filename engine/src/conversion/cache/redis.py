@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import redis.asyncio as redis
 from redis.exceptions import RedisError
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 from . import Breaker
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _FAILURES = (RedisError, OSError, TimeoutError)
 
@@ -66,23 +68,36 @@ class RedisCache:
         if len(value) > self._max_bytes:
             return
 
-        async def ask() -> tuple[bytes | None]:
+        async def ask() -> tuple[None]:
             async with asyncio.timeout(self._timeout * 4):
                 await self._redis.set(key, value, ex=self._ttl)
             return (None,)
 
         await self._call(ask)
 
+    async def count(self, key: str, seconds: int) -> int | None:
+        """INCR, with an end."""
+
+        async def ask() -> tuple[int]:
+            async with asyncio.timeout(self._timeout):
+                counted = await self._redis.incr(key)
+                if counted == 1:
+                    await self._redis.expire(key, seconds)
+                return (int(counted),)
+
+        found = await self._call(ask)
+        return found[0] if found else None
+
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
 
-    async def _call(self, ask: Callable[[], Awaitable[tuple[bytes | None]]]) -> tuple[bytes | None] | None:
+    async def _call(self, ask: Callable[[], Awaitable[tuple[T]]]) -> tuple[T] | None:
         if self._breaker.open:
             return None
         reason = ""
 
-        async def told() -> tuple[bytes | None]:
+        async def told() -> tuple[T]:
             nonlocal reason
             try:
                 return await ask()

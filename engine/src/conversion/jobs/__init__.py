@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
-from ..operation import Operation
+from ..operation import NOTHING, About, Operation
 
 
 class Readable(Protocol):
@@ -32,7 +32,7 @@ class Job(Protocol):
     async def touch(self) -> None:
         """Say that the job is still being worked on, so that no other engine gets it."""
 
-    async def complete(self, result: Path, *, cached: bool = False) -> None:
+    async def complete(self, result: Path, *, cached: bool = False, about: About = NOTHING) -> None:
         """Store the result, then close the operation, then the job."""
 
     async def fail(self, error: str) -> None:
@@ -43,6 +43,9 @@ class Job(Protocol):
 
     async def give_back(self) -> None:
         """Let another engine have the job now."""
+
+    async def unwanted(self) -> None:
+        """Returns once the operation is final without us: it was cancelled."""
 
 
 class Jobs(Protocol):
@@ -57,14 +60,27 @@ class Jobs(Protocol):
     async def problem(self) -> str | None:
         """Why the backend cannot serve now, or None."""
 
-    async def submit(self, operation: Operation, source: Readable) -> None:
-        """Accept a job. Once this returns the job is stored, and is worked on whatever dies."""
+    async def submit(self, operation: Operation, source: Readable) -> Operation:
+        """Accept a job. Once this returns the job is stored, and is worked on whatever dies.
+
+        Where the same content (`cache_key`) is being converted already, the operation follows that one (`same_as`) and no
+        job is made. Returns the operation as it was stored. BusyError when too many jobs wait.
+        """
 
     async def store(self, operation: Operation, result: bytes) -> None:
         """Keep an operation that was completed without the queue."""
 
     async def operation(self, operation_id: str) -> Operation | None:
-        """The record, or None when there is none (any more)."""
+        """The record, a follower's as far as its leader is, or None when there is none (any more)."""
+
+    async def operations(self, owner: str, limit: int, before: str = "") -> list[Operation]:
+        """The owner's records, newest first: `limit` of them, with ids below `before` if that is given."""
+
+    async def cancel(self, operation_id: str) -> None:
+        """End an operation that is not final; its job is dropped, or stopped, unless others wait for the same result."""
+
+    async def forget(self, operation: Operation) -> None:
+        """Drop a final operation and its result, which stays while others have it."""
 
     async def wait(self, operation_id: str, timeout: float) -> Operation | None:
         """The record as soon as it is final, or as it is after `timeout` seconds."""

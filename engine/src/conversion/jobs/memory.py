@@ -1,32 +1,43 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The work queue inside one process: for a laptop and for tests. Nothing outlives the process."""
+"""The work queue inside one process: for a laptop and for tests. Nothing outlives the process; files are on disk."""
 
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import InputError, UnavailableError
-from ..operation import Operation
+from ..errors import BusyError, InputError
+from ..operation import NOTHING, About, Operation
 from . import Readable
 
 PIECE = 256 * 1024
 
 
 class MemoryJobs:
-    """Jobs of one process. At most `max_queued` wait; the oldest finished results are dropped above `max_bytes`."""
+    """Jobs of one process, their files below `work_dir`.
+
+    At most `max_queued` wait; the oldest finished results are dropped above `max_bytes`.
+    """
 
     def __init__(
-        self, *, max_queued: int = 1000, max_bytes: int = 512 * 1024 * 1024, clock: Callable[[], float] = time.time
+        self,
+        work_dir: Path | None = None,
+        *,
+        max_queued: int = 1000,
+        max_bytes: int = 2 << 30,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
         self._max_bytes = max_bytes
+        self._place = tempfile.TemporaryDirectory(prefix="conversion-files-", dir=work_dir)
         self._operations: dict[str, Operation] = {}
-        self._sources: dict[str, bytes] = {}
-        self._results: dict[str, bytes] = {}
+        self._sizes: dict[str, int] = {}  # of results, oldest first
+        self._under_way: dict[str, str] = {}  # operation by content
         self._queue: asyncio.Queue[tuple[str, int]] = asyncio.Queue(max_queued)
         self._changed = asyncio.Condition()
 
@@ -34,44 +45,113 @@ class MemoryJobs:
         """Nothing to connect to."""
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Remove the files."""
+        await asyncio.to_thread(self._place.cleanup)
 
     async def problem(self) -> str | None:
         """A process can always reach itself."""
         return None
 
-    async def submit(self, operation: Operation, source: Readable) -> None:
-        """Queue the job; UnavailableError when too many wait."""
+    async def submit(self, operation: Operation, source: Readable) -> Operation:
+        """Queue the job, or follow one with the same content; BusyError when too many wait."""
+        if (leader := self._leader(operation.cache_key)) is not None:
+            await self.put(leader.followed())
+            operation = replace(operation, same_as=leader.id)
+            await self.put(operation)
+            return operation
         if self._queue.full():
-            raise UnavailableError("The queue is full: try again in a minute.")
-        self._sources[operation.id] = source.read()
-        await self.put(operation)
+            raise BusyError("Too many files wait to be converted: try again in half a minute.", 30)
+        self._under_way[operation.cache_key] = operation.id
+        self._operations[operation.id] = operation
+        try:
+            await asyncio.to_thread(self._write, self.file(operation.id, "source"), source)
+        except BaseException:
+            del self._operations[operation.id]
+            self.drop_source(operation.id)
+            raise
         self._queue.put_nowait((operation.id, 1))
+        return operation
+
+    def _leader(self, cache_key: str) -> Operation | None:
+        found = self._operations.get(self._under_way.get(cache_key, ""))
+        return found if found is not None and not found.final else None
+
+    def file(self, operation_id: str, kind: str) -> Path:
+        """Where a file of an operation is."""
+        return Path(self._place.name, f"{operation_id}.{kind}")
+
+    @staticmethod
+    def _write(target: Path, source: Readable) -> None:
+        with target.open("wb") as stream:
+            while piece := source.read(PIECE):
+                stream.write(piece)
 
     async def store(self, operation: Operation, result: bytes) -> None:
         """Keep a result."""
-        self._results[operation.id] = result
-        while len(self._results) > 1 and sum(map(len, self._results.values())) > self._max_bytes:
-            oldest = next(iter(self._results))
-            del self._results[oldest]
-            self._operations.pop(oldest, None)
+        await asyncio.to_thread(self.file(operation.id, "result").write_bytes, result)
+        await self.keep(operation, len(result))
+
+    async def keep(self, operation: Operation, size: int) -> None:
+        """Close an operation whose result is in its place; drop the oldest ones for it."""
+        self._sizes[operation.id] = size
+        while len(self._sizes) > 1 and sum(self._sizes.values()) > self._max_bytes:
+            await self._drop(next(iter(self._sizes)))
         await self.put(operation)
+
+    async def _drop(self, operation_id: str) -> None:
+        self._operations.pop(operation_id, None)
+        self._sizes.pop(operation_id, None)
+        self.file(operation_id, "result").unlink(missing_ok=True)
 
     async def put(self, operation: Operation) -> None:
         """Change the record and wake those who wait for it."""
+        self._operations[operation.id] = operation  # before anything is waited for: nobody else's change comes between
         async with self._changed:
-            self._operations[operation.id] = operation
             self._changed.notify_all()
+
+    async def change(self, operation_id: str, to: Callable[[Operation], Operation]) -> Operation | None:
+        """Change a record that is not final and return it; None when it is final or gone."""
+        old = self._operations.get(operation_id)
+        if old is None or old.final:
+            return None
+        new = to(old)
+        await self.put(new)
+        return new
+
+    def _resolved(self, operation_id: str) -> Operation | None:
+        record = self._operations.get(operation_id)
+        if record is None or not record.same_as or record.final:
+            return record
+        leader = self._operations.get(record.same_as)
+        return record if leader is None else record.as_of(leader)
 
     async def operation(self, operation_id: str) -> Operation | None:
         """The record, or None."""
-        return self._operations.get(operation_id)
+        return self._resolved(operation_id)
+
+    async def operations(self, owner: str, limit: int, before: str = "") -> list[Operation]:
+        """The owner's, newest first."""
+        ids = [one.id for one in self._operations.values() if one.owner == owner and (not before or one.id < before)]
+        found = [self._resolved(one) for one in sorted(ids, reverse=True)]
+        return [one for one in found if one is not None and one.left != "forgotten"][:limit]
+
+    async def cancel(self, operation_id: str) -> None:
+        """End an operation."""
+        await self.change(operation_id, lambda old: old.given_up(self._clock()))
+
+    async def forget(self, operation: Operation) -> None:
+        """Drop a record and its result."""
+        record = self._operations.get(operation.id)
+        if record is not None and record.followers:
+            await self.put(replace(record, left="forgotten"))
+        else:
+            await self._drop(operation.id)
 
     async def wait(self, operation_id: str, timeout: float) -> Operation | None:
         """The record once it is final or the time is up."""
 
         def final() -> bool:
-            record = self._operations.get(operation_id)
+            record = self._resolved(operation_id)
             return record is None or record.final
 
         try:
@@ -79,13 +159,17 @@ class MemoryJobs:
                 await self._changed.wait_for(final)
         except TimeoutError:
             pass
-        return self._operations.get(operation_id)
+        return self._resolved(operation_id)
 
     async def output(self, operation: Operation) -> AsyncIterator[bytes]:
-        """The result in pieces."""
-        result = self._results.get(operation.id, b"")
-        for start in range(0, len(result), PIECE):
-            yield result[start : start + PIECE]
+        """The result in pieces; InputError when it is not kept any more."""
+        try:
+            stream = self.file(operation.same_as or operation.id, "result").open("rb")
+        except FileNotFoundError:
+            raise InputError("The result is no longer kept: send the source file again.", 404) from None
+        with stream:
+            while piece := await asyncio.to_thread(stream.read, PIECE):
+                yield piece
 
     async def take(self, timeout: float) -> MemoryJob | None:
         """The next job, or None."""
@@ -100,16 +184,9 @@ class MemoryJobs:
         """Jobs in the queue."""
         return self._queue.qsize()
 
-    def source(self, operation_id: str) -> bytes:
-        """The source file of a job; InputError when it is gone."""
-        try:
-            return self._sources[operation_id]
-        except KeyError:
-            raise InputError("The source file is no longer kept: send it again.") from None
-
     def drop_source(self, operation_id: str) -> None:
         """Forget the source file of a finished job."""
-        self._sources.pop(operation_id, None)
+        self.file(operation_id, "source").unlink(missing_ok=True)
 
     def requeue(self, operation_id: str, attempt: int) -> None:
         """Queue a job again that was given back."""
@@ -129,35 +206,51 @@ class MemoryJob:
         self.attempt = attempt
 
     async def start(self, engine: str) -> bool:
-        """Mark as in progress."""
-        self.operation = self.operation.started(self._jobs.now(), engine)
-        await self._jobs.put(self.operation)
+        """Mark as in progress; False when it was cancelled."""
+        changed = await self._jobs.change(self.operation.id, lambda old: old.started(self._jobs.now(), engine))
+        if changed is None:
+            self._jobs.drop_source(self.operation.id)
+            return False
+        self.operation = changed
         return True
 
     async def fetch(self, target: Path) -> None:
-        """Write the source to a file."""
-        target.write_bytes(self._jobs.source(self.operation.id))
+        """Copy the source to a file."""
+        try:
+            await asyncio.to_thread(shutil.copyfile, self._jobs.file(self.operation.id, "source"), target)
+        except FileNotFoundError:
+            raise InputError("The source file is no longer kept: send it again.") from None
 
     async def touch(self) -> None:
         """Nobody else could take it."""
 
-    async def complete(self, result: Path, *, cached: bool = False) -> None:
+    async def complete(self, result: Path, *, cached: bool = False, about: About = NOTHING) -> None:
         """Keep the result and close."""
-        data = result.read_bytes()
-        await self._jobs.store(self.operation.completed(self._jobs.now(), len(data), cached=cached), data)
+        size = result.stat().st_size
+        record = await self._jobs.operation(self.operation.id)
+        if record is not None and not record.final:
+            await asyncio.to_thread(shutil.copyfile, result, self._jobs.file(self.operation.id, "result"))
+            done = record.completed(self._jobs.now(), size, cached=cached, about=about)
+            await self._jobs.keep(done, size)
         self._jobs.drop_source(self.operation.id)
 
     async def fail(self, error: str) -> None:
         """Close with an error."""
-        await self._jobs.put(self.operation.failed(self._jobs.now(), error))
+        await self._jobs.change(self.operation.id, lambda old: old.failed(self._jobs.now(), error))
         self._jobs.drop_source(self.operation.id)
 
     async def crashed(self) -> int:
         """Count a crash."""
-        self.operation = replace(self.operation, crashes=self.operation.crashes + 1)
-        await self._jobs.put(self.operation)
-        return self.operation.crashes
+        changed = await self._jobs.change(self.operation.id, lambda old: replace(old, crashes=old.crashes + 1))
+        return changed.crashes if changed else self.operation.crashes + 1
 
     async def give_back(self) -> None:
         """Queue again."""
         self._jobs.requeue(self.operation.id, self.attempt + 1)
+
+    async def unwanted(self) -> None:
+        """Returns once the record is final."""
+        while True:
+            record = await self._jobs.wait(self.operation.id, 60)
+            if record is None or record.final:
+                return

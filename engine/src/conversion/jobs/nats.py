@@ -4,7 +4,8 @@
 - stream CONVERSION_JOBS, a work queue: one message a job, gone when acknowledged, redelivered when its engine
   falls silent;
 - stream CONVERSION_BLOBS: source and result files in numbered pieces;
-- key-value bucket conversion_operations: the record of every operation.
+- key-value bucket conversion_operations: the record of every operation under its id; `of.<owner>.<id>`, which lists an
+  owner's; `claim.<content>`, which operation converts a content, so that a second one with the same follows it.
 
 A job is stored in the order file, record, message, and closed in the order result, record, source file, message:
 whatever dies in between, the message is still there and some engine takes it up again.
@@ -44,8 +45,8 @@ from nats.js.errors import (
 )
 from nats.js.kv import KeyValue
 
-from ..errors import InputError, UnavailableError
-from ..operation import Operation
+from ..errors import BusyError, InputError, UnavailableError
+from ..operation import NOTHING, About, Operation
 from . import Readable
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ _AWAY = (
     OSError,
 )
 _STREAM_DIFFERS = 10058
+_STREAM_FULL = 10077
+_CLAIM_SECONDS = 15.0  # that a claim is believed without a record: its file is being stored
 
 
 class NatsJobs:
@@ -265,11 +268,13 @@ class NatsJobs:
             try:
                 return await call()
             except _AWAY as exc:
+                _refuse_when_full(exc)
                 if time.monotonic() >= until:
                     raise UnavailableError(f"NATS did not {what}: {_words(exc)}; try again in a minute.") from exc
             except NotFoundError:
                 raise
             except APIError as exc:
+                _refuse_when_full(exc)
                 if exc.code != 503 or time.monotonic() >= until:
                     raise UnavailableError(f"NATS did not {what}: {exc.description}; try again later.") from exc
             await asyncio.sleep(0.2)
@@ -287,7 +292,33 @@ class NatsJobs:
 
     async def operation(self, operation_id: str) -> Operation | None:
         """The record, or None."""
-        return await self.patiently("give the record", lambda: self._read(operation_id))
+        return await self.patiently("give the record", lambda: self._resolved(operation_id))
+
+    async def operations(self, owner: str, limit: int, before: str = "") -> list[Operation]:
+        """The owner's, newest first: their ids are in the subjects of the bucket's stream."""
+        prefix = f"$KV.{OPERATIONS}.of.{owner or '_'}."
+
+        async def ask() -> list[Operation]:
+            info = await self._js.stream_info(f"KV_{OPERATIONS}", subjects_filter=f"{prefix}>")
+            ids = sorted((subject.removeprefix(prefix) for subject in info.state.subjects or ()), reverse=True)
+            found: list[Operation] = []
+            for operation_id in ids:
+                if len(found) == limit:
+                    break
+                if not before or operation_id < before:
+                    record = await self._resolved(operation_id)
+                    if record is not None and record.left != "forgotten":
+                        found.append(record)
+            return found
+
+        return await self.patiently("list the records", ask)
+
+    async def _resolved(self, operation_id: str) -> Operation | None:
+        record = await self._read(operation_id)
+        if record is None or not record.same_as or record.final:
+            return record
+        leader = await self._read(record.same_as)
+        return record if leader is None else record.as_of(leader)
 
     async def _read(self, operation_id: str) -> Operation | None:
         try:
@@ -307,6 +338,9 @@ class NatsJobs:
                     record = await self._read(operation_id)
                     if record is None or record.final:
                         return record
+                    if record.same_as:
+                        leader = await self.wait(record.same_as, until - time.monotonic())
+                        return record if leader is None else record.as_of(leader)
                 left = until - time.monotonic()
                 if left <= 0:
                     return await self.operation(operation_id)
@@ -343,8 +377,83 @@ class NatsJobs:
         async def once() -> None:
             with contextlib.suppress(KeyWrongLastSequenceError):  # ids are unique: an earlier try of ours
                 await self._bucket().create(operation.id, operation.to_json())
+            await self._bucket().put(_listed(operation), b"1")
 
         await self.patiently("keep the record", once)
+
+    async def cancel(self, operation_id: str) -> None:
+        """End an operation. An engine that takes its message, or works on it, sees the record and lets it be."""
+        changed = await self.change(operation_id, lambda old: old.given_up(self.clock()))
+        if changed is not None and changed.final and not changed.same_as:
+            await self.drop_file(operation_id, SOURCE)
+
+    async def forget(self, operation: Operation) -> None:
+        """Drop record, place in the list and result."""
+
+        async def once() -> None:
+            bucket = self._bucket()
+            while True:
+                try:
+                    entry = await bucket.get(operation.id)
+                except (KeyNotFoundError, NotFoundError):
+                    return
+                record = Operation.from_json(entry.value or b"{}")
+                try:
+                    if record.followers:
+                        await bucket.update(
+                            operation.id, replace(record, left="forgotten").to_json(), last=entry.revision
+                        )
+                    else:
+                        await bucket.purge(operation.id)
+                        await bucket.purge(_listed(operation))
+                        await self._drop_claim(operation)
+                        await self.drop_file(operation.id, operation.output_key or "none")
+                except KeyWrongLastSequenceError:
+                    continue
+                return
+
+        await self.patiently("forget the record", once)
+
+    async def _follow(self, operation: Operation) -> Operation | None:
+        """The operation as a follower of one that converts the same content; None when it is itself the one to do so."""
+        key = _claim(operation)
+        claim = json.dumps([operation.id, self.clock()]).encode()
+        while True:
+            bucket = self._bucket()
+            try:
+                await bucket.create(key, claim)
+            except KeyWrongLastSequenceError:
+                pass
+            else:
+                return None
+            try:
+                entry = await bucket.get(key)
+            except (KeyNotFoundError, NotFoundError):
+                continue
+            leader, since = json.loads(entry.value or b'["", 0]')
+            if leader == operation.id:  # an earlier try, whose answer was lost
+                return None
+            record = await self._read(leader)
+            if record is None and self.clock() - since < _CLAIM_SECONDS:
+                await asyncio.sleep(0.1)
+                continue
+            if record is not None and not record.final:
+                if await self.change(leader, Operation.followed) is None:
+                    continue  # it ended at this moment
+                follower = replace(operation, same_as=leader)
+                await self._create(follower)
+                return follower
+            with contextlib.suppress(KeyWrongLastSequenceError):  # else somebody was quicker
+                await bucket.update(key, claim, last=entry.revision)
+                return None
+
+    async def _drop_claim(self, operation: Operation) -> None:
+        """The content of an operation that is gone is anybody's."""
+        bucket = self._bucket()
+        with contextlib.suppress(KeyNotFoundError, NotFoundError):
+            claim = await bucket.get(_claim(operation))
+            if json.loads(claim.value or b"[0]")[0] == operation.id:
+                await bucket.purge(_claim(operation))
 
     # files
 
@@ -381,9 +490,12 @@ class NatsJobs:
 
     # the API's side
 
-    async def submit(self, operation: Operation, source: Readable) -> None:
+    async def submit(self, operation: Operation, source: Readable) -> Operation:
         """File, record, message: in this order, each acknowledged by NATS."""
         try:
+            follower = await self.patiently("take the job", lambda: self._follow(operation))
+            if follower is not None:
+                return follower
             await self.put_file(operation.id, SOURCE, source)
             await self._create(operation)
             await self.patiently(
@@ -392,15 +504,18 @@ class NatsJobs:
                     JOBS_SUBJECT, operation.to_json(), timeout=3, headers={"Nats-Msg-Id": operation.id}
                 ),
             )
+            return operation
         except BaseException:
-            await asyncio.shield(self._withdraw(operation.id))
+            await asyncio.shield(self._withdraw(operation))
             raise
 
-    async def _withdraw(self, operation_id: str) -> None:
+    async def _withdraw(self, operation: Operation) -> None:
         """Not accepted: without its record an engine drops the job, should its message have arrived after all."""
         with contextlib.suppress(*_AWAY, APIError, UnavailableError):
-            await self._bucket().delete(operation_id)
-        await self.drop_file(operation_id, SOURCE)
+            await self._bucket().purge(operation.id)
+            await self._bucket().purge(_listed(operation))
+            await self._drop_claim(operation)
+        await self.drop_file(operation.id, SOURCE)
 
     async def store(self, operation: Operation, result: bytes) -> None:
         """Keep a finished operation."""
@@ -411,7 +526,7 @@ class NatsJobs:
 
     def output(self, operation: Operation) -> AsyncIterator[bytes]:
         """The result in pieces."""
-        return self.pieces(operation.id, operation.output_key, operation.output_bytes)
+        return self.pieces(operation.same_as or operation.id, operation.output_key, operation.output_bytes)
 
     # the engine's side
 
@@ -475,13 +590,14 @@ class NatsJob:
         with contextlib.suppress(*_AWAY):
             await self._msg.in_progress()
 
-    async def complete(self, result: Path, *, cached: bool = False) -> None:
+    async def complete(self, result: Path, *, cached: bool = False, about: About = NOTHING) -> None:
         """Result, record, source, message."""
         key, size = f"result-{self.attempt}", result.stat().st_size
         with result.open("rb") as stream:
             await self._jobs.put_file(self.operation.id, key, stream, patience=60)
         await self._jobs.change(
-            self.operation.id, lambda old: old.completed(self._jobs.clock(), size, output_key=key, cached=cached)
+            self.operation.id,
+            lambda old: old.completed(self._jobs.clock(), size, output_key=key, cached=cached, about=about),
         )
         await self._close()
 
@@ -500,6 +616,15 @@ class NatsJob:
         with contextlib.suppress(*_AWAY):
             await self._msg.nak()
 
+    async def unwanted(self) -> None:
+        """Returns once the record is final."""
+        while True:
+            with contextlib.suppress(UnavailableError):
+                record = await self._jobs.wait(self.operation.id, 60)
+                if record is None or record.final:
+                    return
+            await asyncio.sleep(1)
+
     async def _close(self) -> None:
         await self._jobs.drop_file(self.operation.id, SOURCE)
         await self._acknowledge()
@@ -508,6 +633,19 @@ class NatsJob:
         # If this fails the message comes again, and `start` finds the record final
         with contextlib.suppress(*_AWAY, nats.errors.Error):
             await self._msg.ack_sync(timeout=3)
+
+
+def _refuse_when_full(exc: Exception) -> None:
+    if getattr(exc, "err_code", None) == _STREAM_FULL:
+        raise BusyError("Too many files wait to be converted: try again in half a minute.", 30) from exc
+
+
+def _listed(operation: Operation) -> str:
+    return f"of.{operation.owner or '_'}.{operation.id}"
+
+
+def _claim(operation: Operation) -> str:
+    return f"claim.{operation.cache_key.rpartition(':')[2]}"
 
 
 def _words(exc: BaseException) -> str:

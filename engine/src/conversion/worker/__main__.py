@@ -7,9 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import shutil
 import sys
-import time
 from pathlib import Path
 
 from aiohttp import web
@@ -17,7 +15,8 @@ from aiohttp import web
 from .. import backends, service
 from ..errors import SettingsError
 from ..settings import Settings, load, read_env_file
-from .engine import JOB_PREFIX, Engine
+from . import network
+from .engine import Engine
 from .pool import Limits, Pool
 
 log = logging.getLogger(__name__)
@@ -32,9 +31,6 @@ def check(settings: Settings) -> None:
 async def engine(settings: Settings, stop: asyncio.Event) -> None:
     """Run until `stop`; then take no more jobs, finish those in hand within the drain deadline, return the rest."""
     check(settings)
-    for left in settings.work_dir.glob(f"{JOB_PREFIX}*"):  # of an engine that was killed; not of one beside us
-        if left.stat().st_mtime < time.time() - 3600:
-            shutil.rmtree(left, ignore_errors=True)
     metrics = service.Metrics("conversion-engine", settings.version)
     jobs = backends.nats_jobs(settings, f"conversion-engine/{settings.version}")
     cache = backends.cache(settings)
@@ -50,11 +46,13 @@ async def engine(settings: Settings, stop: asyncio.Event) -> None:
 
     app = web.Application(middlewares=[service.errors])
     app.add_routes(service.probes("conversion-engine", settings, life, metrics, refresh))
-    runner, port = await service.serve(app, settings)
+    listening = await service.serve(app, settings.listen_host, settings.listen_port)
     try:
+        ports = network.call_only((settings.nats_url, settings.redis_url))
         await pool.start()
+        _tell_isolation(pool, metrics, life, ports=ports)
         await jobs.start()
-        log.info("conversion-engine %s on port %d, %d workers", settings.version, port, settings.workers)
+        log.info("conversion-engine %s on port %d, %d workers", settings.version, listening.port, settings.workers)
         working = asyncio.create_task(worker.run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -70,11 +68,29 @@ async def engine(settings: Settings, stop: asyncio.Event) -> None:
             await working
         stopping.cancel()
     finally:
-        await runner.cleanup()
+        await listening.close()
         await pool.close()
         await jobs.close()
         await cache.close()
     log.info("ended")
+
+
+def _tell_isolation(pool: Pool, metrics: service.Metrics, life: service.Lifecycle, *, ports: bool) -> None:
+    """Which layers hold on this host, in the log, in metrics and beside readiness."""
+    layers = {**(pool.isolation.as_dict() if pool.isolation else {})}
+    layers |= {"ports": int(ports), "metadata": int(network.metadata_denied())}
+    for name, value in layers.items():
+        metrics.isolation.labels(name).set(value)
+    life.facts["isolation"] = layers
+    if not ports:
+        log.warning(
+            "This kernel cannot hold the engine to the ports of NATS and Redis (Landlock 4): only the unit's IP filter does."
+        )
+    if not layers["metadata"]:
+        log.warning(
+            "Instance metadata can be reached from the engine: the unit's IP filter is not in force. Jobs have no sockets%s.",
+            ", and the engine no port for it" if ports else "",
+        )
 
 
 def main() -> int:

@@ -7,20 +7,20 @@ import asyncio
 import contextlib
 import logging
 import socket
-import tempfile
 import time
 from pathlib import Path
 
 from ..cache import Cache
 from ..errors import ConversionError, InputError, UnavailableError
 from ..jobs import Job, Jobs
-from ..service import Metrics
+from ..operation import About
+from ..service import REQUEST_ID, Metrics
 from ..settings import Settings
-from .pool import Pool
+from .place import Place
+from .pool import Outcome, Pool
 
 log = logging.getLogger(__name__)
 CRASHES = 2
-JOB_PREFIX = "conversion-job-"
 
 
 class Engine:
@@ -32,15 +32,20 @@ class Engine:
         self._pool = pool
         self._settings = settings
         self._metrics = metrics
+        self._place: Place | None = None
         self._name = f"{socket.gethostname()}/{settings.version}"
         self._draining = asyncio.Event()
         self.active = 0
 
     async def run(self) -> None:
         """Returns when drained; cancel it to give all jobs in hand back."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._settings.workers):
-                group.create_task(self._slot())
+        self._place = Place(self._settings.work_dir)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._settings.workers):
+                    group.create_task(self._slot())
+        finally:
+            self._place.close()
 
     def drain(self) -> None:
         """Take no more jobs."""
@@ -58,7 +63,8 @@ class Engine:
                 continue
             self.active += 1
             try:
-                await self._work(job)
+                # With a context of its own: its log lines carry the id of its request
+                await asyncio.create_task(self._work(job))
             finally:
                 self.active -= 1
 
@@ -69,6 +75,7 @@ class Engine:
 
     async def _work(self, job: Job) -> None:
         began = time.monotonic()
+        REQUEST_ID.set(job.operation.request_id)
         heart = asyncio.create_task(self._heartbeat(job))
         end = "returned"
         try:
@@ -108,13 +115,15 @@ class Engine:
         if job.attempt > self._settings.attempts:
             await job.fail(f"The conversion was begun {self._settings.attempts} times and never came to an end.")
             return "failed"
-        with tempfile.TemporaryDirectory(prefix=JOB_PREFIX, dir=self._settings.work_dir) as name:
-            directory = Path(name)
+        if self._place is None:
+            raise UnavailableError("The engine is not running.")
+        with self._place.directory() as directory:
             found = await self._cache.get(operation.cache_key)
             if found is not None:
                 result = directory / operation.output_name
-                result.write_bytes(found)
-                await job.complete(result, cached=True)
+                about, data = About.apart(found)
+                result.write_bytes(data)
+                await job.complete(result, cached=True, about=about)
                 return "cached"
             source = directory / f"source.{operation.src_format}"
             try:
@@ -122,16 +131,31 @@ class Engine:
             except InputError as exc:
                 await job.fail(str(exc))
                 return "failed"
-            outcome = await self._pool.convert(operation, directory, source)
+            outcome = await self._convert(job, directory, source)
+            if outcome is None:
+                await job.fail("It was cancelled.")  # closes the job; the record is final and stays as it is
+                return "cancelled"
             if outcome.error is not None:
                 await job.fail(outcome.error)
                 return "failed"
             if outcome.result is None:
                 return await self._crashed(job, outcome.crash or "")
-            await job.complete(outcome.result)
+            await job.complete(outcome.result, about=outcome.about)
             if outcome.result.stat().st_size <= self._settings.cache_max:
-                await self._cache.put(operation.cache_key, outcome.result.read_bytes())
+                await self._cache.put(operation.cache_key, outcome.about.beside(outcome.result.read_bytes()))
             return "completed"
+
+    async def _convert(self, job: Job, directory: Path, source: Path) -> Outcome | None:
+        """The outcome, or None when the operation was cancelled meanwhile, which ends the job's process."""
+        converting = asyncio.create_task(self._pool.convert(job.operation, directory, source))
+        unwanted = asyncio.create_task(job.unwanted())
+        try:
+            await asyncio.wait({converting, unwanted}, return_when=asyncio.FIRST_COMPLETED)
+            return await converting if converting.done() else None
+        finally:
+            for task in (converting, unwanted):
+                task.cancel()
+            await asyncio.wait({converting, unwanted})
 
     async def _crashed(self, job: Job, why: str) -> str:
         crashes = await job.crashed()

@@ -9,19 +9,26 @@ import json
 import logging
 import os
 import signal
+import stat
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import conversion
 
-from ..errors import UnavailableError
+from ..errors import UnavailableError, one_line
 from ..formats import FORMATS
-from ..operation import Operation
-from .zygote import OUTCOME
+from ..operation import NOTHING, About, Operation
+from .sandbox import Isolation
+from .zygote import OUTCOME_MAX
 
 log = logging.getLogger(__name__)
+
+ZYGOTE = (sys.executable, "-P", "-m", "conversion.worker.zygote")  # -P: nothing is imported from where it is started
+FILES_MAX = 64
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -35,10 +42,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class End:
-    """How a job's process ended: by a signal or with a status."""
+    """How a job's process ended: by a signal or with a status, what it said, and why it was `refused` if it never began."""
 
-    signal: int
-    status: int
+    signal: int = 0
+    status: int = 0
+    said: str = ""
+    refused: str = ""
 
     @property
     def words(self) -> str:
@@ -48,9 +57,11 @@ class End:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a conversion went: a `result`, an `error` sentence for the user, or `crash`, which says why to the log."""
+    """How a conversion went: a `result` and what is `about` it, an `error` sentence for the user, or `crash`, which says why
+    to the log."""
 
     result: Path | None = None
+    about: About = NOTHING
     error: str | None = None
     crash: str | None = None
 
@@ -58,28 +69,32 @@ class Outcome:
 class Pool:
     """Conversions in processes of their own. `start` returns when jobs can be taken."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, program: Sequence[str] | None = None) -> None:
         self._limits = limits
+        self._program = program or ZYGOTE
+        self.isolation: Isolation | None = None  # known once started
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._pids: dict[str, int] = {}
         self._ended: dict[str, asyncio.Future[End]] = {}
+        self._unwanted: set[str] = set()
         self._count = 0
 
     async def start(self) -> None:
         """Start the zygote unless it runs; UnavailableError when it cannot."""
         async with self._starting:
-            if self._process and self._process.returncode is None:
+            if self._reader and not self._reader.done():
                 return
-            if self._reader:
-                await self._reader
+            if self._process:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+                await self._process.wait()
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "conversion.worker.zygote",
+                *self._program,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
+                limit=8 * OUTCOME_MAX,
                 env={
                     "PATH": os.defpath,
                     "LANG": "C.UTF-8",
@@ -100,6 +115,14 @@ class Pool:
                     process.kill()
                 await process.wait()
                 raise UnavailableError("The converter does not start: see the log for what its process wrote.")
+            self._tell(Isolation(**json.loads(line)["isolation"]))
+            if self.isolation and not self.isolation.seccomp:
+                process.kill()
+                await process.wait()
+                raise UnavailableError(
+                    "This kernel does not hold a job to a list of system calls (seccomp): hostile files cannot be "
+                    "converted safely here; use one with CONFIG_SECCOMP_FILTER on x86_64 or arm64."
+                )
             self._process = process
             self._reader = asyncio.create_task(self._listen(_output(process)), name="zygote")
 
@@ -140,35 +163,65 @@ class Pool:
                     "output": self._limits.output,
                 }
             )
-            try:
-                end = await asyncio.wait_for(asyncio.shield(ended), self._limits.seconds)
-            except TimeoutError:
-                return Outcome(error=self._too_long(operation))
-            return self._outcome(operation, directory, target, end)
+            until = asyncio.get_running_loop().time() + self._limits.seconds
+            while not ended.done():
+                left = until - asyncio.get_running_loop().time()
+                if left <= 0:
+                    return Outcome(error=self._too_long(operation))
+                await asyncio.wait({ended}, timeout=min(left, LOOK_SECONDS))
+                if not ended.done() and self._writes_too_much(directory):
+                    return Outcome(error=self._too_big())
+            return self._outcome(operation, directory, target, ended.result())
         finally:
             if not ended.done():
+                self._unwanted.add(job)
                 self._kill(job)
+                # Its directory is removed when it is gone: what writes on would be left behind
+                await asyncio.wait({ended}, timeout=5)
             self._ended.pop(job, None)
             self._pids.pop(job, None)
+            self._unwanted.discard(job)
+
+    def _writes_too_much(self, directory: Path) -> bool:
+        """Whether a job's files are more or larger, all together, than its source and a result may be. No job makes directories."""
+        size = 0
+        with os.scandir(directory) as entries:
+            for number, entry in enumerate(entries):
+                with contextlib.suppress(OSError):
+                    size += entry.stat(follow_symlinks=False).st_blocks * 512
+                if number >= FILES_MAX:
+                    return True
+        # A library may write a result in parts before it is one
+        return size > 3 * self._limits.output
 
     def _outcome(self, operation: Operation, directory: Path, target: Path, end: End) -> Outcome:
+        if end.refused:
+            raise UnavailableError(f"No process could be started for the job: {end.refused}.")
         if end.signal == signal.SIGXCPU:
             return Outcome(error=self._too_long(operation))
-        if end.signal == signal.SIGXFSZ:
-            return Outcome(
-                error=f"The result is larger than the {self._limits.output >> 20} MiB that a result may have."
-            )
+        if end.signal == signal.SIGXFSZ or self._writes_too_much(directory):
+            return Outcome(error=self._too_big())
+        # All of this was written by a process that may have been taken over by the file
         try:
-            outcome = json.loads((directory / OUTCOME).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            said = json.loads(end.said)
+        except (ValueError, RecursionError):
+            said = None
+        if not isinstance(said, dict):
             return Outcome(crash=f"its process ended with {end.words}")
-        if "memory" in outcome:
+        if "refused" in said:
+            raise UnavailableError(f"No process could be started for the job: {one_line(said['refused'])}.")
+        if "memory" in said:
             return Outcome(error=self._too_much(operation))
-        if "error" in outcome:
-            return Outcome(error=str(outcome["error"]))
-        if "fault" in outcome:
-            return Outcome(crash=str(outcome["fault"]))
-        return Outcome(result=target)
+        if "error" in said:
+            return Outcome(error=one_line(said["error"]))
+        if "fault" in said:
+            return Outcome(crash=one_line(said["fault"]))
+        if not plain_file(target):
+            return Outcome(crash="its process left no plain file as the result")
+        return Outcome(result=target, about=About.read(said))
+
+    def _too_big(self) -> str:
+        return f"The result is larger than the {self._limits.output >> 20} MiB that a result may have."
 
     def _too_long(self, operation: Operation) -> str:
         label = FORMATS[operation.src_format].label
@@ -195,16 +248,34 @@ class Pool:
             words = json.loads(line)
             job = words["job"]
             if "pid" in words:
-                if job in self._ended:
-                    self._pids[job] = words["pid"]
-                else:  # given up before it was seen to start
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(words["pid"], signal.SIGKILL)
+                self._pids[job] = words["pid"]
+                if job not in self._ended or job in self._unwanted:  # given up before it was seen to start
+                    self._kill(job)
             elif (waiting := self._ended.get(job)) and not waiting.done():
-                waiting.set_result(End(words.get("signal", 0), words.get("exit", 0)))
+                waiting.set_result(
+                    End(
+                        words.get("signal", 0), words.get("exit", 0), words.get("outcome", ""), words.get("refused", "")
+                    )
+                )
         for waiting in self._ended.values():
             if not waiting.done():
-                waiting.set_result(End(signal.SIGKILL, 0))
+                waiting.set_result(End(refused="the converter has ended"))
+
+    def _tell(self, isolation: Isolation) -> None:
+        if isolation != self.isolation:
+            log.info("jobs are isolated by %s", ", ".join(f"{k}={v}" for k, v in isolation.as_dict().items()))
+            for sentence in isolation.missing():
+                log.warning("%s", sentence)
+        self.isolation = isolation
+
+
+def plain_file(path: Path) -> bool:
+    """Whether this is a file itself, under this name alone: not a link to what another owns, not a pipe that blocks."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
 def _output(process: asyncio.subprocess.Process) -> asyncio.StreamReader:
