@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -170,13 +169,6 @@ class Operation:
         values = {name: value for name, value in raw.items() if name in names}
         values["status"] = Status(values.get("status", Status.QUEUED))
         return cls(**values)
-
-
-def new_id(now: float) -> str:
-    """A UUID of version 7 (RFC 9562): ids sort by the time they were made, to a quarter of a microsecond."""
-    milliseconds, fraction = divmod(int(now * 1000 * 4096), 4096)
-    text = f"{milliseconds & (1 << 48) - 1:012x}7{fraction:03x}{8 | secrets.randbelow(4):x}{secrets.token_hex(8)[1:]}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def timestamp(seconds: float | None) -> str | None:

@@ -35,6 +35,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.image.errors import I
 from ansible_collections.boring.fleet.plugins.module_utils.image.fingerprint import Collection, File
 from ansible_collections.boring.fleet.plugins.module_utils.image.inputs import Read, texts
 from ansible_collections.boring.fleet.plugins.module_utils.image.manifest import Image
+from ansible_collections.boring.fleet.plugins.module_utils.image.tags import tags_of
 from ansible_collections.boring.fleet.plugins.module_utils.image.template import Template
 
 NO_IMAGE = "no image with this fingerprint"
@@ -286,7 +287,7 @@ class ImageBuild:
             image = cloud.newest_of_builds(self._ec2(region), seen.family, [source.build for source in sources])
             if image is None:
                 continue
-            before = fingerprint.from_tags(cloud.tags_of(image))
+            before = fingerprint.from_tags(tags_of(image))
             now = fingerprint.from_tags(fingerprint.to_tags(digests))
             changed = fingerprint.changes(before, now) if before else []
             return tuple(changed) or (NO_IMAGE,), str(image["ImageId"])
@@ -554,7 +555,7 @@ class ImageBuild:
 
 def _is_of(image: cloud.Described, source: template.Source) -> bool:
     """Whether an image was confirmed as one of this build and this source."""
-    tags = cloud.tags_of(image)
+    tags = tags_of(image)
     return tags.get(cloud.BUILD) == source.build and tags.get(cloud.CONFIRMED) == source.declared
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.boring.fleet.plugins.module_utils.image import cloud, sbom, usage
 from ansible_collections.boring.fleet.plugins.module_utils.image.calls import Api
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
+from ansible_collections.boring.fleet.plugins.module_utils.image.tags import tags_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def _judged(
     if image is None:
         why = f"the image {identity} is gone, and {used_by[0]} uses it: nobody can say what is in it; replace its hosts"
         return InUse(identity, "", "", used_by, problem=why)
-    name, tags = str(image.get("Name") or ""), cloud.tags_of(image)
+    name, tags = str(image.get("Name") or ""), tags_of(image)
     family, digest = tags.get(cloud.FAMILY, ""), tags.get(sbom.TAG, "")
     if cloud.FINGERPRINT not in tags:
         return InUse(identity, name, family, used_by, foreign=True)

@@ -16,14 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.image.calls import Api
-from ansible_collections.boring.fleet.plugins.module_utils.image.cloud import (
-    BUILDER,
-    CONFIRMED,
-    EXPIRES,
-    UNCONFIRMED,
-    tags_of,
-)
+from ansible_collections.boring.fleet.plugins.module_utils.image.cloud import BUILDER, CONFIRMED, EXPIRES, UNCONFIRMED
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
+from ansible_collections.boring.fleet.plugins.module_utils.image.tags import tags_of
 
 _OVER = frozenset({"shutting-down", "terminated"})
 _POLL = 2.0

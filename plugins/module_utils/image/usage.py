@@ -24,10 +24,10 @@ from ansible_collections.boring.fleet.plugins.module_utils.image.cloud import (
     FAMILY,
     SOURCE,
     UNCONFIRMED,
-    tags_of,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 from ansible_collections.boring.fleet.plugins.module_utils.image.retention import Seen
+from ansible_collections.boring.fleet.plugins.module_utils.image.tags import tags_of
 
 _ALIAS = "resolve:ssm:"
 _GROUP_TAG = "aws:autoscaling:groupName"

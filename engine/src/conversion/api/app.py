@@ -18,8 +18,9 @@ from aiohttp import web
 from .. import capacity, formats
 from ..cache import Cache
 from ..errors import BusyError, InputError, UnavailableError
+from ..ids import new_id
 from ..jobs import Jobs
-from ..operation import About, Operation, Status, new_id, timestamp
+from ..operation import About, Operation, Status, timestamp
 from ..service import REQUEST_ID, Lifecycle, Metrics, errors, new_request_id
 from ..settings import MIB, Settings
 from .connection import WRITE_SECONDS, Connection
