@@ -35,7 +35,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.image.errors import I
 from ansible_collections.boring.fleet.plugins.module_utils.image.fingerprint import Collection, File
 from ansible_collections.boring.fleet.plugins.module_utils.image.inputs import Read, texts
 from ansible_collections.boring.fleet.plugins.module_utils.image.manifest import Image
-from ansible_collections.boring.fleet.plugins.module_utils.image.tags import tags_of
+from ansible_collections.boring.fleet.plugins.module_utils.image.tags import Described, tags_of
 from ansible_collections.boring.fleet.plugins.module_utils.image.template import Template
 
 NO_IMAGE = "no image with this fingerprint"
@@ -553,7 +553,7 @@ class ImageBuild:
             )
 
 
-def _is_of(image: cloud.Described, source: template.Source) -> bool:
+def _is_of(image: Described, source: template.Source) -> bool:
     """Whether an image was confirmed as one of this build and this source."""
     tags = tags_of(image)
     return tags.get(cloud.BUILD) == source.build and tags.get(cloud.CONFIRMED) == source.declared
