@@ -11,7 +11,6 @@ upper bound is written in a form that has one, or the plan refuses the roll (``t
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
 from collections.abc import Iterable
@@ -78,7 +77,6 @@ def encode(journal: Journal) -> str:
     return " ".join(f"{key}={text}" for key, text in fields.items() if text not in ("", "0"))
 
 
-@functools.lru_cache(maxsize=4)  # the same one is looked at again and again
 def decode(value: str) -> Journal:
     """The journal in a tag's value. Raises RolloutError when no roll wrote it."""
     try:

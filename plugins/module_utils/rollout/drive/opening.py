@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import floor
 
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions import refresh
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions import preferences
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.plan import Plan, make_plan
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.roles import Sorter
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.sizes import settle
@@ -120,9 +120,9 @@ class Opener:
             kept = record if record is not None and (left is not None or journal.back) else recorded
             refused += too_long(group, journal, kept, plan.during.max, begins=left is None)
         if policy.refreshes and plan.due:
-            warned = tuple(refresh.warnings(group))
+            warned = tuple(preferences.warnings(group))
             if left is None:
-                refused += refresh.refused(group, journal, plan, policy)
+                refused += preferences.refused(group, journal, plan, policy)
         return Opening(
             seen, journal, left, record, replace(plan, refusals=tuple(refused)), moves, recorded, warned, heard
         )

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.refresh import refused_options
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.preferences import refused_options
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.checks import Check, parse_check, parse_drain
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import RolloutError, Template
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Amount, Match, Policy, Request

@@ -15,9 +15,9 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.sit
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.tags import encode, encode_record
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.wording import capacity_changes
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.batches import Batches
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.instance_refresh import InstanceRefresh
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.opening import Opener, Opening, difference
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.places import Places, Prober
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.refreshing import Refreshing
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.result import Result
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.session import GRACE, Session
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.cloud import Cloud
@@ -162,20 +162,20 @@ class Roll:
         """Roll to the end. Whatever breaks, the group is put back first, and then it is said what broke."""
         session = self._session
         session.result.state = state
-        refreshing = Refreshing(session, opening) if session.journal.refresh else None
+        by_aws = InstanceRefresh(session, opening) if session.journal.refresh else None
         try:
-            if refreshing is not None:
-                refreshing.run()
+            if by_aws is not None:
+                by_aws.run()
             else:
                 Batches(session, self._opener.destinations, self._places).run()
         except NoGroupError:
             raise RolloutError(session.deleted()) from None
         except Exception as exc:
             why = str(exc) if isinstance(exc, (AwsError, RolloutError)) else _mistake(exc)
-            self._give_up(why, refreshing)
+            self._give_up(why, by_aws)
         self._conclude()
 
-    def _give_up(self, why: str, refreshing: Refreshing | None) -> None:
+    def _give_up(self, why: str, by_aws: InstanceRefresh | None) -> None:
         """Put the group back with nothing but looks at the group itself, and writes."""
         session = self._session
         ending = session.memory.ending
@@ -185,8 +185,8 @@ class Roll:
         session.keep(ending=replace(ending, state=ending.state or "failed", reason=reason, blind=True))
         session.cloud.patience = min(session.cloud.patience, GRACE)
         try:
-            if refreshing is not None:
-                refreshing.give_up()
+            if by_aws is not None:
+                by_aws.give_up()
             else:
                 Batches(session, self._opener.destinations, self._places).run()
         except NoGroupError:

@@ -83,7 +83,6 @@ class Instance:
         return self.state in ("Terminated", "Terminating:Retained")
 
 
-_latest: list[tuple[tuple[Instance, ...], Mapping[str, Instance], frozenset[str]]] = []
 
 
 @dataclass(frozen=True, slots=True)

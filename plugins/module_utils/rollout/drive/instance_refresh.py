@@ -14,9 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError, UnansweredError
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions import refresh as mapping
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions import preferences, timing
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions import step as core
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions import timing
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.situation import pinned_overrides
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.opening import Opening
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.session import Session
@@ -36,14 +35,14 @@ _ATTEMPTS = 3
 _CANNOT_BE_ROLLED_BACK = "IrreversibleInstanceRefresh"
 
 
-class Refreshing:
+class InstanceRefresh:
     """Drives the instance refresh of a roll that has its journal on the group already."""
 
     def __init__(self, session: Session, opening: Opening) -> None:
         self._session = session
         self._opening = opening
         self._name = session.request.group
-        self._preferences = mapping.preferences(opening.seen.group, opening.plan, session.policy)
+        self._preferences = preferences.preferences(opening.seen.group, opening.plan, session.policy)
         self._old = {i.id: i for i in (*self._due(opening.seen), *session.situation(opening.seen).roles.apart)}
         self._delays: Delays | None = None
         self._asked_to_end = False
@@ -116,7 +115,7 @@ class Refreshing:
         if self._opening.left is not None:
             session.note()  # the claim said so of a new roll
         group = self._opening.seen.group
-        desired = mapping.desired_configuration(group, session.journal)
+        desired = preferences.desired_configuration(group, session.journal)
         try:
             name = self._ask_to_start(desired)
         except UnansweredError:
