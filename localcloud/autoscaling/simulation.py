@@ -47,7 +47,7 @@ from . import shapes
 from .model import NEVER, Timing, traffic_places
 from .ports import HostStatus, LaunchOrder, TargetHealth
 from .service import AutoScaling
-from .state import IN_SERVICE, TERMINATING_STATES, Group
+from .state import IN_SERVICE, Group
 
 Params = dict[str, Any]
 REGION = "eu-central-1"
@@ -75,11 +75,18 @@ class SimulatedHost:
     image_id: str
     address: str
     launched: float
+    answering: set[str] = field(default_factory=set, repr=False)  # all hosts that do: kept up by each of them
     status: HostStatus = HostStatus.PENDING
     terminating: bool = False
     sick: bool = False  # up, but its application does not answer
     state_reason: str = ""  # EC2's code for why it ended
     ended: float | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        if name in ("status", "sick"):
+            up = self.status is HostStatus.UP and not self.sick
+            (self.answering.add if up else self.answering.discard)(self.id)
 
 
 @dataclass
@@ -96,9 +103,11 @@ class _Place:
     health: dict[str, TargetHealth] = field(default_factory=dict)
     turn: dict[str, int] = field(default_factory=dict)  # guards against events of an earlier registration
     shapes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    healthy: set[str] = field(default_factory=set)
 
     def put(self, instance_id: str, health: TargetHealth) -> None:
         self.health[instance_id] = health
+        (self.healthy.add if health.state == "healthy" else self.healthy.discard)(instance_id)
         state = {"State": health.state, "Reason": health.reason, "Description": health.description}
         self.shapes[instance_id] = {
             "Target": {"Id": instance_id, "Port": self.port},
@@ -108,6 +117,7 @@ class _Place:
 
     def drop(self, instance_id: str) -> None:
         self.health.pop(instance_id, None)
+        self.healthy.discard(instance_id)
         self.shapes.pop(instance_id, None)
 
 
@@ -340,16 +350,18 @@ class SimulatedCloud:
 
     def healthy(self, group: str) -> list[str]:
         """Ids of those in service, up, answering, and healthy in every target group that the group is attached to."""
-        return self._well(group, self.in_service(group))
+        serving = self.in_service(group)
+        well = self._well(group, {*serving})
+        return [name for name in serving if name in well]
 
-    def _well(self, group: str, serving: list[str]) -> list[str]:
+    def _well(self, group: str, serving: set[str]) -> set[str]:
+        """Those that answer, and are healthy everywhere."""
+        well = serving & self.hosts.answering
         for place in traffic_places(self._state(group)):
             if place not in self.targets.places:
-                return []  # somebody deleted it
-            health = self.targets.place(place).health
-            serving = [i for i in serving if i in health and health[i].state == "healthy"]
-        hosts = self.hosts.by_id
-        return [i for i in serving if hosts[i].status is HostStatus.UP and not hosts[i].sick]
+                return set()  # somebody deleted it
+            well &= self.targets.place(place).healthy
+        return well
 
     def _state(self, group: str) -> Group:
         found = self.autoscaling.group(group, REGION)
@@ -364,20 +376,17 @@ class SimulatedCloud:
 
     def watch(self, group: str) -> Watch:
         """Record from now on what becomes of a group."""
-        watch = Watch(group, len(self.healthy(group)), len(self.in_service(group)), self._staying(group))
+        watch = Watch(group, len(self.healthy(group)), len(self.in_service(group)), self._state(group).tally.staying)
         self.watches.append(watch)
         return watch
 
     def _observe(self) -> None:
         for watch in self.watches:
             if self.autoscaling.group(watch.group, REGION) is not None:
-                serving = self.in_service(watch.group)
-                watch.lowest_in_service = min(watch.lowest_in_service, len(serving))
-                watch.lowest_healthy = min(watch.lowest_healthy, len(self._well(watch.group, serving)))
-                watch.highest_total = max(watch.highest_total, self._staying(watch.group))
-
-    def _staying(self, group: str) -> int:
-        return len([i for i in self._state(group).instances.values() if i.state not in TERMINATING_STATES])
+                tally = self._state(watch.group).tally
+                watch.lowest_in_service = min(watch.lowest_in_service, len(tally.serving))
+                watch.lowest_healthy = min(watch.lowest_healthy, len(self._well(watch.group, tally.serving)))
+                watch.highest_total = max(watch.highest_total, tally.staying)
 
     # ---- others who change the group's sizes ---------------------------------------------------------------------
 
@@ -520,6 +529,7 @@ class _Hosts:
         self._cloud = cloud
         self._boot = boot
         self._shutdown = shutdown
+        self.answering: set[str] = set()
         self.by_id: dict[str, SimulatedHost] = {}
         self.by_address: dict[str, SimulatedHost] = {}
         self._tokens: dict[str, str] = {}
@@ -539,6 +549,7 @@ class _Hosts:
             image_id=image_id,
             address=self._cloud.address(number),
             launched=self._cloud.now(),
+            answering=self.answering,
         )
         self.by_id[host.id] = self.by_address[host.address] = host
         if order.client_token:

@@ -7,8 +7,11 @@ Times are unix seconds; states, processes and status codes are AWS's own words.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import types
 import typing
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -139,6 +142,7 @@ class Instance:
     attached: bool = False  # not launched by the group
     unhooked: bool = False  # on its way into service without launch hooks: attached, or out of standby
     moves: ClassVar[int] = 0  # how often an instance of any group changed its state or weight
+    moved: ClassVar[deque[Instance]] = deque(maxlen=64)  # the last ones that did, see Tally
 
     def __post_init__(self) -> None:
         self.shown: dict[str, Any] | None = None  # its shape since the last change; no part of the state
@@ -149,6 +153,7 @@ class Instance:
             self.__dict__["shown"] = None
         if name in ("state", "weight"):
             Instance.moves += 1
+            Instance.moved.append(self)
 
     @property
     def counted(self) -> bool:
@@ -198,6 +203,65 @@ class Refresh:
     percentage_on_rollback: int | None = None
     left_on_rollback: int | None = None
     surge: int = 0  # how many instances above desired it holds
+
+
+class Tally:
+    """A group's instances by what they do. Of a thousand few move, and every call asks which: only those are looked at."""
+
+    def __init__(self) -> None:
+        self.capacity = 0  # in units
+        self.serving: set[str] = set()
+        self.staying = 0  # those that are not on their way out
+        self._known: dict[str, tuple[int, str, int]] = {}  # place in the group, state and weight
+        self._moving: dict[str, Instance] = {}
+        self._places = itertools.count()
+        self._seen = -1
+
+    def moving(self) -> list[Instance]:
+        """In the order in which they came into the group."""
+        return sorted(self._moving.values(), key=lambda instance: self._known[instance.id][0])
+
+    def update(self, instances: dict[str, Instance]) -> None:
+        """Take in what moved since the last time."""
+        missed = Instance.moves - self._seen
+        if not missed and len(instances) == len(self._known):
+            return
+        if self._seen < 0 or missed > len(Instance.moved):
+            self.__init__()  # type: ignore[misc]
+            moved: Iterable[Instance] = instances.values()
+        else:
+            moved = [*itertools.islice(reversed(Instance.moved), missed)][::-1]
+        for instance in moved:
+            if instances.get(instance.id) is instance:
+                self._put(instance)
+        if len(instances) != len(self._known):
+            for name in self._known.keys() - instances.keys():
+                self._drop(name)
+            for name in [name for name in instances if name not in self._known]:
+                self._put(instances[name])
+        self._seen = Instance.moves
+
+    def _put(self, instance: Instance) -> None:
+        place = self._known[instance.id][0] if instance.id in self._known else next(self._places)
+        self._drop(instance.id)
+        state = instance.state
+        self._known[instance.id] = (place, state, instance.weight)
+        self.capacity += instance.weight if state in COUNTED_STATES else 0
+        self.staying += state not in TERMINATING_STATES
+        if state == IN_SERVICE:
+            self.serving.add(instance.id)
+        if state not in RESTING_STATES:
+            self._moving[instance.id] = instance
+
+    def _drop(self, name: str) -> None:
+        known = self._known.pop(name, None)
+        if known is None:
+            return
+        dummy, state, weight = known
+        self.capacity -= weight if state in COUNTED_STATES else 0
+        self.staying -= state not in TERMINATING_STATES
+        self.serving.discard(name)
+        self._moving.pop(name, None)
 
 
 @dataclass
@@ -255,24 +319,21 @@ class Group:
     health_due: float = 0.0  # when instances in service are looked at next
 
     def __post_init__(self) -> None:
-        # Of a thousand instances few move, and every call asks which; no part of the state.
-        self._counted: tuple[tuple[int, int], int, list[Instance]] = ((-1, -1), 0, [])
+        self._tally = Tally()  # no part of the state
+
+    @property
+    def tally(self) -> Tally:
+        """Who serves, counts and moves, as of now."""
+        self._tally.update(self.instances)
+        return self._tally
 
     def capacity(self) -> int:
         """Capacity that counts towards desired, in units (weights)."""
-        return self._count()[1]
+        return self.tally.capacity
 
     def moving(self) -> list[Instance]:
         """Instances on their way from one state to another."""
-        return self._count()[2]
-
-    def _count(self) -> tuple[tuple[int, int], int, list[Instance]]:
-        key = (Instance.moves, len(self.instances))
-        if self._counted[0] != key:
-            members = self.instances.values()
-            capacity = sum([i.weight for i in members if i.state in COUNTED_STATES])
-            self._counted = (key, capacity, [i for i in members if i.state not in RESTING_STATES])
-        return self._counted
+        return self.tally.moving()
 
     def runs(self, process: str) -> bool:
         return process not in self.suspended
