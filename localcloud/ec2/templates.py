@@ -56,8 +56,8 @@ class TemplateResponse(EC2Response):
     """The API of launch templates."""
 
     def create_launch_template(self) -> ActionResult:
-        data = self._get_param("LaunchTemplateData", {})
-        _check_data(data)
+        data = _parsed(self._get_param("LaunchTemplateData", {}))
+        _refuse_nothing(data)
         description = self._get_param("VersionDescription")
         self.error_on_dryrun()
         template = self.ec2_backend.create_launch_template(
@@ -68,10 +68,10 @@ class TemplateResponse(EC2Response):
     def create_launch_template_version(self) -> ActionResult:
         """A new version takes over from SourceVersion what it does not say itself, property by property."""
         template, source = self._template(), self._get_param("SourceVersion")
-        data = self._get_param("LaunchTemplateData", {})
+        data = _parsed(self._get_param("LaunchTemplateData", {}))
         if source:
             data = {**copy.deepcopy(template.get_version(source).data), **data}
-        _check_data(data)
+        _refuse_nothing(data)
         self.error_on_dryrun()
         version = template.create_version(data, self._get_param("VersionDescription"))
         return ActionResult({"LaunchTemplateVersion": self._version(version)})
@@ -215,9 +215,13 @@ class TemplateResponse(EC2Response):
         return ActionResult({key: rows[int(token) : end], "NextToken": str(end) if end < len(rows) else None})
 
 
-def _check_data(data: dict[str, Any]) -> None:
-    if data.get("UserData") is not None:
-        data["UserData"] = parse_user_data(data["UserData"])
+def _parsed(data: dict[str, Any]) -> dict[str, Any]:
+    """What a caller sent, as moto keeps it."""
+    has = data.get("UserData") is not None
+    return {**data, "UserData": parse_user_data(data["UserData"])} if has else data
+
+
+def _refuse_nothing(data: dict[str, Any]) -> None:
     if not {key for key, value in data.items() if value not in (None, {}, [])}:
         raise EC2ClientError("MissingParameter", "The request must contain the parameter LaunchTemplateData")
 

@@ -40,6 +40,18 @@ class TestVersions:
         ]
         return [version["VersionNumber"] for version in found]
 
+    def test_a_version_takes_over_what_its_source_has(self, cloud: Running) -> None:
+        ec2, told = cloud.client("ec2"), base64.b64encode(b"#cloud-config").decode()
+        ec2.create_launch_template(
+            LaunchTemplateName="web", LaunchTemplateData={"InstanceType": "t3.micro", "UserData": told}
+        )
+        made = ec2.create_launch_template_version(
+            LaunchTemplateName="web", SourceVersion="1", LaunchTemplateData={"InstanceType": "t3.small"}
+        )["LaunchTemplateVersion"]["LaunchTemplateData"]
+        assert (made["InstanceType"], made["UserData"]) == ("t3.small", told)
+        same = ec2.create_launch_template_version(LaunchTemplateName="web", SourceVersion="2", LaunchTemplateData={})
+        assert same["LaunchTemplateVersion"]["LaunchTemplateData"] == made
+
     def test_all_are_described_newest_first(self, many: Any) -> None:
         assert self.numbers(many) == list(range(20, 0, -1))
         assert self.numbers(many, MinVersion="3", MaxVersion="5") == [5, 4, 3]
