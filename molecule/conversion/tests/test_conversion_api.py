@@ -79,7 +79,7 @@ def test_works_without_redis(host: Host, url: str) -> None:
 @pytest.mark.parametrize(
     ("path", "data", "status", "words"),
     [
-        ("dwg/stl", b"x", 400, "step, stl, obj, ply, glb"),
+        ("dwg/stl", b"x", 400, "step, iges, brep, stl, obj"),
         ("stl/step", b"x", 400, "STEP"),
         ("step/stl", b"", 400, "empty"),
         ("step/stl", b"garbage", 422, "STEP"),
