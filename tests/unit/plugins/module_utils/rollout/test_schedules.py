@@ -196,8 +196,8 @@ class Monitor:
             if item["LifecycleState"] == "InService" and item["HealthStatus"] == "Healthy"
         }
         for place in cloud.targets.places.values():
-            found &= {name for name, health in place.health.items() if health.state == "healthy"}
-        return found
+            found &= place.healthy
+        return {name for name in found if cloud.answers(name)} if self.schedule.checked else found
 
     def version(self, name: str) -> str:
         return str(self.world.cloud.hosts.by_id[name].order.template_version)
@@ -410,6 +410,8 @@ class Others:
         return True
 
     def delete_group(self) -> bool:
+        if self.schedule.kills or self.cloud.no_call is not None:
+            return False  # nobody would be there to say so
         self.monitor.deleted = True
         self.cloud.handle("autoscaling", "DeleteAutoScalingGroup", {"AutoScalingGroupName": "web", "ForceDelete": True})
         return True
