@@ -160,6 +160,11 @@ def says_gone(code: str, text: str) -> bool:
     return code in _GONE_CODES and _AT_MIN_SIZE not in lower and any(words in lower for words in _GONE_WORDS)
 
 
+def says_group_gone(text: str) -> bool:
+    """Whether a refusal says that the group is being deleted, or was."""
+    return re.search(r"AutoScalingGroup\b.*\bis pending delete|AutoScalingGroup name not found", text) is not None
+
+
 def says_at_min_size(text: str) -> bool:
     """Whether a refusal says that the group would fall below MinSize."""
     return _AT_MIN_SIZE in text.lower()

@@ -13,7 +13,10 @@ from dataclasses import replace
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.situation import serving
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.tags import encode, encode_record
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.wording import capacity_changes
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.wording import (
+    capacity_changes,
+    says_group_gone,
+)
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.batches import Batches
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.instance_refresh import InstanceRefresh
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.opening import Opener, Opening, difference
@@ -192,6 +195,8 @@ class Roll:
         except NoGroupError:
             raise RolloutError(session.deleted()) from None
         except (AwsError, RolloutError) as exc:
+            if says_group_gone(str(exc)):  # descriptions may show it for a while still
+                raise RolloutError(session.deleted()) from exc
             again = f"; {exc}" if str(exc) not in reason else ""
             raise RolloutError(f"{reason}{again}. {session.left_as()}") from exc
 

@@ -83,8 +83,6 @@ class Instance:
         return self.state in ("Terminated", "Terminating:Retained")
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class Members:
     """A group's instances, by id too, and those that are not in service or not Healthy.

@@ -759,6 +759,13 @@ def test_a_run_that_resumes_is_not_put_off_by_a_late_view_of_its_predecessors_lo
     simulate(world, Schedule(boots=(15.0,), happenings=(Happening("lag", 0.0),), kills=((8, True),)))
 
 
+def test_a_group_whose_deletion_is_not_shown_yet(world: Any) -> None:
+    happenings = (Happening("lag", 0.0), Happening("group deleted", 0.0))
+    simulate(
+        world, Schedule(size=1, least=0, boots=(15.0,), canary=1, suspended=("AZRebalance",), happenings=happenings)
+    )
+
+
 def test_a_roll_back_does_not_wait_for_launches_of_what_it_rolls_back(world: Any) -> None:
     """The bad version cannot be launched, and the only instance is gone: the group has to have the old one at once."""
     schedule = Schedule(size=1, boots=(15.0,), max_unavailable=1, rollback=True, refused=True)
