@@ -251,7 +251,7 @@ def test_a_template_version_takes_over_what_it_does_not_say(cloud: Cloud) -> Non
         for one in ec2.describe_launch_template_versions(LaunchTemplateName="inherits", Versions=["1", "2"])[
             "LaunchTemplateVersions"
         ]
-    ] == [{"InstanceType": "t3.small", "ImageId": "ami-1"}, inherited["LaunchTemplateData"]]
+    ] == [inherited["LaunchTemplateData"], {"InstanceType": "t3.small", "ImageId": "ami-1"}]  # the newest first
 
 
 def test_secrets_are_on_no_command_line(cloud: Cloud) -> None:
