@@ -16,7 +16,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
 
@@ -103,7 +103,7 @@ class For:
     text: bool = False
 
 
-Node = Literal | Template | Traversal | Call | List | Object | Conditional | Chain | Unary | For
+Node: TypeAlias = "Literal | Template | Traversal | Call | List | Object | Conditional | Chain | Unary | For"
 NODES: Final = (Literal, Template, Traversal, Call, List, Object, Conditional, Chain, Unary, For)
 
 

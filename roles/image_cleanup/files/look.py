@@ -6,6 +6,7 @@ nothing newer than 3.9: it runs on the machine that becomes the image.
 """
 
 import fnmatch
+import functools
 import glob
 import json
 import os
@@ -138,13 +139,12 @@ def matches(path, pattern):
     return _compiled(pattern).match(path) is not None
 
 
-def _compiled(pattern, known={}):  # noqa: B006 (a cache)
-    if pattern not in known:
-        parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", pattern)
-        meanings = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-        text = "".join(meanings.get(part, part if part.startswith("[") else re.escape(part)) for part in parts)
-        known[pattern] = re.compile(text + r"\Z", re.DOTALL)
-    return known[pattern]
+@functools.cache
+def _compiled(pattern):
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", pattern)
+    meanings = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    text = "".join(meanings.get(part, part if part.startswith("[") else re.escape(part)) for part in parts)
+    return re.compile(text + r"\Z", re.DOTALL)
 
 
 def main():
