@@ -45,7 +45,7 @@ options:
     required: true
   only:
     description:
-      - Builds to run, by the names that Packer gives them, such as V(amazon-ebs.cpu), or V(name.amazon-ebs.cpu) where the build block has
+      - Builds to run, by the names that Packer gives them, such as V(amazon-ebs.debian), or V(name.amazon-ebs.debian) where the build block has
         a name. Globs work as in Packer. Without the block's name the builds of every block are meant.
       - When omitted, all builds of the template.
     type: list
