@@ -71,7 +71,7 @@ class Batches:
         refused = 0
         while True:
             stopping = session.stopping
-            if session.told_to_stop() and not stopping:
+            if session.asked_to_stop() and not stopping:
                 seen = self._observe()  # in another light: who serves decides which new ones may go
             step = core.next_step(session.situation(seen))
             if isinstance(step, Wait):

@@ -46,7 +46,7 @@ class InstanceRefresh:
         self._old = {i.id: i for i in (*self._due(opening.seen), *session.situation(opening.seen).roles.apart)}
         self._delays: Delays | None = None
         self._asked_to_end = False
-        self._told_that_blind = False
+        self._said_that_blind = False
 
     def run(self) -> None:
         """From here to the end of the refresh; the journal is off the group then."""
@@ -58,7 +58,7 @@ class InstanceRefresh:
                 return
             if refresh is None or not refresh.running:
                 break
-            if self._session.told_to_stop() or self._fails(refresh) or self._session.journal.memory.ending.state:
+            if self._session.asked_to_stop() or self._fails(refresh) or self._session.journal.memory.ending.state:
                 self._ask_to_end(refresh)
             self._session.beat()
             now, policy = self._session.clock(), self._session.policy
@@ -178,8 +178,8 @@ class InstanceRefresh:
             health, dummy = session.cloud.health(group)
             activities = session.cloud.activities(self._name)
         except AwsError as exc:
-            if not self._told_that_blind:
-                self._told_that_blind = True
+            if not self._said_that_blind:
+                self._said_that_blind = True
                 session.narrator.say(f"watching goes on without it: {exc}")
         if refresh is not None:
             refresh = next(iter(session.cloud.refreshes(self._name, refresh.id)), refresh)

@@ -233,7 +233,7 @@ class Session:
 
     # ---- the end ---------------------------------------------------------------------------------------------------
 
-    def told_to_stop(self) -> bool:
+    def asked_to_stop(self) -> bool:
         """Whether the run was asked to stop, by now or before."""
         if not self.stopping and (why := self.stopped()):
             self.stopping = True
