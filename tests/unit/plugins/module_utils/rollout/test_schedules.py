@@ -363,7 +363,7 @@ class Others:
         return True
 
     def sizes(self, low: int, high: int, desired: int) -> bool:
-        if desired == self.w.group["DesiredCapacity"] or self.monitor.high < high <= self.w.group["MaxSize"]:
+        if desired == self.w.group["DesiredCapacity"] or self.raised(high):
             return False  # nothing tells that somebody wrote what was there
         self.monitor.low, self.monitor.high, self.monitor.wanted, self.monitor.scaled = low, high, desired, True
         self.monitor.swallowed = 0
@@ -378,9 +378,12 @@ class Others:
         self.cloud.handle("autoscaling", "SetDesiredCapacity", {"AutoScalingGroupName": "web", "DesiredCapacity": to})
         return True
 
+    def raised(self, to: int) -> bool:
+        """Whether it is a MaxSize that the roll writes too, or is about to: nothing tells the one from the other."""
+        return self.monitor.high < to <= max(self.w.group["MaxSize"], self.monitor.high + self.schedule.batch_size)
+
     def most(self, to: int) -> bool:
-        shape = self.w.group
-        if to < max(shape["MinSize"], 1) or self.monitor.high <= to <= shape["MaxSize"]:
+        if to < max(self.w.group["MinSize"], 1) or to == self.monitor.high or self.raised(to):
             return False  # refused, or nothing tells it from what the roll wrote
         self.monitor.high, self.monitor.wanted, self.monitor.scaled = to, min(self.monitor.wanted, to), True
         self.cloud.handle("autoscaling", "UpdateAutoScalingGroup", {"AutoScalingGroupName": "web", "MaxSize": to})
@@ -657,7 +660,8 @@ def _check(w: Any, monitor: Monitor, schedule: Schedule, result: Any, happened: 
 
     _check_costs(w, schedule, result, story, quiet=quiet)
     w.settle(2700)  # AZRebalance moves one after the other, each with its boot and its drain
-    if schedule.refused:  # AWS goes on trying the group's own template, which cannot be launched
+    stuck = "old image gone" in names and result.state in ("failed", "rolled_back")
+    if schedule.refused or stuck:  # AWS goes on trying the group's own template, which cannot be launched
         assert len(w.versions) >= schedule.size - schedule.max_unavailable - len(names), story
     else:
         hanging = [item for item in w.group["Instances"] if item["LifecycleState"] == "Pending"]
