@@ -16,7 +16,6 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journa
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Match, Policy
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.specs import template_spec, with_template
 
-_MOST_CHECKPOINTS = 100
 _BATCHES = "use strategy=batches"
 
 

@@ -57,7 +57,9 @@ def reconcile(seen: Observation, journal: Journal, policy: Policy, now: float) -
     capacity = journal.memory.capacity
     if is_unexplained(seen, journal, policy, now):
         news = foreign(capacity_changes(seen.activities), journal)
-        found = _explain(seen.group, journal, news) or _cut_off(seen.group, journal, raised_to=before[2] + before[3])
+        # The lower MaxSize may have shown in an earlier look: then the sentence says that the capacity was above it.
+        above = max([before[2] + before[3], *(change.before for change in news[-1:] if change.is_update)])
+        found = _explain(seen.group, journal, news) or _cut_off(seen.group, journal, above=above)
         if found is None and now - (capacity.puzzled_since or now) < _PATIENCE * policy.poll_interval:
             return _with(journal, replace(capacity, puzzled_since=capacity.puzzled_since or now))
         desired, surge = found or (seen.group.desired, 0)
@@ -126,9 +128,9 @@ def _explain(group: Group, journal: Journal, news: list[CapacityChange]) -> tupl
     return None
 
 
-def _cut_off(group: Group, journal: Journal, *, raised_to: int) -> tuple[int, int] | None:
+def _cut_off(group: Group, journal: Journal, *, above: int) -> tuple[int, int] | None:
     """The parts when a MaxSize that somebody lowered took the desired capacity with it: of the surge, no more."""
-    if group.desired == group.max < raised_to and journal.desired < group.desired:
+    if group.desired == group.max < above and journal.desired < group.desired:
         return journal.desired, group.desired - journal.desired
     return None
 

@@ -763,6 +763,11 @@ def test_a_run_that_resumes_is_not_put_off_by_a_late_view_of_its_predecessors_lo
     simulate(world, Schedule(boots=(15.0,), happenings=(Happening("lag", 0.0),), kills=((8, True),)))
 
 
+def test_a_max_size_that_cuts_off_the_surge_leaves_the_users_capacity(world: Any) -> None:
+    happenings = (Happening("person sets max", 1.0, 5),)
+    simulate(world, Schedule(size=4, room=4, boots=(15.0,), batch_size=2, canary=0, happenings=happenings))
+
+
 def test_a_group_whose_deletion_is_not_shown_yet(world: Any) -> None:
     happenings = (Happening("lag", 0.0), Happening("group deleted", 0.0))
     simulate(
