@@ -260,6 +260,31 @@ def test_same_content_is_one_conversion_and_each_owner_lets_go_alone(run: Run, s
     run(story())
 
 
+def test_several_at_once_do_not_overfill_the_queue(run: Run, settings: Make) -> None:
+    async def story() -> None:
+        async with serving(settings(WAIT=0, MAX_QUEUED=1), MemoryJobs(max_queued=1)) as (client, _):
+            answers = await asyncio.gather(
+                *(client.post("/file/conversion/stl/obj", data=f"part {number}".encode()) for number in range(3))
+            )
+            assert sorted(answer.status for answer in answers) == [202, 429, 429]
+
+    run(story())
+
+
+def test_a_job_that_is_deleted_while_it_waits_is_not_taken(run: Run, settings: Make) -> None:
+    async def story() -> None:
+        jobs = MemoryJobs()
+        async with serving(settings(WAIT=0), jobs) as (client, _):
+            answer = await client.post("/file/conversion/stl/obj", data=b"part")
+            path = f"/async/operations/{(await answer.json())['id']}"
+            for _again in range(2):  # the first cancels it, the second deletes it
+                await client.delete(path)
+            assert (await client.get(path)).status == 404
+            assert await jobs.take(5) is None
+
+    run(story())
+
+
 def test_a_deep_queue_is_429_with_a_time(run: Run, settings: Make) -> None:
     async def story() -> None:
         async with serving(settings(WAIT=0, MAX_QUEUED=2), MemoryJobs(max_queued=2)) as (client, _):

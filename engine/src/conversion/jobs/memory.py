@@ -38,7 +38,9 @@ class MemoryJobs:
         self._operations: dict[str, Operation] = {}
         self._sizes: dict[str, int] = {}  # of results, oldest first
         self._under_way: dict[str, str] = {}  # operation by content
-        self._queue: asyncio.Queue[tuple[str, int]] = asyncio.Queue(max_queued)
+        self._max_queued = max_queued
+        self._arriving = 0  # jobs whose source is being written
+        self._queue: asyncio.Queue[tuple[str, int]] = asyncio.Queue()  # what is given back always finds a place
         self._changed = asyncio.Condition()
 
     async def start(self) -> None:
@@ -59,16 +61,19 @@ class MemoryJobs:
             operation = replace(operation, same_as=leader.id)
             await self.put(operation)
             return operation
-        if self._queue.full():
+        if self._queue.qsize() + self._arriving >= self._max_queued:
             raise BusyError("Too many files wait to be converted: try again in half a minute.", 30)
         self._under_way[operation.cache_key] = operation.id
         self._operations[operation.id] = operation
+        self._arriving += 1
         try:
             await asyncio.to_thread(self._write, self.file(operation.id, "source"), source)
         except BaseException:
-            del self._operations[operation.id]
+            self._operations.pop(operation.id, None)
             self.drop_source(operation.id)
             raise
+        finally:
+            self._arriving -= 1
         self._queue.put_nowait((operation.id, 1))
         return operation
 
@@ -178,7 +183,11 @@ class MemoryJobs:
                 operation_id, attempt = await self._queue.get()
         except TimeoutError:
             return None
-        return MemoryJob(self, self._operations[operation_id], attempt)
+        operation = self._operations.get(operation_id)
+        if operation is None:  # cancelled and deleted while it waited
+            self.drop_source(operation_id)
+            return None
+        return MemoryJob(self, operation, attempt)
 
     async def waiting(self) -> int | None:
         """Jobs in the queue."""
