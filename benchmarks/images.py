@@ -62,7 +62,7 @@ PLAY = """
           role_variables: "{{ role_variables }}"
           source_image: "{{ below.images[0].id }}"
           pair_below: true
-        inputs: "{{ fleet_image_families[service].inputs }}"
+        inputs: "{{ fleet_image_families[service].inputs | default([]) }}"
       register: above
       when: not below_anew
     - ansible.builtin.copy: {dest: "{{ answer }}", mode: "0600", content: "{{ [below, above] | to_json }}"}

@@ -604,7 +604,7 @@ class _Hosts:
         return self._known(instance_id).type
 
     def die(self, instance_id: str, why: str = "Client.InstanceInitiatedShutdown") -> None:
-        """The host is gone, and nobody was told; ``why`` is EC2's code for it."""
+        """The host ends without a call to EC2 or the group; ``why`` is EC2's code for it."""
         host = self.by_id[instance_id]
         if host.status is not HostStatus.GONE:
             host.state_reason = host.state_reason or why

@@ -12,7 +12,6 @@ import base64
 import copy
 import hashlib
 import ipaddress
-import logging
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -49,7 +48,6 @@ from localcloud.hosts.base import DEBIAN_OWNER, Base
 from localcloud.hosts.fleet import Fleet, Host, Observer, Phase
 from localcloud.hosts.podman import HostError
 
-LOG = logging.getLogger(__name__)
 ZONES = ("a", "b", "c")
 TERMINATED_SECONDS = 3600
 """How long a terminated instance is still described, and its address not given to another."""

@@ -20,7 +20,7 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A fleet of boring.fleet",
-        "description": "Variables of build_images, deploy, roll, status and destroy; written by bin/fleet-docs.",
+        "description": "Variables of build_images, deploy and roll; written by bin/fleet-docs.",
         **file,
     }
 

@@ -238,7 +238,7 @@ SERVICE: Final = Keys(
         ),
         "version": Key(
             Checked(values.version, "1.0", ("string", "integer"), "str or int"),
-            "What is released, in quotes: in the image, in `/etc/fleet-release`, in tags and in `status`.",
+            "Version that is released, in quotes. It is in the image, in `/etc/fleet-release` and in tags.",
         ),
         "size": Key(SIZE, "How many hosts.", {}),
         "port": Key(_PORT, "Where it serves. Without it, it serves nobody."),

@@ -175,7 +175,7 @@ class Connection(RequestHandler):
         return response
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """A client that sends nonsense is no news; a fault of ours is."""
+        """Log a client's malformed or broken-off request at debug level only, and the service's own faults as errors."""
         exc = kw.get("exc_info")
         if isinstance(exc, (HttpProcessingError, web.RequestPayloadError, ConnectionError)):
             log.debug("a client broke off or sent nonsense: %s", type(exc).__name__)

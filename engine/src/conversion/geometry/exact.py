@@ -420,7 +420,7 @@ class _Tree:
         if found.bad:
             shape, found = self._mended(shape, found, name)
         points, triangles, sizes = found.arrays()
-        palette, of_face = _colors(self._exact, label, shape, found.faces)
+        palette, of_face = _colors(label, shape, found.faces)
         paint = np.repeat(np.array(of_face, np.int32), sizes) if palette else None
         return Mesh(points, triangles, name, palette, paint)
 
@@ -620,7 +620,7 @@ def _color(label: Any) -> Color | None:
     return None
 
 
-def _colors(exact: Exact, label: Any, shape: Any, faces: list[Any]) -> tuple[tuple[Color, ...], list[int]]:
+def _colors(label: Any, shape: Any, faces: list[Any]) -> tuple[tuple[Color, ...], list[int]]:
     """The colours of a part, and which each of its faces has."""
     whole = _color(label)
     palette: list[Color] = [] if whole is None else [whole]

@@ -119,7 +119,7 @@ class _File:
                 raise self._wrong(f"requires the extension {str(name)[:64]}, which is not read: export it without")
         nodes = self._list("nodes")
         roots = self._roots(nodes)
-        self._world = self._worlds(nodes, roots)
+        self._world = self._worlds(roots)
         tree = tuple(self._node(index, 0) for index in roots)
         if self._all.get("animations"):
             self._warn("Animations are not carried over: the file's rest position is converted.")
@@ -216,7 +216,7 @@ class _File:
         matrix[:3, 3] = move
         return matrix
 
-    def _worlds(self, nodes: list[Any], roots: list[int]) -> dict[int, Matrix]:
+    def _worlds(self, roots: list[int]) -> dict[int, Matrix]:
         """Every node's matrix to the world; InputError when the nodes are no tree."""
         worlds: dict[int, Matrix] = {}
         stack: list[tuple[Any, Matrix, int]] = [(index, IDENTITY, 0) for index in roots]
