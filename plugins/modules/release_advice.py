@@ -38,7 +38,7 @@ options:
     required: true
   product:
     description:
-      - Whose rules stand between yours and the general ones. Without it, the titles of the feed, its name and what it says tell.
+      - Whose rules stand between yours and the general ones. Without it, the product is recognized by the titles of the releases, the name of the feed or the text of its releases.
     type: str
     choices: [redis, nats, tailscale, nvidia, twingate]
   platform:

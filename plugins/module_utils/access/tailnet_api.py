@@ -71,7 +71,7 @@ class Tailnet:
 
     def _said(self, text: object) -> str:
         """What the API says, as one line without the key, should it repeat that."""
-        return _line(text).replace(self._key or "\0", "***")
+        return _line(str(text).replace(self._key or "\0", "***"))
 
     def _ask(self, method: str, url: str, policy: Mapping[str, Any] | None, more: dict[str, str], doing: str) -> tuple[dict[str, Any], str]:  # fmt: skip
         where = f"of the tailnet {self._name}"

@@ -23,7 +23,7 @@ _HASHES: Final = {"nats": "bcrypt", "redis": "sha256"}
 
 
 def users(fleet: Fleet) -> list[dict[str, Any]]:
-    """One a service in each data service that it uses. The host of the service reads `password`, the data node `verifier`, a hash of it."""
+    """One user for each pair of a service and a data service that it uses. The host of the service reads `password`, the data node `verifier`, a hash of it."""
     return [
         {
             "data": name,

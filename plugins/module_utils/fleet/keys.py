@@ -200,7 +200,7 @@ def _roll_option(argument: dict[str, Any]) -> Key:
     )
 
 
-# What the roll of a fleet says itself
+# Options that the collection sets itself when it rolls a fleet
 _OWN: Final = ("group", "state", "launch_template", "events_path")
 ROLL: Final = Keys({name: _roll_option(argument) for name, argument in ARGUMENTS.items() if name not in _OWN}, "`roll`")
 

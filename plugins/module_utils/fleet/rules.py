@@ -20,7 +20,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import Da
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.options import ARGUMENTS, parse_policy
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import RolloutError
 
-# Of AWS's 16 KiB for user data; the rest is for what we write there.
+# Of AWS's 16 KiB for user data; the rest is for what this collection writes there.
 _USER_DATA: Final = 12_000
 _SSH: Final = 22
 _RULES: Final = 100  # of one load balancer: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html

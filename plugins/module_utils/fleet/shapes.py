@@ -142,7 +142,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Checked:
-    """Text that a function of ours takes apart. It raises ValueError with what the text must be: "must ..." or "is ..."."""
+    """A value that the function `parse` checks and converts. It raises ValueError with what the text must be: "must ..." or "is ..."."""
 
     parse: Callable[[Any], Any]
     example: Any
@@ -236,7 +236,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Keys:
-    """A mapping whose keys we know."""
+    """A mapping with a fixed set of keys."""
 
     keys: Mapping[str, Key] = field(hash=False)
     title: str = ""  # of its table in the docs

@@ -15,8 +15,6 @@ from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.mistakes import kind, shown
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network  # pylint: disable=unsupported-binary-operation
-
 
 @dataclass(frozen=True)
 class Egress:
@@ -252,7 +250,7 @@ def permissions(given: Any) -> str:
 
 
 def instance_type(given: Any) -> str:
-    """An instance type of a machine that our images run on."""
+    """An instance type of a machine that the fleet's images run on."""
     text = _text(given, "be an instance type such as t3.medium")
     if not re.fullmatch(r"[a-z][a-z0-9-]*\.[a-z0-9-]+", text):
         raise ValueError(f"{shown(text)} is no instance type such as t3.medium")

@@ -114,7 +114,7 @@ def _workspaces(source: Source, run: Run, environ: Mapping[str, str], timeout: f
 
 
 def _done(source: Source, arguments: list[str], run: Run, environ: Mapping[str, str], timeout: float) -> Finished:
-    """How the tool ended, which was well. Raises StackError."""
+    """Run the tool; what it printed when it succeeded. Raises StackError if it did not."""
     env = {**environ, "NO_COLOR": "1"}
     if source.tool == "pulumi":
         env["PULUMI_SKIP_UPDATE_CHECK"] = "true"

@@ -192,7 +192,7 @@ class Api:
             (payload,) = data.values()
             if not payload or not payload.get("ok"):
                 reason = (payload or {}).get("error") or "it says no reason"
-                raise RefusedError(f"cannot {doing}: Twingate refuses it: {_line(reason)}")
+                raise RefusedError(f"cannot {doing}: Twingate refuses it: {self._said(reason)}")
             return dict(payload)
         raise AssertionError
 
@@ -230,9 +230,12 @@ class Api:
         errors = document.get("errors")
         if errors:
             first = errors[0].get("message") if isinstance(errors, list) and isinstance(errors[0], dict) else errors
-            said = _line(first).replace(self._key or "\0", "***")  # whatever it repeats, the key is in no message
-            raise TwingateError(f"cannot {doing}: Twingate refuses it: {said}")
+            raise TwingateError(f"cannot {doing}: Twingate refuses it: {self._said(first)}")
         return dict(document.get("data") or {})
+
+    def _said(self, text: object) -> str:
+        """What the API says, as one line without the key, should it repeat that."""
+        return _line(str(text).replace(self._key or "\0", "***"))
 
 
 class _BusyError(TwingateError):

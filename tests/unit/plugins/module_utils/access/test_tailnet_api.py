@@ -57,6 +57,13 @@ def test_what_tailscale_refuses_is_not_sent(fake: FakeTailnet, api: dict[str, An
     assert fake.policy != WANTED
 
 
+def test_what_tailscale_repeats_of_the_key_is_in_no_message(fake: FakeTailnet, api: dict[str, Any]) -> None:
+    fake.refuse = {"message": "x " * 146 + KEY, "data": []}
+    with pytest.raises(AccessError, match="Tailscale refuses the policy") as caught:
+        send(api, "tailscale", WANTED, dry=False)
+    assert KEY[:6] not in str(caught.value)
+
+
 def test_somebody_elses_change_is_kept(fake: FakeTailnet, api: dict[str, Any]) -> None:
     def change() -> None:
         fake.policy = {"acls": ["theirs"]}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -209,6 +210,21 @@ def test_a_slow_api_is_given_up(fake: FakeTwingate, clock: Clock) -> None:
     with pytest.raises(TwingateError, match="no answer in time"):
         api.networks()
     server.close()
+
+
+@pytest.mark.parametrize("before", ["", "x " * 140], ids=["whole", "cut off"])
+def test_what_twingate_repeats_of_the_key_is_in_no_message(clock: Clock, before: str) -> None:
+    key = "tgk-hunter2-hunter2"
+
+    def repeats(*_request: Any) -> tuple[int, Mapping[str, str], bytes]:
+        payload = {"ok": False, "error": f"{before}no such key: {key}"}
+        return 200, {}, json.dumps({"data": {"remoteNetworkCreate": payload}}).encode()
+
+    api = Api("https://example.org", key, repeats, clock=clock, sleep=clock.sleep, timeout=5)
+    with pytest.raises(TwingateError) as caught:
+        api.create_network("production", "AWS")
+    assert "Twingate refuses it" in str(caught.value)
+    assert "tgk-" not in str(caught.value)
 
 
 def test_a_query_that_the_schema_does_not_know_is_refused(fake: FakeTwingate) -> None:
