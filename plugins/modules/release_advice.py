@@ -38,7 +38,7 @@ options:
     required: true
   product:
     description:
-      - Whose rules stand between yours and the general ones. Without it, the product is recognized by the titles of the releases, the name of the feed or the text of its releases.
+      - Whose rules stand between yours and the general ones. Without it, the titles of the releases, the feed's name or the text of its releases say it.
     type: str
     choices: [redis, nats, tailscale, nvidia, twingate]
   platform:
