@@ -167,6 +167,7 @@ class Monitor:
     world: Any
     schedule: Schedule
     wanted: int  # the user's own desired capacity at this moment
+    first: frozenset[str] = frozenset()  # instances that were there before the roll
     broken: list[str] = field(default_factory=list)
     looked: set[str] = field(default_factory=set)  # healthy everywhere at the roll's last look
     looked_wanted: int = 0
@@ -188,7 +189,7 @@ class Monitor:
     cut_off: int = 0  # how much of the desired capacity a kill left in doubt
 
     def healthy(self) -> set[str]:
-        """As AWS shows it: in service, Healthy, and healthy in every target group."""
+        """As the roll can see it: in service, Healthy, healthy in every target group. It checks the application of new ones only."""
         cloud = self.world.cloud
         found = {
             item["InstanceId"]
@@ -197,7 +198,7 @@ class Monitor:
         }
         for place in cloud.targets.places.values():
             found &= place.healthy
-        return {name for name in found if cloud.answers(name)} if self.schedule.checked else found
+        return {name for name in found if name in self.first or not self.schedule.checked or cloud.answers(name)}
 
     def version(self, name: str) -> str:
         return str(self.world.cloud.hosts.by_id[name].order.template_version)
@@ -269,7 +270,7 @@ def simulate(world: Any, schedule: Schedule) -> Any:
         cloud.templates.missing_images.add(f"ami-{2:017x}")
     if schedule.hook:
         keep_alive(w, "LAUNCHING", heartbeat=100, alive=schedule.hook)
-    monitor = Monitor(w, schedule, wanted=schedule.size, low=least, high=most)
+    monitor = Monitor(w, schedule, wanted=schedule.size, low=least, high=most, first=frozenset(cloud.in_service("web")))
     cloud.before_call.append(monitor.before)
     cloud.after_call.append(monitor.after)
     others: list[str] = []
@@ -766,6 +767,12 @@ def test_a_run_that_resumes_is_not_put_off_by_a_late_view_of_its_predecessors_lo
 def test_a_max_size_that_cuts_off_the_surge_leaves_the_users_capacity(world: Any) -> None:
     happenings = (Happening("person sets max", 1.0, 5),)
     simulate(world, Schedule(size=4, room=4, boots=(15.0,), batch_size=2, canary=0, happenings=happenings))
+
+
+def test_an_old_spot_instance_is_dead_before_aws_shows_it(world: Any) -> None:
+    """Health checks of the application look at new ones only, so that only AWS can say it of an old one."""
+    happenings = (Happening("interrupt", 0.0, 1),)
+    simulate(world, Schedule(size=2, target_groups=0, boots=(101.0,), checked=True, happenings=happenings))
 
 
 def test_a_group_whose_deletion_is_not_shown_yet(world: Any) -> None:
