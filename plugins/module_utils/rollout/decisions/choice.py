@@ -17,7 +17,7 @@ _ONE_BY_ONE = 16  # up to so many terminations, AWS may have launched one succes
 class Choice:
     """Chooses who goes next, so that the group ends balanced over its zones and AZRebalance finds nothing to do.
 
-    Those that were asked to drain already lead, then unhealthy ones: they serve nobody. Among equals the zones decide.
+    Unhealthy ones lead, for they serve nobody, then those that were asked to drain already. Among equals the zones decide.
     AWS launches in the zone that holds fewest, so who goes tells where successors come; no zone should get more new
     instances than its share, and a batch should hit the zones evenly.
     """
@@ -34,7 +34,7 @@ class Choice:
         self._old: Counter[str] = Counter()
         sick = seen.sick
         for instance in old:
-            rank = self._ranks.setdefault((instance.id not in draining, instance.id not in sick), {})
+            rank = self._ranks.setdefault((instance.id not in sick, instance.id not in draining), {})
             rank.setdefault(instance.zone, []).append(instance)
         for rank in self._ranks.values():
             for zone, pool in rank.items():

@@ -663,7 +663,7 @@ def _check(w: Any, monitor: Monitor, schedule: Schedule, result: Any, happened: 
     w.settle(2700)  # AZRebalance moves one after the other, each with its boot and its drain
     stuck = "old image gone" in names and result.state in ("failed", "rolled_back")
     if schedule.refused or stuck:  # AWS goes on trying the group's own template, which cannot be launched
-        assert len(w.versions) >= schedule.size - schedule.max_unavailable - len(names), story
+        assert len(w.versions) >= min(schedule.size, final) - schedule.max_unavailable - len(names), story
     else:
         hanging = [item for item in w.group["Instances"] if item["LifecycleState"] == "Pending"]
         evening_out = len(hanging) if schedule.zones > 1 else 0  # AZRebalance launches before it terminates
