@@ -135,14 +135,19 @@ def _cut_off(group: Group, journal: Journal, *, above: int) -> tuple[int, int] |
     return None
 
 
-def settle(journal: Journal, group: Group, old_now: int, changes: Iterable[CapacityChange] = ()) -> Journal:
+def settle(
+    journal: Journal, group: Group, old_now: int, changes: Iterable[CapacityChange] = (), in_doubt: int = 0
+) -> Journal:
     """A journal that a killed run left, with ``surge``, ``desired`` and the bounds as they really are.
 
     A write that was under way happened or not. If the sizes are what one of the two leaves, that is the answer; where
     batches are ``held``, old instances that left since tell how far a shrinking got. Anything else was changed by
-    somebody, and ``changes`` since the journal was written tell whether by a number or by a difference.
+    somebody, and ``changes`` since the journal was written tell whether by a number or by a difference. Of these the first
+    ``in_doubt`` are of the second in which it was written, so that it may know them already.
     """
-    surge = _left_surge(journal, group.desired, old_now, list(changes))
+    news = list(changes)
+    found = (_left_surge(journal, group.desired, old_now, news[known:]) for known in range(in_doubt + 1))
+    surge = next((left for left in found if left is not None), 0)
     desired = group.desired - surge
     if desired < group.min:
         surge = max(0, group.desired - group.min)
@@ -160,8 +165,8 @@ def settle(journal: Journal, group: Group, old_now: int, changes: Iterable[Capac
     )
 
 
-def _left_surge(journal: Journal, shown: int, old_now: int, changes: list[CapacityChange]) -> int:
-    """How much of the desired capacity is the roll's, after a kill."""
+def _left_surge(journal: Journal, shown: int, old_now: int, changes: list[CapacityChange]) -> int | None:
+    """How much of the desired capacity is the roll's, after a kill; None when ``changes`` do not lead to what is shown."""
     own = (journal.desired + journal.surge, journal.desired + journal.pending)
     news = [change for change in changes if not (change.is_update and (change.before, change.after) == own)]
     shrinking = journal.held or journal.pending < journal.surge  # then its terminations look like anybody's
@@ -172,8 +177,7 @@ def _left_surge(journal: Journal, shown: int, old_now: int, changes: list[Capaci
         if numbers[-1].after + sum(change.difference for change in since) == shown:
             return 0
     by_others = sum(change.difference for change in differences)
-    found = _own(journal, shown - journal.desired - by_others, old_now)
-    return 0 if found is None else found
+    return _own(journal, shown - journal.desired - by_others, old_now)
 
 
 def _own(journal: Journal, extra: int, old_now: int) -> int | None:

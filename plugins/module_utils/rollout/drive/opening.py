@@ -170,12 +170,9 @@ class Opener:
             if len(recent) < MOST_ACTIVITIES:
                 old = max(old, left.old - shrunk_by_terminations(recent))
         changes = capacity_changes(activities)
-        settled = settle(
-            replace(journal, old=left.old, held=left.held),
-            group,
-            old,
-            [change for change in changes if change.at >= int(left.beat)],
-        )
+        since = [change for change in changes if change.at >= int(left.beat)]
+        in_doubt = sum(change.at < int(left.beat) + 1 for change in since)
+        settled = settle(replace(journal, old=left.old, held=left.held), group, old, since, in_doubt)
         return replace(settled, held=journal.held), frozenset(change.sentence for change in changes)
 
     def left_behind(self, group: Group) -> Journal | None:

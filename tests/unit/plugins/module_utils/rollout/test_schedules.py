@@ -167,7 +167,6 @@ class Monitor:
     world: Any
     schedule: Schedule
     wanted: int  # the user's own desired capacity at this moment
-    first: frozenset[str] = frozenset()  # instances that were there before the roll
     broken: list[str] = field(default_factory=list)
     looked: set[str] = field(default_factory=set)  # healthy everywhere at the roll's last look
     looked_wanted: int = 0
@@ -198,7 +197,7 @@ class Monitor:
         }
         for place in cloud.targets.places.values():
             found &= place.healthy
-        return {name for name in found if name in self.first or not self.schedule.checked or cloud.answers(name)}
+        return {name for name in found if not self.schedule.checked or self.version(name) == "1" or cloud.answers(name)}
 
     def version(self, name: str) -> str:
         return str(self.world.cloud.hosts.by_id[name].order.template_version)
@@ -270,7 +269,7 @@ def simulate(world: Any, schedule: Schedule) -> Any:
         cloud.templates.missing_images.add(f"ami-{2:017x}")
     if schedule.hook:
         keep_alive(w, "LAUNCHING", heartbeat=100, alive=schedule.hook)
-    monitor = Monitor(w, schedule, wanted=schedule.size, low=least, high=most, first=frozenset(cloud.in_service("web")))
+    monitor = Monitor(w, schedule, wanted=schedule.size, low=least, high=most)
     cloud.before_call.append(monitor.before)
     cloud.after_call.append(monitor.after)
     others: list[str] = []
@@ -773,6 +772,24 @@ def test_an_old_spot_instance_is_dead_before_aws_shows_it(world: Any) -> None:
     """Health checks of the application look at new ones only, so that only AWS can say it of an old one."""
     happenings = (Happening("interrupt", 0.0, 1),)
     simulate(world, Schedule(size=2, target_groups=0, boots=(101.0,), checked=True, happenings=happenings))
+
+
+def test_an_old_instance_that_the_policy_launched_is_not_checked(world: Any) -> None:
+    happenings = (Happening("policy out", 0.0), Happening("bad application", 0.0))
+    simulate(world, Schedule(size=1, boots=(15.0,), target_groups=0, pinned=True, checked=True, happenings=happenings))
+
+
+def test_a_drained_one_does_not_go_in_the_place_of_one_that_fell_sick(world: Any) -> None:
+    happenings = (Happening("flap", 505.0, 1), Happening("process suspended", 1.0))
+    simulate(
+        world, Schedule(boots=(15.0,), max_unavailable=1, drains=True, hook=400.0, poll=2.0, happenings=happenings)
+    )
+
+
+def test_a_policy_in_the_second_in_which_a_killed_run_wrote_its_journal_counts_once(world: Any) -> None:
+    happenings = (Happening("policy out", 100.0), Happening("hanging boot", 0.0))
+    w = simulate(world, Schedule(size=1, boots=(15.0,), happenings=happenings, kills=((20, False),)))
+    assert w.sizes[2] == 2
 
 
 def test_a_group_whose_deletion_is_not_shown_yet(world: Any) -> None:
