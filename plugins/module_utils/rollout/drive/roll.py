@@ -76,6 +76,8 @@ class Roll:
             self._run("planned" if check_mode else session.request.state)
         except Exception as exc:  # nobody should have to read a traceback to find out what became of the group
             result.message = str(exc) if isinstance(exc, (AwsError, RolloutError)) else _mistake(exc)
+            if isinstance(exc, AwsError) and says_group_gone(str(exc)):
+                result.message = session.deleted()
             aborted = session.begun and session.memory.ending.state == "aborted"
             result.state, result.failed = "aborted" if aborted else "failed", True
             if not cloud.writes:

@@ -244,10 +244,8 @@ class Session:
         return self.stopping
 
     def deleted(self) -> str:
-        return (
-            f"the Auto Scaling group {self.name} was deleted while it was being rolled: "
-            "there is nothing left to put back"
-        )
+        meanwhile = "while it was being rolled: there is nothing left to put back" if self.begun else "meanwhile"
+        return f"the Auto Scaling group {self.name} was deleted {meanwhile}"
 
     def left_as(self) -> str:
         """How the group was left by a roll that could not put it back, as far as this process knows."""

@@ -27,6 +27,7 @@ from tests.unit.plugins.module_utils.rollout.others import FULL, QUOTA, keep_ali
 # What `make prove-rollout` sets; without it the number is small, and the schedules are the same in every run.
 PROVE = int(os.environ.get("ROLLOUT_SCHEDULES", "0"))
 HEALTHY = 10.0
+LONGEST_LAG = 26.0
 LONGEST = 6 * 3600.0  # no schedule here is a reason to roll for longer
 MOST_CALLS = 4000
 
@@ -179,7 +180,8 @@ class Monitor:
     low: int = 0  # the user's own MinSize and MaxSize at this moment
     high: int = 0
     swallowed: int = 0  # by how much scaling in took the roll's surge, because the user's own size was at MinSize
-    scaled: bool = False  # somebody changed a size since the roll's last look
+    scaled: bool = False  # somebody changed a size since the roll's last look, or it does not show yet
+    scaled_at: float = 0.0
     overwritten: bool = False  # and the roll wrote over it: AWS has no compare-and-set
     untold: bool = False  # a policy changed the desired capacity, and no activity says so
     held: set[str] = field(default_factory=set)  # processes that somebody suspended
@@ -218,7 +220,7 @@ class Monitor:
         if call.operation == "TerminateInstanceInAutoScalingGroup":
             self.told.append(call.params["InstanceId"])  # one that AWS refuses terminates nobody
         if call.operation == "DescribeAutoScalingGroups":
-            self.scaled = False
+            self.scaled = self.scaled and self.lagging and self.world.cloud.now() - self.scaled_at <= LONGEST_LAG
         looks = "DescribeTargetHealth" if self.schedule.target_groups else "DescribeAutoScalingGroups"
         if call.operation == looks:
             now = self.world.cloud.now()
@@ -307,7 +309,7 @@ class Others:
             "person sets desired": self.person,
             "person sets max": self.most,
             "throttle": lambda which: self.fault(kind="api", times=1 + which % 6),
-            "lag": lambda which: self.lag(5.0 + 3 * which),
+            "lag": lambda which: self.lag(min(LONGEST_LAG, 5.0 + 3 * which)),
             "shortage": lambda which: self.fault(kind="launch", times=1 + which % 3),
             "full zone": lambda which: (
                 self.schedule.zones > 1 and self.refused(FULL, 1 + which % 3, self.cloud.zones[0])
@@ -353,7 +355,7 @@ class Others:
         # First, for what is due at the same moment happens within the call.
         self.monitor.swallowed += max(0, shape["MinSize"] - (self.monitor.wanted + by))
         self.monitor.wanted = max(shape["MinSize"], self.monitor.wanted + by)
-        self.monitor.scaled = True
+        self.monitor.scaled, self.monitor.scaled_at = True, self.cloud.now()
         self.cloud.scale_by_policy("web", by)
         said = "".join(item.cause for item in self.cloud.autoscaling.group("web", "eu-central-1").activities.values())
         # Where capacity is short anyway, AWS does nothing, and so says nothing of it.
@@ -365,8 +367,8 @@ class Others:
     def sizes(self, low: int, high: int, desired: int) -> bool:
         if desired == self.w.group["DesiredCapacity"] or self.raised(high):
             return False  # nothing tells that somebody wrote what was there
-        self.monitor.low, self.monitor.high, self.monitor.wanted, self.monitor.scaled = low, high, desired, True
-        self.monitor.swallowed = 0
+        self.monitor.low, self.monitor.high, self.monitor.wanted = low, high, desired
+        self.monitor.scaled, self.monitor.scaled_at, self.monitor.swallowed = True, self.cloud.now(), 0
         self.cloud.scale_by_schedule("web", low=low, high=high, desired=desired)
         return True
 
@@ -374,7 +376,8 @@ class Others:
         shape = self.w.group
         if not shape["MinSize"] <= to <= shape["MaxSize"] or to > self.monitor.high or to == shape["DesiredCapacity"]:
             return False  # refused, or nothing tells that somebody wrote what was there
-        self.monitor.wanted, self.monitor.scaled, self.monitor.swallowed = to, True, 0
+        self.monitor.wanted, self.monitor.swallowed = to, 0
+        self.monitor.scaled, self.monitor.scaled_at = True, self.cloud.now()
         self.cloud.handle("autoscaling", "SetDesiredCapacity", {"AutoScalingGroupName": "web", "DesiredCapacity": to})
         return True
 
@@ -385,13 +388,15 @@ class Others:
     def most(self, to: int) -> bool:
         if to < max(self.w.group["MinSize"], 1) or to == self.monitor.high or self.raised(to):
             return False  # refused, or nothing tells it from what the roll wrote
-        self.monitor.high, self.monitor.wanted, self.monitor.scaled = to, min(self.monitor.wanted, to), True
+        self.monitor.high, self.monitor.wanted = to, min(self.monitor.wanted, to)
+        self.monitor.scaled, self.monitor.scaled_at = True, self.cloud.now()
         self.cloud.handle("autoscaling", "UpdateAutoScalingGroup", {"AutoScalingGroupName": "web", "MaxSize": to})
         return True
 
     def untag(self, key: str) -> bool:
-        if key not in self.w.tags or self.schedule.kills or self.cloud.no_call is not None:
-            return False  # what a run wrote that is no more, nobody else knows
+        expire = any(item.what == "credentials expire" for item in self.schedule.happenings)
+        if key not in self.w.tags or self.schedule.kills or self.cloud.no_call is not None or expire:
+            return False  # what a run wrote that is no more, or that cannot write any more, nobody else knows
         tag = {"ResourceId": "web", "ResourceType": "auto-scaling-group", "Key": key}
         self.cloud.handle("autoscaling", "DeleteTags", {"Tags": [tag]})
         return True
@@ -790,6 +795,19 @@ def test_a_policy_in_the_second_in_which_a_killed_run_wrote_its_journal_counts_o
     happenings = (Happening("policy out", 100.0), Happening("hanging boot", 0.0))
     w = simulate(world, Schedule(size=1, boots=(15.0,), happenings=happenings, kills=((20, False),)))
     assert w.sizes[2] == 2
+
+
+def test_a_max_size_that_no_view_shows_yet_is_written_over(world: Any) -> None:
+    happenings = (Happening("person sets max", 533.0, 4), Happening("lag", 0.0, 6))
+    schedule = Schedule(size=4, room=1, boots=(15.0,), batch_size=3, max_unavailable=1, bake_time=40.0, drains=True,
+                        hook=60.0, kills=((1, False),), happenings=happenings)  # fmt: skip
+    simulate(world, schedule)
+
+
+def test_a_group_that_was_deleted_before_the_roll_began_to_write(world: Any) -> None:
+    happenings = (Happening("no credentials for a while", 0.0), Happening("group deleted", 41.0))
+    w = simulate(world, Schedule(size=1, boots=(15.0,), happenings=happenings))
+    assert w.last.message == "the Auto Scaling group web was deleted meanwhile. Nothing was changed"
 
 
 def test_a_group_whose_deletion_is_not_shown_yet(world: Any) -> None:
