@@ -93,7 +93,12 @@ def wants_activities(s: Situation) -> bool:
     if sizes.is_unexplained(s.seen, s.journal, s.policy, s.now):
         return True
     ending = s.memory.ending
-    return not (ending.state or ending.blind) and (s.owed > 0 or bool(departed(s)))
+    if ending.blind:
+        return False
+    surge, old = s.journal.surge, s.roles.old_units
+    if surge > 0 and (ending.state or old == 0 or (s.quiet and old <= surge)):
+        return True  # the last of the surge is about to be given back: is it still the roll's?
+    return not ending.state and (s.owed > 0 or bool(departed(s)))
 
 
 def departed(s: Situation) -> list[str]:

@@ -66,8 +66,10 @@ def reconcile(seen: Observation, journal: Journal, policy: Policy, now: float) -
         heard = capacity.heard | {change.sentence for change in news}
         journal = replace(journal, desired=desired, surge=surge, pending=surge)
         journal = _with(journal, replace(capacity, heard=heard, puzzled_since=0.0, written_at=0.0))
-    elif capacity.puzzled_since:
-        journal = _with(journal, replace(capacity, puzzled_since=0.0))
+    else:
+        if capacity.puzzled_since:
+            journal = _with(journal, replace(capacity, puzzled_since=0.0))
+        journal = _overlooked(seen, journal)
     total = journal.desired + journal.surge
     if journal.desired < seen.group.min:
         # The user's part is never less than MinSize: what was taken beyond it was the roll's.
@@ -77,6 +79,18 @@ def reconcile(seen: Observation, journal: Journal, policy: Policy, now: float) -
         memory = journal.memory
         journal = replace(journal, memory=replace(memory, writes=replace(memory.writes, unsaved=True)))
     return journal
+
+
+def _overlooked(seen: Observation, journal: Journal) -> Journal:
+    """The journal when the capacity was changed between two looks and came back to what is expected, by a number."""
+    news = foreign(capacity_changes(seen.activities), journal)
+    found = _explain(seen.group, journal, news) if any(change.absolute for change in news) else None
+    if found is None:
+        return journal
+    capacity = journal.memory.capacity
+    heard = capacity.heard | {change.sentence for change in news}
+    journal = replace(journal, desired=found[0], surge=found[1], pending=found[1])
+    return _with(journal, replace(capacity, heard=heard, written_at=0.0))
 
 
 def foreign(changes: Iterable[CapacityChange], journal: Journal) -> list[CapacityChange]:
@@ -130,7 +144,8 @@ def _explain(group: Group, journal: Journal, news: list[CapacityChange]) -> tupl
 
 def _cut_off(group: Group, journal: Journal, *, above: int) -> tuple[int, int] | None:
     """The parts when a MaxSize that somebody lowered took the desired capacity with it: of the surge, no more."""
-    if group.desired == group.max < above and journal.desired < group.desired:
+    total = journal.desired + journal.surge
+    if group.desired == group.max < above and journal.desired < group.desired < total:
         return journal.desired, group.desired - journal.desired
     return None
 

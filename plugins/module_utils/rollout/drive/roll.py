@@ -99,6 +99,7 @@ class Roll:
     def _run(self, state: str) -> None:
         session, result = self._session, self._session.result
         group = session.cloud.group(session.name)
+        looked = session.clock()
         result.before = result.during = result.after = Sizes.of(group)
         if state == "aborted":
             self._abort(group)
@@ -132,11 +133,14 @@ class Roll:
             result.state, result.failed = "aborted", True
             result.message = f"{why} before anything was changed"
             return
-        self._claim(opening)
+        self._claim(opening, looked)
         self._drive(state, opening)
 
-    def _claim(self, opening: Opening) -> None:
-        """Take the lock. Whether it was really this run that got it, the next look tells."""
+    def _claim(self, opening: Opening, looked: float) -> None:
+        """Take the lock. Whether it was really this run that got it, the next look tells.
+
+        What AWS says of changes since the group was ``looked`` at is news.
+        """
         session = self._session
         group, journal, plan, fresh = opening.seen.group, opening.journal, opening.plan, opening.left is None
         tags = {TAG_JOURNAL: encode(journal)}
@@ -155,7 +159,9 @@ class Roll:
             memory=Memory(
                 lock=Lock(taken_from="" if opening.left is None else opening.left.owner),
                 launches=Launches(known=frozenset(activity.id for activity in known), triggered_at=now),
-                capacity=Capacity(heard=frozenset(change.sentence for change in capacity_changes(known))),
+                capacity=Capacity(
+                    heard=frozenset(item.sentence for item in capacity_changes(known) if item.at < looked)
+                ),
                 course=Course(trusting=fresh, progress_at=now),
                 ending=Ending(cause="" if fresh or not journal.back or asked else "an earlier run of this roll failed"),
             ),

@@ -810,6 +810,18 @@ def test_a_group_that_was_deleted_before_the_roll_began_to_write(world: Any) -> 
     assert w.last.message == "the Auto Scaling group web was deleted meanwhile. Nothing was changed"
 
 
+def test_a_schedule_while_the_roll_looks_at_the_group_for_the_first_time(world: Any) -> None:
+    w = simulate(world, Schedule(size=1, boots=(15.0,), happenings=(Happening("schedule", 0.0, 3),)))
+    assert w.sizes == (1, 3, 3)
+
+
+def test_a_schedule_that_undoes_a_policy_before_the_next_look(world: Any) -> None:
+    """The capacity is as the roll left it, but it is all the user's now."""
+    happenings = (Happening("policy out", 1.0), Happening("schedule", 2.0, 2))
+    w = simulate(world, Schedule(size=1, boots=(15.0,), happenings=happenings))
+    assert w.sizes == (0, 4, 2)
+
+
 def test_a_group_whose_deletion_is_not_shown_yet(world: Any) -> None:
     happenings = (Happening("lag", 0.0), Happening("group deleted", 0.0))
     simulate(
