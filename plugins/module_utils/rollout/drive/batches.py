@@ -139,8 +139,10 @@ class Batches:
         if situation.wants_warm(now):
             seen = replace(seen, warm=session.cloud.warm_instances(group.name))
         if seen.health is not None and self._places.checked:
-            fresh = session.sorter.sort(seen, session.journal, session.policy).fresh
-            seen = replace(seen, checks=self._places.probe(i for i in fresh if i.id not in seen.sick))
+            parts = session.sorter.sort(seen, session.journal, session.policy)
+            # What is rolled back from failed: those of it that do not answer serve nobody.
+            checked = (*parts.fresh, *parts.old) if session.journal.back else parts.fresh
+            seen = replace(seen, checks=self._places.probe(i for i in checked if i.id not in seen.sick))
         return seen
 
     def _activities(self) -> tuple[Activity, ...]:

@@ -822,6 +822,12 @@ def test_a_schedule_that_undoes_a_policy_before_the_next_look(world: Any) -> Non
     assert w.sizes == (0, 4, 2)
 
 
+def test_a_roll_back_lets_the_one_go_first_that_does_not_answer(world: Any) -> None:
+    schedule = Schedule(size=2, boots=(15.0,), target_groups=0, max_failures=0, rollback=True, checked=True,
+                        happenings=(Happening("bad application", 1.0),))  # fmt: skip
+    simulate(world, schedule)
+
+
 def test_a_group_whose_deletion_is_not_shown_yet(world: Any) -> None:
     happenings = (Happening("lag", 0.0), Happening("group deleted", 0.0))
     simulate(
