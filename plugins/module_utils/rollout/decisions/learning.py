@@ -230,7 +230,7 @@ def _new_ones(s: Situation, memory: Memory) -> Memory:
             missing=new.missing,
             proven=(new.proven - relapses).union(arrived) if relapses or arrived else new.proven,
             spare=spare,
-            began={name: moment for name, moment in began.items() if name in coming or name in spare},
+            began={name: began[name] for name in (*coming, *spare) if name in began},
         ),
         old=old,
         losses=replace(memory.losses, inherited=tuple(inherited)),
@@ -242,16 +242,12 @@ def _placed(
     s: Situation, old: Leavers, spare: tuple[str, ...], began: Mapping[str, float]
 ) -> tuple[Leavers, tuple[str, ...]]:
     """Proven instances take the places of old ones that went before; the others are spare."""
-    unpaired, pairs, rest = list(old.unpaired), list[Pair](), list(spare)
-    for name, moment in began.items():
-        # One that was proven before, and sick in between, has its place already.
-        if name in spare or any(pair.new == name for pair in old.pairs):
-            continue
-        if unpaired:
-            pairs.append(Pair(unpaired.pop(0), name, round(s.now - moment, 1)))
-        else:
-            rest.append(name)
-    return replace(old, unpaired=tuple(unpaired), pairs=(*old.pairs, *pairs)), tuple(rest)
+    # One that was proven before, and sick in between, has its place already.
+    placed = {pair.new for pair in old.pairs}.union(spare)
+    news = [name for name in began if name not in placed]
+    pairs = [Pair(left, name, round(s.now - began[name], 1)) for left, name in zip(old.unpaired, news, strict=False)]
+    leavers = replace(old, unpaired=old.unpaired[len(pairs) :], pairs=(*old.pairs, *pairs))
+    return leavers, (*spare, *news[len(pairs) :])
 
 
 def _verdict(s: Situation, instance: Instance, new: Newcomers, *, looked: bool) -> str | None:
