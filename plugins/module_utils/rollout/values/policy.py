@@ -102,8 +102,8 @@ class Policy:
 
     @property
     def lag(self) -> float:
-        """For how long descriptions may show what was before one of the roll's writes, in seconds."""
-        return min(60.0, 12 * self.poll_interval)
+        """For how long descriptions may show what was before one of the roll's writes, in seconds: AWS's, however often it is asked."""
+        return max(30.0, min(60.0, 12 * self.poll_interval))
 
     @property
     def held(self) -> bool:

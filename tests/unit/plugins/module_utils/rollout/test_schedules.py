@@ -828,6 +828,12 @@ def test_a_roll_back_lets_the_one_go_first_that_does_not_answer(world: Any) -> N
     simulate(world, schedule)
 
 
+@pytest.mark.parametrize("others", [(), (Happening("policy out", 0.0),)])
+def test_views_are_late_however_often_somebody_looks(world: Any, others: tuple[Happening, ...]) -> None:
+    schedule = Schedule(size=3, room=0, boots=(15.0,), batch_size=2, poll=2.0)
+    simulate(world, replace(schedule, room=4 if others else 0, happenings=(*others, Happening("lag", 0.0, 7))))
+
+
 def test_a_group_whose_deletion_is_not_shown_yet(world: Any) -> None:
     happenings = (Happening("lag", 0.0), Happening("group deleted", 0.0))
     simulate(
