@@ -165,6 +165,7 @@ class Application:
             answer = self._answer(request, service, operation, region)
             if changes and answer.status_code < 300:
                 self._keep(service, operation)
+                self._cloud.guard()
             return answer
         except SignatureError as error:
             return wire.refusal(request, service, _unsigned(request, service, error))

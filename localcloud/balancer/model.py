@@ -36,6 +36,7 @@ class TargetGroup:
     check: HealthCheck
     algorithm: str = "round_robin"  # or least_outstanding_requests
     idle_timeout: int = 60  # the load balancer's, seconds
+    source: str = ""  # the address that targets see: the load balancer's own; empty where it is one of loopback
 
     @property
     def backend(self) -> str:

@@ -240,6 +240,8 @@ def _backend(group: TargetGroup, servers: Sequence[Server]) -> str:
         f"  timeout check {check.timeout}s",
         f"  timeout server {group.idle_timeout}s",
     ]
+    if group.source:
+        lines.append(f"  source {group.source}")
     if group.protocol != "TCP":
         lines.append("  option http-server-close")
     if check.protocol != "TCP":

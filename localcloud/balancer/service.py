@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import ipaddress
 import logging
 import threading
 from collections.abc import Iterable, Iterator
@@ -15,6 +13,7 @@ from typing import Any, Protocol
 
 from localcloud.autoscaling.ports import TargetHealth
 from localcloud.balancer import attributes, health, refusals, render
+from localcloud.balancer.addresses import Addresses, Loopback
 from localcloud.balancer.haproxy import BalancerError, port_refusal
 from localcloud.balancer.health import Phase, Registration, ServerStatus
 from localcloud.balancer.model import Server, TargetGroup, View, backend_name
@@ -78,6 +77,8 @@ class Balancer:
     :param account: the AWS account id that moto keeps its state under.
     :param upstream: moto's ELBv2 (localcloud.balancer.upstream.MotoElbv2).
     :param faults: ``target`` faults meet the next instances that are registered.
+
+    ``addresses`` says where new load balancers are.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Balancer:
         self._instances = instances
         self._clock = clock
         self._faults = faults or Faults()
+        self.addresses: Addresses = Loopback()
         self._lock = threading.RLock()
         self._targets: dict[str, list[Registration]] = {}
         self._view = View()
@@ -260,17 +262,28 @@ class Balancer:
         answer = self._upstream.handle("CreateLoadBalancer", params, region)
         every = backends(self._account)
         taken = {item.dns_name for moto in every.values() for item in moto.load_balancers.values()}
-        address = loopback_address(f"{self._cloud}/{region}/{params['Name']}", taken)
+        address = self.addresses.choose(f"{self._cloud}/{region}/{params['Name']}", taken)
         for item in answer["LoadBalancers"]:
             made = every[region].load_balancers[item["LoadBalancerArn"]]
             made.dns_name = address
             made.attrs = attributes.defaults(attributes.BALANCERS[made.type])
+        try:
+            self._hold()
+        except BalancerError as error:
+            for item in answer["LoadBalancers"]:
+                self._upstream.handle("DeleteLoadBalancer", {"LoadBalancerArn": item["LoadBalancerArn"]}, region)
+            raise ApiError("InternalFailure", str(error), 500) from error
         arns = [item["LoadBalancerArn"] for item in answer["LoadBalancers"]]
         return {
             "LoadBalancers": self._upstream.handle("DescribeLoadBalancers", {"LoadBalancerArns": arns}, region)[
                 "LoadBalancers"
             ]
         }
+
+    def _hold(self) -> None:
+        """Have the addresses of all load balancers on this machine, and of those only. Raises BalancerError."""
+        every = backends(self._account).values()
+        self.addresses.hold({item.dns_name for moto in every for item in moto.load_balancers.values()})
 
     def _default_group(self, params: dict[str, Any], region: str) -> list[str]:
         """The default security group of the VPC that a load balancer is in."""
@@ -319,6 +332,7 @@ class Balancer:
 
     def _sync(self) -> None:
         """Make HAProxy serve what moto holds: a reload if settings changed, the runtime API for targets."""
+        self._hold()
         every = list(backends(self._account).values())
         for moto in every:
             used = used_groups(moto)
@@ -521,19 +535,6 @@ class Balancer:
         done = all(line in ("", "New server registered.", "Server deleted.") for line in said.splitlines())
         if not done:
             log.info("%s: HAProxy says: %s", command.split(";", maxsplit=1)[0], said.replace("\n", " "))
-
-
-def loopback_address(seed: str, taken: Iterable[str] = ()) -> str:
-    """A load balancer's own address in 127.64.0.1 .. 127.191.255.254: the same seed gives the same address."""
-    used = set(taken)
-    for attempt in range(1000):
-        digest = hashlib.sha256(f"{seed}#{attempt}".encode()).digest()
-        address = str(ipaddress.IPv4Address(bytes((127, 64 + digest[0] % 128, digest[1], 1 + digest[2] % 254))))
-        if address not in used:
-            return address
-    raise ApiError(
-        "TooManyLoadBalancers", "You have reached the limit on the number of load balancers for your account."
-    )
 
 
 def _say_what_is_ignored(params: dict[str, Any]) -> None:

@@ -128,14 +128,15 @@ def view(every: list[ELBv2Backend]) -> View:
                 for rule in rules:
                     if isinstance(rule.action, Forward):
                         for arn, _ in rule.action.weights:
-                            groups[arn] = target_group(moto.target_groups[arn], idle)
+                            source = "" if balancer.dns_name.startswith("127.") else balancer.dns_name
+                            groups[arn] = target_group(moto.target_groups[arn], idle, source)
     return View(
         tuple(sorted(listeners, key=lambda item: item.frontend)),
         tuple(sorted(groups.values(), key=lambda item: item.arn)),
     )
 
 
-def target_group(group: Any, idle_timeout: int = 60) -> TargetGroup:
+def target_group(group: Any, idle_timeout: int = 60, source: str = "") -> TargetGroup:
     """moto's target group as ours."""
     port = str(group.health_check_port or "traffic-port")
     return TargetGroup(
@@ -144,6 +145,7 @@ def target_group(group: Any, idle_timeout: int = 60) -> TargetGroup:
         port=int(group.port),
         algorithm=str(group.attributes.get("load_balancing.algorithm.type", "round_robin")),
         idle_timeout=idle_timeout,
+        source=source,
         check=HealthCheck(
             protocol=group.health_check_protocol,
             port=None if port == "traffic-port" else int(port),

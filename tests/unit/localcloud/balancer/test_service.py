@@ -12,8 +12,9 @@ import pytest
 from moto.ec2.models import ec2_backends
 from moto.elbv2.models import elbv2_backends
 
+from localcloud.balancer.addresses import loopback_address
 from localcloud.balancer.haproxy import BalancerError
-from localcloud.balancer.service import Balancer, Instance, loopback_address
+from localcloud.balancer.service import Balancer, Instance
 from localcloud.balancer.upstream import MotoElbv2
 from localcloud.clock import VirtualClock
 from localcloud.errors import ApiError
