@@ -6,18 +6,27 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from localcloud import acm
 from localcloud.autoscaling.ports import TargetHealth
-from localcloud.balancer import attributes, health, refusals, render
+from localcloud.balancer import attributes, health, refusals, render, tls
 from localcloud.balancer.addresses import Addresses, Loopback
 from localcloud.balancer.haproxy import BalancerError, port_refusal
 from localcloud.balancer.health import Phase, Registration, ServerStatus
-from localcloud.balancer.model import Server, TargetGroup, View, backend_name
-from localcloud.balancer.upstream import backend, backends, deregistration_delay, target_group, used_groups, view
+from localcloud.balancer.model import Server, TargetGroup, View, backend_name, encrypted
+from localcloud.balancer.upstream import (
+    backend,
+    backends,
+    deregistration_delay,
+    has_policy,
+    target_group,
+    used_groups,
+    view,
+)
 from localcloud.clock import Clock
 from localcloud.errors import ApiError
 from localcloud.faults import Faults
@@ -35,6 +44,9 @@ _MODIFIES = {
     "ModifyTargetGroup": "TargetGroupArn",
     "ModifyTargetGroupAttributes": "TargetGroupArn",
     "ModifyLoadBalancerAttributes": "LoadBalancerArn",
+    "ModifyListenerAttributes": "ListenerArn",
+    "AddListenerCertificates": "ListenerArn",
+    "RemoveListenerCertificates": "ListenerArn",
     "SetSubnets": "LoadBalancerArn",
 }
 _DELETES = ("DeleteLoadBalancer", "DeleteListener", "DeleteRule", "DeleteTargetGroup", "SetRulePriorities")
@@ -62,6 +74,7 @@ class Proxy(Protocol):
     """What is asked of HAProxy; localcloud.balancer.haproxy.Haproxy is the one that there is."""
 
     def running(self) -> bool: ...
+    def store(self, files: Mapping[str, bytes]) -> None: ...
     def apply(self, config: str, state: str) -> None: ...
     def command(self, text: str) -> str: ...
     def stop(self) -> None: ...
@@ -103,6 +116,7 @@ class Balancer:
         self._lock = threading.RLock()
         self._targets: dict[str, list[Registration]] = {}
         self._view = View()
+        self._files: set[str] = set()  # names of the PEM files that HAProxy was last given
         self._applied: str | None = None  # the settings that HAProxy runs with; None: it does not run
         self._revive_at = 0.0
 
@@ -110,6 +124,16 @@ class Balancer:
 
     def handle(self, operation: str, params: dict[str, Any], region: str) -> dict[str, Any]:
         """Run one ELBv2 operation; see localcloud.service.Service."""
+        with self._lock:
+            answer = self._handle(operation, params, region)
+            for listener in answer.get("Listeners") or []:
+                _dress(listener)
+            if operation == "DescribeSSLPolicies":
+                for policy in answer["SslPolicies"]:
+                    policy["SupportedLoadBalancerTypes"] = ["application", "network"]
+            return answer
+
+    def _handle(self, operation: str, params: dict[str, Any], region: str) -> dict[str, Any]:
         with self._lock:
             if operation == "DescribeTargetHealth":
                 return self._describe(params, region)
@@ -132,7 +156,7 @@ class Balancer:
                 _say_what_is_ignored(params)
             if operation in _MODIFIES:
                 with self._undoing(region, params[_MODIFIES[operation]]):
-                    answer = self._upstream.handle(operation, params, region)
+                    answer = self._modify(operation, params, region)
                     self._sync()
                 return answer
             answer = self._upstream.handle(operation, params, region)
@@ -141,6 +165,34 @@ class Balancer:
                     self._targets.pop(params["TargetGroupArn"], None)
                 self._sync_later_if_it_fails()
             return answer
+
+    def _modify(self, operation: str, params: dict[str, Any], region: str) -> dict[str, Any]:
+        if operation == "AddListenerCertificates":
+            listener = self._listener(params["ListenerArn"], region)
+            there = listener.certificates if listener is not None else []
+            new = [item for item in params["Certificates"] if item["CertificateArn"] not in there]
+            self._upstream.handle(operation, {**params, "Certificates": new}, region)
+            return {"Certificates": [{**item, "IsDefault": False} for item in params["Certificates"]]}
+        if operation != "ModifyListener":
+            return self._upstream.handle(operation, params, region)
+        # moto knows no TLS here, and forgets the further certificates
+        own = {"Protocol", "Certificates", "SslPolicy", "AlpnPolicy"}
+        answer = self._upstream.handle(operation, {key: params[key] for key in params if key not in own}, region)
+        listener = self._listener(params["ListenerArn"], region)
+        listener.protocol = params.get("Protocol") or listener.protocol
+        if given := [item["CertificateArn"] for item in params.get("Certificates") or []]:
+            listener.certificates = [*given, *(arn for arn in listener.certificates[1:] if arn not in given)]
+        listener.ssl_policy = params.get("SslPolicy") or listener.ssl_policy or tls.DEFAULT_POLICY
+        listener.alpn_policy = params.get("AlpnPolicy") or listener.alpn_policy
+        if not encrypted(listener.protocol):
+            listener.certificates = []
+        listener.certificate = listener.certificates[0] if listener.certificates else None
+        answer = self._upstream.handle("DescribeListeners", {"ListenerArns": [listener.arn]}, region)
+        return {"Listeners": answer["Listeners"]}
+
+    def _listener(self, arn: str, region: str) -> Any:
+        every = backend(self._account, region).load_balancers.values()
+        return next((balancer.listeners[arn] for balancer in every if arn in balancer.listeners), None)
 
     # -- Targets, for Auto Scaling ---------------------------------------------------------------------------------
 
@@ -185,6 +237,8 @@ class Balancer:
         with self._lock:
             if self._view.listeners and (self._applied is None or not self._proxy.running()):
                 self._revive()
+            elif self._files and set(view(list(backends(self._account).values())).files) != self._files:
+                self._sync_later_if_it_fails()  # a certificate was imported again
             self._reconcile()
 
     def dump(self) -> Any:
@@ -204,6 +258,13 @@ class Balancer:
     # -- resources: moto's, then HAProxy's -------------------------------------------------------------------------
 
     def _refuse(self, operation: str, params: dict[str, Any], region: str) -> None:
+        for item in params.get("Certificates") or [] if operation != "RemoveListenerCertificates" else []:
+            if not acm.exists(self._account, region, item.get("CertificateArn") or ""):
+                raise ApiError("CertificateNotFound", f"Certificate '{item.get('CertificateArn')}' not found")
+        named = params.get("Names") or [] if operation == "DescribeSSLPolicies" else [params.get("SslPolicy")]
+        for policy in named:
+            if policy and not has_policy(policy):
+                raise ApiError("SSLPolicyNotFound", f"SSL policy '{policy}' not found")
         refusals.check(operation, params, backend(self._account, region))
         if operation in ("CreateListener", "ModifyListener") and params.get("Port") is not None:
             self._refuse_port(params, region)
@@ -352,6 +413,9 @@ class Balancer:
                 servers.append((server, group))
                 if not render.has_state(known, server):
                     item.begin(Phase.INITIAL, health.REGISTERING, self._clock.now())
+            if self._view.files:
+                self._proxy.store(self._view.files)
+            self._files = set(self._view.files)
             self._proxy.apply(
                 render.config(self._view, [server for server, _ in servers]), render.state(known, servers)
             )
@@ -535,6 +599,19 @@ class Balancer:
         done = all(line in ("", "New server registered.", "Server deleted.") for line in said.splitlines())
         if not done:
             log.info("%s: HAProxy says: %s", command.split(";", maxsplit=1)[0], said.replace("\n", " "))
+
+
+def _dress(listener: dict[str, Any]) -> None:
+    """A description as AWS gives it: the default certificate only, and nothing of TLS where there is none."""
+    if encrypted(listener.get("Protocol")):
+        listener["Certificates"] = listener.get("Certificates", [])[:1]
+        if listener["Protocol"] == "HTTPS":
+            listener["MutualAuthentication"] = {"Mode": "off"}
+    else:
+        for key in ("SslPolicy", "Certificates"):
+            listener.pop(key, None)
+    if not listener.get("AlpnPolicy"):
+        listener.pop("AlpnPolicy", None)
 
 
 def _say_what_is_ignored(params: dict[str, Any]) -> None:
