@@ -8,6 +8,7 @@ import binascii
 import hashlib
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from moto.acm.models import CertBundle, acm_backends
 from moto.acm.responses import AWSCertificateManagerResponse
@@ -20,6 +21,7 @@ from localcloud.wire import not_implemented
 _USUAL_KEYS = ("RSA_1024", "RSA_2048")
 """What ListCertificates lists where the request names no types of keys."""
 _PAGE = 1000
+_LEAST_BITS = 2048
 
 
 class CertificateResponse(AWSCertificateManagerResponse):
@@ -34,12 +36,19 @@ class CertificateResponse(AWSCertificateManagerResponse):
         before = certificates.get(arn) if arn else None
         answer = super().import_certificate()
         made: CertBundle = certificates[answer.result["CertificateArn"]]  # type: ignore[index]
+        wrong = ""
         if _public(made._cert.public_key()) != _public(made._key.public_key()):
+            wrong = "The private key does not match the public key of the certificate."
+        elif isinstance(made._key, RSAPrivateKey) and made._key.key_size < _LEAST_BITS:
+            wrong = (
+                f"In the local cloud RSA keys have {_LEAST_BITS} bits or more: HAProxy's OpenSSL takes no shorter ones."
+            )
+        if wrong:
             if before is None:
                 del certificates[made.arn]
             else:
                 certificates[made.arn] = before
-            raise ApiError("ValidationException", "The private key does not match the public key of the certificate.")
+            raise ApiError("ValidationException", wrong)
         made.chain = given["CertificateChain"]  # moto puts Amazon's own authority behind it
         if before is not None:
             made.tags = before.tags

@@ -134,37 +134,36 @@ class Balancer:
             return answer
 
     def _handle(self, operation: str, params: dict[str, Any], region: str) -> dict[str, Any]:
-        with self._lock:
-            if operation == "DescribeTargetHealth":
-                return self._describe(params, region)
-            move = {"RegisterTargets": self._register, "DeregisterTargets": self._deregister}.get(operation)
-            if move is not None:
-                move(params["TargetGroupArn"], params["Targets"])
-                return {}
-            if (there := self._same(operation, params, region)) is not None:
-                return there
-            if operation == "CreateTargetGroup":
-                params = attributes.complete_group(params)
-            self._refuse(operation, params, region)
-            if operation == "CreateLoadBalancer":
-                return self._create_load_balancer(params, region)
-            if operation == "CreateTargetGroup":
-                return self._create_target_group(params, region)
-            if operation in _UNDO:
-                return self._create(operation, params, region)
-            if operation == "ModifyTargetGroupAttributes":
-                _say_what_is_ignored(params)
-            if operation in _MODIFIES:
-                with self._undoing(region, params[_MODIFIES[operation]]):
-                    answer = self._modify(operation, params, region)
-                    self._sync()
-                return answer
-            answer = self._upstream.handle(operation, params, region)
-            if operation in _DELETES:
-                if operation == "DeleteTargetGroup":
-                    self._targets.pop(params["TargetGroupArn"], None)
-                self._sync_later_if_it_fails()
+        if operation == "DescribeTargetHealth":
+            return self._describe(params, region)
+        move = {"RegisterTargets": self._register, "DeregisterTargets": self._deregister}.get(operation)
+        if move is not None:
+            move(params["TargetGroupArn"], params["Targets"])
+            return {}
+        if (there := self._same(operation, params, region)) is not None:
+            return there
+        if operation == "CreateTargetGroup":
+            params = attributes.complete_group(params)
+        self._refuse(operation, params, region)
+        if operation == "CreateLoadBalancer":
+            return self._create_load_balancer(params, region)
+        if operation == "CreateTargetGroup":
+            return self._create_target_group(params, region)
+        if operation in _UNDO:
+            return self._create(operation, params, region)
+        if operation == "ModifyTargetGroupAttributes":
+            _say_what_is_ignored(params)
+        if operation in _MODIFIES:
+            with self._undoing(region, params[_MODIFIES[operation]]):
+                answer = self._modify(operation, params, region)
+                self._sync()
             return answer
+        answer = self._upstream.handle(operation, params, region)
+        if operation in _DELETES:
+            if operation == "DeleteTargetGroup":
+                self._targets.pop(params["TargetGroupArn"], None)
+            self._sync_later_if_it_fails()
+        return answer
 
     def _modify(self, operation: str, params: dict[str, Any], region: str) -> dict[str, Any]:
         if operation == "AddListenerCertificates":
@@ -177,7 +176,7 @@ class Balancer:
             return self._upstream.handle(operation, params, region)
         # moto knows no TLS here, and forgets the further certificates
         own = {"Protocol", "Certificates", "SslPolicy", "AlpnPolicy"}
-        answer = self._upstream.handle(operation, {key: params[key] for key in params if key not in own}, region)
+        self._upstream.handle(operation, {key: params[key] for key in params if key not in own}, region)
         listener = self._listener(params["ListenerArn"], region)
         listener.protocol = params.get("Protocol") or listener.protocol
         if given := [item["CertificateArn"] for item in params.get("Certificates") or []]:
@@ -187,8 +186,7 @@ class Balancer:
         if not encrypted(listener.protocol):
             listener.certificates = []
         listener.certificate = listener.certificates[0] if listener.certificates else None
-        answer = self._upstream.handle("DescribeListeners", {"ListenerArns": [listener.arn]}, region)
-        return {"Listeners": answer["Listeners"]}
+        return self._upstream.handle("DescribeListeners", {"ListenerArns": [listener.arn]}, region)
 
     def _listener(self, arn: str, region: str) -> Any:
         every = backend(self._account, region).load_balancers.values()
@@ -291,7 +289,10 @@ class Balancer:
         moto = backend(self._account, region)
 
         def described(key: str, **asked: Any) -> list[dict[str, Any]]:
-            return list(self._upstream.handle(f"Describe{key}", asked, region)[key])
+            found = list(self._upstream.handle(f"Describe{key}", asked, region)[key])
+            for one in found if key == "Listeners" else []:
+                _dress(one)
+            return found
 
         if operation == "CreateLoadBalancer":
             arns = [item.arn for item in moto.load_balancers.values() if item.name == params["Name"]]

@@ -3,20 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from moto.ec2.exceptions import EC2ClientError, InvalidSecurityGroupNotFoundError
+from moto.ec2.exceptions import EC2ClientError, InvalidCIDRSubnetError, InvalidSecurityGroupNotFoundError
 from moto.ec2.models import EC2Backend
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.security_groups import SecurityGroup, SecurityGroupRule
 from moto.ec2.models.vpcs import VPC
+from moto.ec2.utils import is_valid_cidr
 from moto.elbv2.models import elbv2_backends
 
 from localcloud.hosts.groups import Group, Rule
 
-_PORTS = ("tcp", "udp", "icmp", "icmpv6", "6", "17", "1", "58")
+_NAMES = {"6": "tcp", "17": "udp", "1": "icmp", "58": "icmpv6", "all": "-1"}
 _PEERS = {"CidrIpv4": "CidrIp", "CidrIpv6": "CidrIpv6"}
 
 
@@ -72,20 +74,26 @@ class SecurityGroups(EC2Backend):
 
     def modify_security_group_rules(self, group_id: str, rules: dict[str, dict[str, Any]]) -> None:
         """As moto's, and whom a rule is about changes too."""
+        for new in rules.values():
+            if "FromPort" in new and "ToPort" in new and "IpProtocol" in new:
+                new["FromPort"], new["ToPort"] = _ports(new["IpProtocol"], new["FromPort"], new["ToPort"])
+            if new.get("CidrIpv4") and not is_valid_cidr(new["CidrIpv4"]):
+                raise InvalidCIDRSubnetError(cidr=new["CidrIpv4"])
+            other = new.get("ReferencedGroupId")
+            if other and self.get_security_group_from_id(other) is None:
+                raise InvalidSecurityGroupNotFoundError(other)
         super().modify_security_group_rules(group_id, rules)
         group = self.get_security_group_by_name_or_id(group_id)
         for rule_id, new in rules.items():
             rule = group.get_rule(rule_id) if group is not None else None
             if rule is None:
                 continue
-            rule.ip_protocol = {"6": "tcp", "17": "udp", "1": "icmp"}.get(str(rule.ip_protocol), rule.ip_protocol)
+            rule.ip_protocol = _NAMES.get(str(rule.ip_protocol).lower(), rule.ip_protocol)
             rule.from_port = None if rule.ip_protocol == "-1" else int(new["FromPort"])
             rule.to_port = None if rule.ip_protocol == "-1" else int(new["ToPort"])
             about = {"Description": new["Description"]} if new.get("Description") else {}
             network = {old: new[key] for key, old in _PEERS.items() if new.get(key)}
             other = new.get("ReferencedGroupId")
-            if other and self.get_security_group_from_id(other) is None:
-                raise InvalidSecurityGroupNotFoundError(other)
             rule.ip_range = {**network, **about} if network else {}
             rule.source_group = {"GroupId": other, "UserId": self.account_id, **about} if other else {}
             rule.prefix_list_id = new.get("PrefixListId")
@@ -184,8 +192,9 @@ class SecurityGroups(EC2Backend):
             elif rule.prefix_list_id:
                 listed = self.managed_prefix_lists.get(rule.prefix_list_id)
                 entries = listed.entries.get(listed.version or 0, []) if listed is not None else []
-                for network in (str(entry["Cidr"]) for entry in entries if ":" not in entry["Cidr"]):
-                    yield Rule(protocol, *ports, network=network)
+                for entry in entries:
+                    with contextlib.suppress(ValueError):  # of IPv6
+                        yield Rule(protocol, *ports, network=str(ipaddress.IPv4Network(entry["Cidr"], strict=False)))
 
 
 def _in_use(eni: Any) -> bool:
@@ -198,12 +207,31 @@ def _sorted(addresses: Iterable[str]) -> tuple[str, ...]:
 
 
 def _ports(protocol: str, first: Any, last: Any) -> tuple[Any, Any]:
-    """The ports of a rule. Only four protocols have any; for others AWS takes what is given as all."""
-    if str(protocol).lower() in (*_PORTS, "-1", "all"):
-        if str(protocol).lower() in _PORTS and (first is None or last is None):
-            raise EC2ClientError(
-                "InvalidParameterValue",
-                "Invalid value for portRange. Must specify both from and to ports with TCP/UDP.",
-            )
+    """The ports of a rule (of ICMP: type and code). For a protocol that has none AWS takes what is given as all.
+
+    Raises EC2ClientError for what there is not: the packet filter takes nothing that is wrong.
+    """
+    name = _NAMES.get(str(protocol).lower(), str(protocol).lower())
+    if name == "-1":
         return first, last
-    return -1, -1
+    if name not in ("tcp", "udp", "icmp", "icmpv6"):
+        if not name.isdecimal() or int(name) > 255:
+            raise EC2ClientError(
+                "InvalidParameterValue", f"Invalid value '{protocol}' for IP protocol. Unknown protocol."
+            )
+        return -1, -1
+    if first is None or last is None:
+        raise EC2ClientError(
+            "InvalidParameterValue", "Invalid value for portRange. Must specify both from and to ports with TCP/UDP."
+        )
+    low, high = int(first), int(last)
+    if name in ("icmp", "icmpv6"):
+        if not (-1 <= low <= 255 and -1 <= high <= 255):
+            raise EC2ClientError("InvalidParameterValue", f"ICMP code ({high}) or type ({low}) out of range")
+        return low, high
+    for port in (low, high):
+        if not 0 <= port <= 65535:
+            raise EC2ClientError("InvalidParameterValue", f"TCP/UDP port ({port}) out of range")
+    if low > high:
+        raise EC2ClientError("InvalidParameterValue", f"Invalid TCP/UDP port range ({low}:{high})")
+    return low, high

@@ -20,9 +20,9 @@ from tests.unit.localcloud.test_server import REGION, Running, cloud, refusal
 __all__ = ["cloud"]
 
 
-def pair(*names: str, days: int = 30, strong: bool = False) -> dict[str, bytes]:
+def pair(*names: str, days: int = 30, bits: int = 0) -> dict[str, bytes]:
     """A certificate that signs itself, and its key, as ImportCertificate takes them."""
-    key: Any = rsa.generate_private_key(65537, 2048) if strong else ec.generate_private_key(ec.SECP256R1())
+    key: Any = rsa.generate_private_key(65537, bits) if bits else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
@@ -107,6 +107,7 @@ def test_a_key_of_another_certificate_is_refused_and_changes_nothing(cloud: Runn
         ({**pair("a.example.org"), "PrivateKey": b"none"}, "private key is not PEM-encoded"),
         ({**pair("a.example.org"), "Certificate": b"none"}, "certificate is not PEM-encoded"),
         (pair("a.example.org", days=-1), "has expired"),
+        (pair("a.example.org", bits=1024), "2048 bits or more"),
     ],
 )
 def test_what_cannot_be_served_is_refused(cloud: Running, given: dict[str, bytes], words: str) -> None:
@@ -118,7 +119,7 @@ def test_what_cannot_be_served_is_refused(cloud: Running, given: dict[str, bytes
 def test_only_usual_keys_are_listed_unless_others_are_asked_for(cloud: Running) -> None:
     acm = cloud.client("acm")
     curve = acm.import_certificate(**pair("ec.example.org"))["CertificateArn"]
-    usual = acm.import_certificate(**pair("rsa.example.org", strong=True))["CertificateArn"]
+    usual = acm.import_certificate(**pair("rsa.example.org", bits=2048))["CertificateArn"]
     found = acm.list_certificates()["CertificateSummaryList"]
     assert [(one["CertificateArn"], one["DomainName"], one["InUse"]) for one in found] == [
         (usual, "rsa.example.org", False)
@@ -136,7 +137,7 @@ def test_only_usual_keys_are_listed_unless_others_are_asked_for(cloud: Running) 
 
 def test_a_certificate_that_a_listener_has_stays(cloud: Running) -> None:
     acm = cloud.client("acm")
-    arn = acm.import_certificate(**pair("web.example.org", strong=True))["CertificateArn"]
+    arn = acm.import_certificate(**pair("web.example.org", bits=2048))["CertificateArn"]
     balancer, listener = use(cloud, arn)
     assert acm.describe_certificate(CertificateArn=arn)["Certificate"]["InUseBy"] == [balancer]
     assert acm.list_certificates()["CertificateSummaryList"][0]["InUse"]

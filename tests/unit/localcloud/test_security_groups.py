@@ -124,14 +124,29 @@ class TestRules:
             GroupId=mine, SecurityGroupRules=[{"SecurityGroupRuleId": rule, "SecurityGroupRule": new}]
         )
         assert filtered(cloud)[mine].ingress == (Rule("tcp", 81, 82, group=other),)
+        for bad in ({**new, "ToPort": 70000}, {**new, "ReferencedGroupId": "sg-0123456789abcdef0"}):
+            refusal(
+                lambda bad=bad: ec2.modify_security_group_rules(
+                    GroupId=mine, SecurityGroupRules=[{"SecurityGroupRuleId": rule, "SecurityGroupRule": bad}]
+                )
+            )
+            assert filtered(cloud)[mine].ingress == (Rule("tcp", 81, 82, group=other),)
 
-    def test_ports_that_are_missing_are_named(self, cloud: Running) -> None:
+    @pytest.mark.parametrize(
+        ("wrong", "words"),
+        [
+            ({"IpProtocol": "tcp"}, "Must specify both from and to ports"),
+            ({"IpProtocol": "tcp", "FromPort": 1, "ToPort": 70000}, "TCP/UDP port (70000) out of range"),
+            ({"IpProtocol": "17", "FromPort": 9, "ToPort": 8}, "Invalid TCP/UDP port range (9:8)"),
+            ({"IpProtocol": "icmp", "FromPort": 300, "ToPort": -1}, "out of range"),
+            ({"IpProtocol": "smoke", "FromPort": 1, "ToPort": 1}, "Unknown protocol"),
+        ],
+    )
+    def test_what_the_filter_could_not_take_is_refused(self, cloud: Running, wrong: dict[str, Any], words: str) -> None:
         ec2 = cloud.client("ec2")
-        code, message = refusal(
-            lambda: allow(ec2, group(ec2, "web"), IpProtocol="tcp", IpRanges=[{"CidrIp": "0.0.0.0/0"}])
-        )
+        code, message = refusal(lambda: allow(ec2, group(ec2, "web"), **wrong, IpRanges=[{"CidrIp": "0.0.0.0/0"}]))
         assert code == "InvalidParameterValue"
-        assert "Must specify both from and to ports" in message
+        assert words in message
 
 
 class TestDeletion:
