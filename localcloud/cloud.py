@@ -17,14 +17,15 @@ from moto.elbv2.models import elbv2_backends
 
 from localcloud import balancer
 from localcloud.autoscaling.service import AutoScaling
+from localcloud.balancer.addresses import Network
 from localcloud.clock import Clock, SystemClock
 from localcloud.ec2.backend import HostBackend, World, backend_of, install
 from localcloud.ec2.launch import ACCOUNT
 from localcloud.ec2.ports import Ec2
 from localcloud.faults import Faults
-from localcloud.hosts.fence import Fence
+from localcloud.hosts.fence import Fence, Gate, Ground
 from localcloud.hosts.fleet import Fleet, Phase
-from localcloud.hosts.podman import Podman
+from localcloud.hosts.podman import HostError, Podman
 from localcloud.settings import Settings
 from localcloud.state import Store
 
@@ -54,6 +55,7 @@ class Cloud:
         self._clock = clock or SystemClock()
         self._store = Store(directory)
         self._saved_at = self._swept_at = 0.0
+        self._gate: Gate | None = None  # once the packet filter is in force
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._run, name="ticker", daemon=True)
         self.fleet = Fleet(settings.name, directory / "seeds", podman, clock=self._clock, lock=self.lock)
@@ -92,6 +94,7 @@ class Cloud:
             else:
                 self.fleet.load([])
         self.loaded = True
+        self.guard()
         self._resume()
         self.balancer.start()
         self.save()
@@ -100,7 +103,30 @@ class Cloud:
 
     def close_off(self, fence: Fence) -> None:
         """Put the packet filter in force. Raises HostError."""
-        fence.up()
+        self._gate = fence.up()
+        if self._gate is not None:
+            self.balancer.addresses = Network(self.world.subnet, self._subnets, self._gate.hold)
+
+    def _subnets(self) -> list[ipaddress.IPv4Network]:
+        return [ipaddress.IPv4Network(subnet.cidr_block) for subnet in self.backend().describe_subnets()]
+
+    def guard(self) -> None:
+        """Let through what the security groups of hosts and load balancers say now."""
+        if self._gate is None:
+            return
+        with self.lock:
+            backend = self.backend()
+            balancers = backend.balancers()
+            ground = Ground(
+                groups=backend.filtered(),
+                balancers=tuple(sorted(balancers)),
+                unbound=tuple(sorted(address for address, groups in balancers.items() if not groups)),
+                ports={host.port: host.address for host in self.fleet.hosts() if host.port},
+            )
+            try:
+                self._gate.apply(ground)
+            except HostError as error:  # the next tick tries again
+                LOG.warning("security groups are not in force: %s", error)
 
     def start_in_background(self, failed: Callable[[], None]) -> None:
         """``start`` on a thread of its own, so that the API can say meanwhile that it is not ready.
@@ -123,6 +149,7 @@ class Cloud:
         while not self.fleet.settled() and time.monotonic() < deadline:
             with self.lock:
                 self.fleet.observe()
+            self.guard()
             time.sleep(TICK_SECONDS)
 
     def close(self) -> None:
@@ -168,7 +195,9 @@ class Cloud:
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
-            for part in (self.fleet.observe, self.autoscaling.tick, self.balancer.tick, self._housekeeping):
+            for part in (
+                self.fleet.observe, self.autoscaling.tick, self.balancer.tick, self.guard, self._housekeeping,
+            ):  # fmt: skip
                 with self._logged():
                     part()
 

@@ -67,7 +67,10 @@ class Inside:
             return _text(503)
         with self._cloud.lock:
             instance = self._instance(str(request.remote_addr))
+            closed = instance is not None and instance.metadata_options.http_endpoint == "disabled"
             about = None if instance is None else self._about(instance)
+        if closed:
+            return _text(403)
         if about is None or request.path.split("/")[:2] != ["", "latest"]:
             return _text(404)
         if request.path == "/latest/api/token":

@@ -26,6 +26,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Response
 
 from localcloud import credentials, signature, wire
+from localcloud.acm import CertificateResponse
 from localcloud.clock import Clock, SystemClock
 from localcloud.cloud import Cloud
 from localcloud.ec2.responses import HostResponse
@@ -39,6 +40,7 @@ LOG = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 _READS = ("Describe", "Get", "List", "Search", "Simulate", "Lookup")
 _MOTO: dict[str, Any] = {
+    "acm": CertificateResponse,
     "ec2": HostResponse,
     "ssm": ParameterResponse,
     "sts": IdentityResponse,
@@ -71,7 +73,7 @@ _BY_VERSION = {
     "2011-01-01": "autoscaling", "2015-12-01": "elasticloadbalancing", "2012-06-01": "elasticloadbalancing",
     "2010-05-08": "iam", "2011-06-15": "sts",
 }  # fmt: skip
-_BY_TARGET = {"AmazonSSM": "ssm", "TrentService": "kms"}
+_BY_TARGET = {"AmazonSSM": "ssm", "CertificateManager": "acm", "TrentService": "kms"}
 
 
 class PortTakenError(Exception):
@@ -165,6 +167,7 @@ class Application:
             answer = self._answer(request, service, operation, region)
             if changes and answer.status_code < 300:
                 self._keep(service, operation)
+                self._cloud.guard()
             return answer
         except SignatureError as error:
             return wire.refusal(request, service, _unsigned(request, service, error))

@@ -195,7 +195,7 @@ def _how(kind: Any) -> Callable[[Any], Any] | None:
                 (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),),
             )
         if issubclass(kind, x509.Certificate):
-            return lambda obj: (x509.load_der_x509_certificate, (obj.public_bytes(Encoding.DER),))
+            return lambda obj: (_certificate, (obj.public_bytes(Encoding.DER),))
     return None
 
 
@@ -232,6 +232,10 @@ def _with_aws_policies(iam: IAMBackend, state: dict[str, Any]) -> None:
 
 def _private_key(content: bytes) -> PrivateKeyTypes:
     return load_der_private_key(content, password=None)
+
+
+def _certificate(content: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(content)
 
 
 def _empty(kind: type[defaultdict[Any, Any]], factory: Any) -> defaultdict[Any, Any]:

@@ -13,11 +13,13 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
+from localcloud import private
 from localcloud.balancer.render import SOCKET, STATE_FILE
+from localcloud.balancer.tls import FOLDER
 
 CONFIG = "haproxy.cfg"
 MASTER = "master.sock"
@@ -56,6 +58,28 @@ class Haproxy:
         """Whether the master process is alive."""
         return self._pid() is not None
 
+    def store(self, files: Mapping[str, bytes]) -> None:
+        """Have PEM files for the next ``apply``, for this user only; those that it does not use are deleted after it.
+
+        :raises BalancerError: they cannot be written.
+        """
+        folder = self._directory / FOLDER
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for name, content in files.items():
+                if not (folder / name).exists():
+                    private.write(folder / name, content)
+        except OSError as error:
+            raise BalancerError(
+                f"{folder} cannot be written ({error.strerror}): free some space or fix its rights."
+            ) from error
+
+    def _tidy(self, config: str) -> None:
+        """Delete the PEM files that a configuration does not name."""
+        for path in (self._directory / FOLDER).glob("*"):
+            if path.name not in config:
+                path.unlink(missing_ok=True)
+
     def apply(self, config: str, state: str) -> None:
         """Serve ``config`` from now on: start, or reload without losing a connection.
 
@@ -76,6 +100,7 @@ class Haproxy:
             self._reload(token)
         else:
             self._start(token)
+        self._tidy(config)
 
     def command(self, text: str) -> str:
         """Run one line of runtime API (several commands joined by ``;`` are one line); what HAProxy answered.
@@ -105,6 +130,7 @@ class Haproxy:
             self._process = None
         for name in (PID_FILE, SOCKET, MASTER):
             (self._directory / name).unlink(missing_ok=True)
+        self._tidy("")
 
     # -- the process ---------------------------------------------------------------------------------------------
 

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 def backend_name(arn: str) -> str:
     """The name of a target group's backend: the group's name and the unique end of its ARN."""
     name, unique = arn.split(":targetgroup/", 1)[-1].rsplit("/", 1)
     return f"{name}.{unique}"
+
+
+def encrypted(protocol: str | None) -> bool:
+    """Whether listeners of this protocol have certificates."""
+    return protocol in ("HTTPS", "TLS")
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,12 @@ class TargetGroup:
     """A target group that at least one listener forwards to."""
 
     arn: str
-    protocol: str  # HTTP, HTTPS or TCP: how targets are spoken to
+    protocol: str  # HTTP, HTTPS, TCP or TLS: how targets are spoken to
     port: int
     check: HealthCheck
     algorithm: str = "round_robin"  # or least_outstanding_requests
     idle_timeout: int = 60  # the load balancer's, seconds
+    source: str = ""  # the address that targets see: the load balancer's own; empty where it is one of loopback
 
     @property
     def backend(self) -> str:
@@ -89,15 +96,26 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Tls:
+    """How a listener ends TLS."""
+
+    certificates: tuple[str, ...]  # names of PEM files, the default one first
+    versions: tuple[str, ...]  # of its security policy: TLSv1, TLSv1.1, TLSv1.2, TLSv1.3
+    ciphers: tuple[str, ...]  # the preferred first
+    alpn: str = ""  # protocols that it offers, such as "h2,http/1.1"
+
+
+@dataclass(frozen=True)
 class Listener:
     """One address and port."""
 
     arn: str
     address: str
     port: int
-    protocol: str  # HTTP or TCP
+    protocol: str  # HTTP, HTTPS, TCP or TLS
     rules: tuple[Rule, ...]  # by priority, the default rule last
     idle_timeout: int = 60
+    tls: Tls | None = None  # of HTTPS and TLS
 
     @property
     def frontend(self) -> str:
@@ -112,6 +130,7 @@ class View:
 
     listeners: tuple[Listener, ...] = ()
     groups: tuple[TargetGroup, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # the PEM files, with private keys, by name
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from localcloud.balancer import attributes
+from localcloud.balancer import attributes, tls
+from localcloud.balancer.model import encrypted
 from localcloud.errors import ApiError
 
 # (smallest, largest): the constraints of the service model
@@ -97,6 +98,7 @@ def _create_load_balancer(params: dict[str, Any], moto: Any) -> None:
             "with a hyphen, and must not begin with 'internal-'",
         )
     kind = params.get("Type", "application")
+    _security_groups(params, moto)
     if kind not in ("application", "network"):
         raise ApiError("InvalidConfigurationRequest", f"{_HERE}type {kind}; application and network are there.")
     if any(item.name == name for item in moto.load_balancers.values()):
@@ -140,7 +142,7 @@ def _create_target_group(params: dict[str, Any], moto: Any) -> None:
     kind = params.get("TargetType", "instance")
     if kind not in ("instance", "ip"):
         raise ApiError("InvalidConfigurationRequest", f"{_HERE}targets of type {kind}; instance and ip are there.")
-    _protocol(params.get("Protocol"), ("HTTP", "HTTPS", "TCP"), "target groups")
+    _protocol(params.get("Protocol"), ("TLS", "HTTP", "HTTPS", "TCP"), "target groups")
     if params.get("ProtocolVersion") not in (None, "HTTP1"):
         raise ApiError(
             "InvalidConfigurationRequest", f"{_HERE}protocol version {params['ProtocolVersion']}; HTTP1 is there."
@@ -175,29 +177,35 @@ def _health_check(params: dict[str, Any], group: Any) -> None:
     interval = params.get("HealthCheckIntervalSeconds") or (group and group.health_check_interval_seconds)
     timeout = params.get("HealthCheckTimeoutSeconds") or (group and group.health_check_timeout_seconds)
     protocol = params.get("Protocol") or (group and group.protocol)
-    if protocol == "HTTPS" and (params.get("HealthCheckProtocol") or (group and group.health_check_protocol)) == "HTTP":
+    kind = params.get("HealthCheckProtocol") or (group and group.health_check_protocol)
+    where = params.get("HealthCheckPort") or (group and group.health_check_port) or "traffic-port"
+    if protocol in ("HTTPS", "TLS") and kind == "HTTP" and where == "traffic-port":
         raise ApiError(
-            "InvalidConfigurationRequest", f"{_HERE}HTTP health checks of HTTPS targets; HTTPS and TCP are there."
+            "InvalidConfigurationRequest",
+            f"{_HERE}HTTP health checks of {protocol} targets on their own port; HTTPS and TCP are there, and HTTP on another port.",
         )
     if interval and timeout and protocol in ("HTTP", "HTTPS") and int(interval) <= int(timeout):
         raise ApiError("ValidationError", "Health check interval must be greater than the timeout.")
 
 
 def _create_listener(params: dict[str, Any], moto: Any) -> None:
-    _listener_protocol(params)
     balancer = moto.load_balancers.get(params["LoadBalancerArn"])
     if balancer is None:
         return  # moto says so
+    _listener_protocol(params, balancer, None)
+    _certificates(params, needed=encrypted(params.get("Protocol")))
     if any(int(item.port) == int(params.get("Port") or 0) for item in balancer.listeners.values()):
         raise ApiError("DuplicateListener", "A listener already exists on this port for this load balancer")
     _association(params.get("DefaultActions") or [], balancer, moto)
 
 
 def _modify_listener(params: dict[str, Any], moto: Any) -> None:
-    _listener_protocol(params)
     listener, balancer = _listener(params["ListenerArn"], moto)
     if listener is None:
         return
+    _listener_protocol(params, balancer, listener)
+    becomes = encrypted(params.get("Protocol")) and not listener.certificates
+    _certificates(params, needed=becomes)
     port = params.get("Port")
     if port is not None and any(
         item is not listener and int(item.port) == int(port) for item in balancer.listeners.values()
@@ -212,10 +220,80 @@ def _create_rule(params: dict[str, Any], moto: Any) -> None:
         _association(params.get("Actions") or [], balancer, moto)
 
 
-def _listener_protocol(params: dict[str, Any]) -> None:
-    protocol = params.get("Protocol")
-    if protocol in ("HTTPS", "TLS", "UDP", "TCP_UDP"):
-        raise ApiError("UnsupportedProtocol", f"{_HERE}protocol {protocol} for listeners; HTTP and TCP are there.")
+def _listener_protocol(params: dict[str, Any], balancer: Any, listener: Any) -> None:
+    protocol = params.get("Protocol") or (listener and listener.protocol)
+    if protocol in ("UDP", "TCP_UDP", "QUIC", "TCP_QUIC", "GENEVE"):
+        raise ApiError(
+            "UnsupportedProtocol", f"{_HERE}protocol {protocol} for listeners; HTTP, HTTPS, TCP and TLS are there."
+        )
+    fitting = ("HTTP", "HTTPS") if balancer.type == "application" else ("TCP", "TLS")
+    if protocol not in fitting:
+        raise ApiError("ValidationError", f"Protocol '{protocol}' must be one of '{', '.join(fitting)}'")
+    if not encrypted(protocol):
+        for name in ("Certificates", "SslPolicy"):
+            if params.get(name):
+                what = "certificates" if name == "Certificates" else "SSL policy"
+                raise ApiError("InvalidConfigurationRequest", f"You cannot specify {what} for {protocol} listeners")
+    alpn = params.get("AlpnPolicy") or []
+    if alpn not in ([], ["None"]) and (protocol != "TLS" or len(alpn) != 1 or alpn[0] not in tls.ALPN_POLICIES):
+        raise ApiError(
+            "ALPNPolicyNotSupported", f"ALPN policy '{', '.join(alpn)}' is not supported for {protocol} listeners"
+        )
+    if (params.get("MutualAuthentication") or {}).get("Mode", "off") != "off":
+        raise ApiError("InvalidConfigurationRequest", f"{_HERE}mutual authentication is not modelled.")
+
+
+def _certificates(params: dict[str, Any], *, needed: bool) -> None:
+    given = params.get("Certificates") or []
+    if not given and needed:
+        raise ApiError("ValidationError", f"A certificate must be specified for {params['Protocol']} listeners")
+    if len(given) > 1:
+        raise ApiError("ValidationError", "Only one certificate can be specified as the default certificate")
+
+
+def _listener_certificates(params: dict[str, Any], moto: Any) -> Any:
+    """The listener of a call about its further certificates."""
+    listener, _ = _listener(params["ListenerArn"], moto)
+    if listener is not None and not encrypted(listener.protocol):
+        raise ApiError(
+            "InvalidConfigurationRequest", f"You cannot specify certificates for {listener.protocol} listeners"
+        )
+    return listener
+
+
+def _add_certificates(params: dict[str, Any], moto: Any) -> None:
+    _listener_certificates(params, moto)
+    for item in params.get("Certificates") or []:
+        if item.get("IsDefault"):
+            raise ApiError("ValidationError", "You cannot set the isDefault parameter of a certificate")
+
+
+def _remove_certificates(params: dict[str, Any], moto: Any) -> None:
+    listener = _listener_certificates(params, moto)
+    for item in params.get("Certificates") or []:
+        if listener is not None and item.get("CertificateArn") == listener.certificates[0]:
+            raise ApiError("OperationNotPermitted", "The default certificate of a listener cannot be removed")
+
+
+def _set_security_groups(params: dict[str, Any], moto: Any) -> None:
+    _security_groups(params, moto)
+    found = moto.load_balancers.get(params["LoadBalancerArn"])
+    if (
+        found is not None
+        and found.type == "network"
+        and bool(found.security_groups) != bool(params.get("SecurityGroups"))
+    ):
+        raise ApiError(
+            "InvalidConfigurationRequest",
+            "Security groups cannot be set on a Network Load Balancer that was created without, nor all be taken from one that was "
+            "created with them",
+        )
+
+
+def _security_groups(params: dict[str, Any], moto: Any) -> None:
+    for group in params.get("SecurityGroups") or []:
+        if moto.ec2_backend.get_security_group_from_id(group) is None:
+            raise ApiError("InvalidSecurityGroup", f"Security group '{group}' does not exist")
 
 
 def _listener(arn: str, moto: Any) -> tuple[Any, Any]:
@@ -229,13 +307,14 @@ def _association(actions: list[dict[str, Any]], balancer: Any, moto: Any) -> Non
     """A target group serves one load balancer, and speaks its protocol."""
     if balancer.type == "network" and actions and (len(_forwarded(actions)) != 1 or actions[0]["Type"] != "forward"):
         raise ApiError(
-            "InvalidLoadBalancerAction", f"{_HERE}a TCP listener with anything but one forward to one target group."
+            "InvalidLoadBalancerAction",
+            f"{_HERE}a TLS or a TCP listener with anything but one forward to one target group.",
         )
     for arn in _forwarded(actions):
         group = moto.target_groups.get(arn)
         if group is None:
             raise ApiError("TargetGroupNotFound", f"Target groups '{arn}' not found")
-        wanted = ("HTTP", "HTTPS") if balancer.type == "application" else ("TCP",)
+        wanted = ("HTTP", "HTTPS") if balancer.type == "application" else ("TCP", "TLS")
         if group.protocol not in wanted:
             raise ApiError(
                 "InvalidConfigurationRequest",
@@ -307,4 +386,7 @@ _CHECKS: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "CreateListener": _create_listener,
     "ModifyListener": _modify_listener,
     "CreateRule": _create_rule,
+    "AddListenerCertificates": _add_certificates,
+    "RemoveListenerCertificates": _remove_certificates,
+    "SetSecurityGroups": _set_security_groups,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from localcloud.balancer import tls
 from localcloud.balancer.model import (
     Condition,
     FixedResponse,
@@ -77,7 +78,7 @@ def server_options(group: TargetGroup) -> str:
     words = ["check", f"inter {check.interval}s", f"rise {check.healthy}", f"fall {check.unhealthy}"]
     if check.port is not None:
         words.append(f"port {check.port}")
-    if group.protocol == "HTTPS":
+    if group.protocol in ("HTTPS", "TLS"):
         words.append("ssl verify none")  # like AWS: a target's certificate is not verified
     if check.protocol == "HTTPS":
         words.append("check-ssl verify none")
@@ -118,7 +119,7 @@ def state(known: str, servers: Iterable[tuple[Server, TargetGroup]]) -> str:
         if has_state(known, server):
             continue
         health = group.check.healthy + group.check.unhealthy - 1
-        ssl = int(group.protocol == "HTTPS")
+        ssl = int(group.protocol in ("HTTPS", "TLS"))
         check_port = _DEAD_PORT if server.sick else group.check.port or 0
         lines.append(
             f"0 {server.backend} 0 {server.name} {server.address} 2 8 1 1 0 6 0 {health} 6 0 0 0 - "
@@ -137,10 +138,10 @@ def has_state(known: str, server: Server) -> bool:
 def _frontend(listener: Listener) -> str:
     lines = [
         f"frontend {listener.frontend}",
-        f"  bind {listener.address}:{listener.port}",
+        f"  bind {listener.address}:{listener.port}{f' {tls.bind_options(listener.tls)}' if listener.tls else ''}",
         f"  timeout client {listener.idle_timeout}s",
     ]
-    if listener.protocol == "TCP":
+    if listener.protocol in ("TCP", "TLS"):
         lines.insert(1, "  mode tcp")
         lines += [f"  default_backend {backend_name(arn)}" for arn, _ in _forward(listener.rules[-1]).weights[:1]]
         return "\n".join(lines) + "\n"
@@ -149,7 +150,7 @@ def _frontend(listener: Listener) -> str:
         "  option http-server-close",
         "  option idle-close-on-response",
         "  option forwardfor",
-        "  http-request set-header X-Forwarded-Proto http",
+        f"  http-request set-header X-Forwarded-Proto {listener.protocol.lower()}",
         f"  http-request set-header X-Forwarded-Port {listener.port}",
     ]
     # First which rule it is, then what the rule does: HAProxy runs all `http-request` before any `use_backend`.
@@ -217,7 +218,7 @@ def _tests(condition: Condition) -> list[str]:
 
 def _location(template: str, listener: Listener) -> str:
     values = {
-        "protocol": "http",
+        "protocol": listener.protocol.lower(),
         "host": "%[req.hdr(host),field(1,:)]",
         "port": str(listener.port),
         "path": "%[path,bytes(1)]",
@@ -233,14 +234,16 @@ def _backend(group: TargetGroup, servers: Sequence[Server]) -> str:
     balance = "leastconn" if group.algorithm == "least_outstanding_requests" else "roundrobin"
     lines = [
         f"backend {group.backend}",
-        "  mode tcp" if group.protocol == "TCP" else "  mode http",
+        "  mode tcp" if group.protocol in ("TCP", "TLS") else "  mode http",
         f"  balance {balance}",
         # also for checks: theirs may take `timeout connect` to connect and `timeout check` to be answered
         f"  timeout connect {min(check.timeout, 10)}s",
         f"  timeout check {check.timeout}s",
         f"  timeout server {group.idle_timeout}s",
     ]
-    if group.protocol != "TCP":
+    if group.source:
+        lines.append(f"  source {group.source}")
+    if group.protocol in ("HTTP", "HTTPS"):
         lines.append("  option http-server-close")
     if check.protocol != "TCP":
         lines += [

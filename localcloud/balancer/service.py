@@ -4,21 +4,29 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import ipaddress
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from localcloud import acm
 from localcloud.autoscaling.ports import TargetHealth
-from localcloud.balancer import attributes, health, refusals, render
+from localcloud.balancer import attributes, health, refusals, render, tls
+from localcloud.balancer.addresses import Addresses, Loopback
 from localcloud.balancer.haproxy import BalancerError, port_refusal
 from localcloud.balancer.health import Phase, Registration, ServerStatus
-from localcloud.balancer.model import Server, TargetGroup, View, backend_name
-from localcloud.balancer.upstream import backend, backends, deregistration_delay, target_group, used_groups, view
+from localcloud.balancer.model import Server, TargetGroup, View, backend_name, encrypted
+from localcloud.balancer.upstream import (
+    backend,
+    backends,
+    deregistration_delay,
+    has_policy,
+    target_group,
+    used_groups,
+    view,
+)
 from localcloud.clock import Clock
 from localcloud.errors import ApiError
 from localcloud.faults import Faults
@@ -36,6 +44,9 @@ _MODIFIES = {
     "ModifyTargetGroup": "TargetGroupArn",
     "ModifyTargetGroupAttributes": "TargetGroupArn",
     "ModifyLoadBalancerAttributes": "LoadBalancerArn",
+    "ModifyListenerAttributes": "ListenerArn",
+    "AddListenerCertificates": "ListenerArn",
+    "RemoveListenerCertificates": "ListenerArn",
     "SetSubnets": "LoadBalancerArn",
 }
 _DELETES = ("DeleteLoadBalancer", "DeleteListener", "DeleteRule", "DeleteTargetGroup", "SetRulePriorities")
@@ -63,6 +74,7 @@ class Proxy(Protocol):
     """What is asked of HAProxy; localcloud.balancer.haproxy.Haproxy is the one that there is."""
 
     def running(self) -> bool: ...
+    def store(self, files: Mapping[str, bytes]) -> None: ...
     def apply(self, config: str, state: str) -> None: ...
     def command(self, text: str) -> str: ...
     def stop(self) -> None: ...
@@ -78,6 +90,8 @@ class Balancer:
     :param account: the AWS account id that moto keeps its state under.
     :param upstream: moto's ELBv2 (localcloud.balancer.upstream.MotoElbv2).
     :param faults: ``target`` faults meet the next instances that are registered.
+
+    ``addresses`` says where new load balancers are.
     """
 
     def __init__(
@@ -98,9 +112,11 @@ class Balancer:
         self._instances = instances
         self._clock = clock
         self._faults = faults or Faults()
+        self.addresses: Addresses = Loopback()
         self._lock = threading.RLock()
         self._targets: dict[str, list[Registration]] = {}
         self._view = View()
+        self._files: set[str] = set()  # names of the PEM files that HAProxy was last given
         self._applied: str | None = None  # the settings that HAProxy runs with; None: it does not run
         self._revive_at = 0.0
 
@@ -109,36 +125,72 @@ class Balancer:
     def handle(self, operation: str, params: dict[str, Any], region: str) -> dict[str, Any]:
         """Run one ELBv2 operation; see localcloud.service.Service."""
         with self._lock:
-            if operation == "DescribeTargetHealth":
-                return self._describe(params, region)
-            move = {"RegisterTargets": self._register, "DeregisterTargets": self._deregister}.get(operation)
-            if move is not None:
-                move(params["TargetGroupArn"], params["Targets"])
-                return {}
-            if (there := self._same(operation, params, region)) is not None:
-                return there
-            if operation == "CreateTargetGroup":
-                params = attributes.complete_group(params)
-            self._refuse(operation, params, region)
-            if operation == "CreateLoadBalancer":
-                return self._create_load_balancer(params, region)
-            if operation == "CreateTargetGroup":
-                return self._create_target_group(params, region)
-            if operation in _UNDO:
-                return self._create(operation, params, region)
-            if operation == "ModifyTargetGroupAttributes":
-                _say_what_is_ignored(params)
-            if operation in _MODIFIES:
-                with self._undoing(region, params[_MODIFIES[operation]]):
-                    answer = self._upstream.handle(operation, params, region)
-                    self._sync()
-                return answer
-            answer = self._upstream.handle(operation, params, region)
-            if operation in _DELETES:
-                if operation == "DeleteTargetGroup":
-                    self._targets.pop(params["TargetGroupArn"], None)
-                self._sync_later_if_it_fails()
+            answer = self._handle(operation, params, region)
+            for listener in answer.get("Listeners") or []:
+                _dress(listener)
+            if operation == "DescribeSSLPolicies":
+                for policy in answer["SslPolicies"]:
+                    policy["SupportedLoadBalancerTypes"] = ["application", "network"]
             return answer
+
+    def _handle(self, operation: str, params: dict[str, Any], region: str) -> dict[str, Any]:
+        if operation == "DescribeTargetHealth":
+            return self._describe(params, region)
+        move = {"RegisterTargets": self._register, "DeregisterTargets": self._deregister}.get(operation)
+        if move is not None:
+            move(params["TargetGroupArn"], params["Targets"])
+            return {}
+        if (there := self._same(operation, params, region)) is not None:
+            return there
+        if operation == "CreateTargetGroup":
+            params = attributes.complete_group(params)
+        self._refuse(operation, params, region)
+        if operation == "CreateLoadBalancer":
+            return self._create_load_balancer(params, region)
+        if operation == "CreateTargetGroup":
+            return self._create_target_group(params, region)
+        if operation in _UNDO:
+            return self._create(operation, params, region)
+        if operation == "ModifyTargetGroupAttributes":
+            _say_what_is_ignored(params)
+        if operation in _MODIFIES:
+            with self._undoing(region, params[_MODIFIES[operation]]):
+                answer = self._modify(operation, params, region)
+                self._sync()
+            return answer
+        answer = self._upstream.handle(operation, params, region)
+        if operation in _DELETES:
+            if operation == "DeleteTargetGroup":
+                self._targets.pop(params["TargetGroupArn"], None)
+            self._sync_later_if_it_fails()
+        return answer
+
+    def _modify(self, operation: str, params: dict[str, Any], region: str) -> dict[str, Any]:
+        if operation == "AddListenerCertificates":
+            listener = self._listener(params["ListenerArn"], region)
+            there = listener.certificates if listener is not None else []
+            new = [item for item in params["Certificates"] if item["CertificateArn"] not in there]
+            self._upstream.handle(operation, {**params, "Certificates": new}, region)
+            return {"Certificates": [{**item, "IsDefault": False} for item in params["Certificates"]]}
+        if operation != "ModifyListener":
+            return self._upstream.handle(operation, params, region)
+        # moto knows no TLS here, and forgets the further certificates
+        own = {"Protocol", "Certificates", "SslPolicy", "AlpnPolicy"}
+        self._upstream.handle(operation, {key: params[key] for key in params if key not in own}, region)
+        listener = self._listener(params["ListenerArn"], region)
+        listener.protocol = params.get("Protocol") or listener.protocol
+        if given := [item["CertificateArn"] for item in params.get("Certificates") or []]:
+            listener.certificates = [*given, *(arn for arn in listener.certificates[1:] if arn not in given)]
+        listener.ssl_policy = params.get("SslPolicy") or listener.ssl_policy or tls.DEFAULT_POLICY
+        listener.alpn_policy = params.get("AlpnPolicy") or listener.alpn_policy
+        if not encrypted(listener.protocol):
+            listener.certificates = []
+        listener.certificate = listener.certificates[0] if listener.certificates else None
+        return self._upstream.handle("DescribeListeners", {"ListenerArns": [listener.arn]}, region)
+
+    def _listener(self, arn: str, region: str) -> Any:
+        every = backend(self._account, region).load_balancers.values()
+        return next((balancer.listeners[arn] for balancer in every if arn in balancer.listeners), None)
 
     # -- Targets, for Auto Scaling ---------------------------------------------------------------------------------
 
@@ -183,6 +235,8 @@ class Balancer:
         with self._lock:
             if self._view.listeners and (self._applied is None or not self._proxy.running()):
                 self._revive()
+            elif self._files and set(view(list(backends(self._account).values())).files) != self._files:
+                self._sync_later_if_it_fails()  # a certificate was imported again
             self._reconcile()
 
     def dump(self) -> Any:
@@ -202,6 +256,13 @@ class Balancer:
     # -- resources: moto's, then HAProxy's -------------------------------------------------------------------------
 
     def _refuse(self, operation: str, params: dict[str, Any], region: str) -> None:
+        for item in params.get("Certificates") or [] if operation != "RemoveListenerCertificates" else []:
+            if not acm.exists(self._account, region, item.get("CertificateArn") or ""):
+                raise ApiError("CertificateNotFound", f"Certificate '{item.get('CertificateArn')}' not found")
+        named = params.get("Names") or [] if operation == "DescribeSSLPolicies" else [params.get("SslPolicy")]
+        for policy in named:
+            if policy and not has_policy(policy):
+                raise ApiError("SSLPolicyNotFound", f"SSL policy '{policy}' not found")
         refusals.check(operation, params, backend(self._account, region))
         if operation in ("CreateListener", "ModifyListener") and params.get("Port") is not None:
             self._refuse_port(params, region)
@@ -228,7 +289,10 @@ class Balancer:
         moto = backend(self._account, region)
 
         def described(key: str, **asked: Any) -> list[dict[str, Any]]:
-            return list(self._upstream.handle(f"Describe{key}", asked, region)[key])
+            found = list(self._upstream.handle(f"Describe{key}", asked, region)[key])
+            for one in found if key == "Listeners" else []:
+                _dress(one)
+            return found
 
         if operation == "CreateLoadBalancer":
             arns = [item.arn for item in moto.load_balancers.values() if item.name == params["Name"]]
@@ -260,17 +324,28 @@ class Balancer:
         answer = self._upstream.handle("CreateLoadBalancer", params, region)
         every = backends(self._account)
         taken = {item.dns_name for moto in every.values() for item in moto.load_balancers.values()}
-        address = loopback_address(f"{self._cloud}/{region}/{params['Name']}", taken)
+        address = self.addresses.choose(f"{self._cloud}/{region}/{params['Name']}", taken)
         for item in answer["LoadBalancers"]:
             made = every[region].load_balancers[item["LoadBalancerArn"]]
             made.dns_name = address
             made.attrs = attributes.defaults(attributes.BALANCERS[made.type])
+        try:
+            self._hold()
+        except BalancerError as error:
+            for item in answer["LoadBalancers"]:
+                self._upstream.handle("DeleteLoadBalancer", {"LoadBalancerArn": item["LoadBalancerArn"]}, region)
+            raise ApiError("InternalFailure", str(error), 500) from error
         arns = [item["LoadBalancerArn"] for item in answer["LoadBalancers"]]
         return {
             "LoadBalancers": self._upstream.handle("DescribeLoadBalancers", {"LoadBalancerArns": arns}, region)[
                 "LoadBalancers"
             ]
         }
+
+    def _hold(self) -> None:
+        """Have the addresses of all load balancers on this machine, and of those only. Raises BalancerError."""
+        every = backends(self._account).values()
+        self.addresses.hold({item.dns_name for moto in every for item in moto.load_balancers.values()})
 
     def _default_group(self, params: dict[str, Any], region: str) -> list[str]:
         """The default security group of the VPC that a load balancer is in."""
@@ -319,6 +394,7 @@ class Balancer:
 
     def _sync(self) -> None:
         """Make HAProxy serve what moto holds: a reload if settings changed, the runtime API for targets."""
+        self._hold()
         every = list(backends(self._account).values())
         for moto in every:
             used = used_groups(moto)
@@ -338,6 +414,9 @@ class Balancer:
                 servers.append((server, group))
                 if not render.has_state(known, server):
                     item.begin(Phase.INITIAL, health.REGISTERING, self._clock.now())
+            if self._view.files:
+                self._proxy.store(self._view.files)
+            self._files = set(self._view.files)
             self._proxy.apply(
                 render.config(self._view, [server for server, _ in servers]), render.state(known, servers)
             )
@@ -523,17 +602,17 @@ class Balancer:
             log.info("%s: HAProxy says: %s", command.split(";", maxsplit=1)[0], said.replace("\n", " "))
 
 
-def loopback_address(seed: str, taken: Iterable[str] = ()) -> str:
-    """A load balancer's own address in 127.64.0.1 .. 127.191.255.254: the same seed gives the same address."""
-    used = set(taken)
-    for attempt in range(1000):
-        digest = hashlib.sha256(f"{seed}#{attempt}".encode()).digest()
-        address = str(ipaddress.IPv4Address(bytes((127, 64 + digest[0] % 128, digest[1], 1 + digest[2] % 254))))
-        if address not in used:
-            return address
-    raise ApiError(
-        "TooManyLoadBalancers", "You have reached the limit on the number of load balancers for your account."
-    )
+def _dress(listener: dict[str, Any]) -> None:
+    """A description as AWS gives it: the default certificate only, and nothing of TLS where there is none."""
+    if encrypted(listener.get("Protocol")):
+        listener["Certificates"] = listener.get("Certificates", [])[:1]
+        if listener["Protocol"] == "HTTPS":
+            listener["MutualAuthentication"] = {"Mode": "off"}
+    else:
+        for key in ("SslPolicy", "Certificates"):
+            listener.pop(key, None)
+    if not listener.get("AlpnPolicy"):
+        listener.pop("AlpnPolicy", None)
 
 
 def _say_what_is_ignored(params: dict[str, Any]) -> None:

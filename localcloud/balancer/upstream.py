@@ -14,7 +14,10 @@ from botocore.awsrequest import AWSRequest
 from moto.core.request import normalize_request
 from moto.elbv2.models import ELBv2Backend, elbv2_backends
 from moto.elbv2.responses import ELBV2Response
+from moto.elbv2.ssl_policies import SSL_POLICIES
 
+from localcloud import acm
+from localcloud.balancer import tls
 from localcloud.balancer.model import (
     Action,
     Condition,
@@ -25,7 +28,9 @@ from localcloud.balancer.model import (
     Redirect,
     Rule,
     TargetGroup,
+    Tls,
     View,
+    encrypted,
 )
 from localcloud.errors import ApiError
 
@@ -108,13 +113,14 @@ def view(every: list[ELBv2Backend]) -> View:
     """What HAProxy has to serve, over all regions."""
     listeners: list[Listener] = []
     groups: dict[str, TargetGroup] = {}
+    files: dict[str, bytes] = {}
     for moto in every:
         for balancer in moto.load_balancers.values():
-            idle = int(
-                balancer.attrs.get("idle_timeout.timeout_seconds", 60 if balancer.type == "application" else 350)
-            )
+            idle = int(balancer.attrs.get("idle_timeout.timeout_seconds", 60))
             for item in balancer.listeners.values():
                 rules = _rules(item)
+                if balancer.type == "network":
+                    idle = int(item.attributes.get("tcp.idle_timeout.seconds", 350))
                 listeners.append(
                     Listener(
                         arn=item.arn,
@@ -123,19 +129,41 @@ def view(every: list[ELBv2Backend]) -> View:
                         protocol=item.protocol,
                         rules=rules,
                         idle_timeout=idle,
+                        tls=_tls(moto, balancer, item, files),
                     )
                 )
                 for rule in rules:
                     if isinstance(rule.action, Forward):
                         for arn, _ in rule.action.weights:
-                            groups[arn] = target_group(moto.target_groups[arn], idle)
+                            source = "" if balancer.dns_name.startswith("127.") else balancer.dns_name
+                            groups[arn] = target_group(moto.target_groups[arn], idle, source)
     return View(
         tuple(sorted(listeners, key=lambda item: item.frontend)),
         tuple(sorted(groups.values(), key=lambda item: item.arn)),
+        files,
     )
 
 
-def target_group(group: Any, idle_timeout: int = 60) -> TargetGroup:
+def _tls(moto: ELBv2Backend, balancer: Any, listener: Any, files: dict[str, bytes]) -> Tls | None:
+    """How a listener ends TLS; its certificates come to the ``files``."""
+    if not encrypted(listener.protocol):
+        return None
+    served = [acm.served(moto.account_id, moto.region_name, arn) for arn in listener.certificates]
+    files.update(served)
+    if balancer.type == "application":
+        offers = "h2,http/1.1" if balancer.attrs.get("routing.http2.enabled", "true") == "true" else "http/1.1"
+    else:
+        offers = tls.alpn((listener.alpn_policy or ["None"])[0])
+    policy = SSL_POLICIES[listener.ssl_policy or tls.DEFAULT_POLICY]
+    return Tls(tuple(name for name, _ in served), tuple(policy["ssl_protocols"]), tuple(policy["ciphers"]), offers)
+
+
+def has_policy(name: str) -> bool:
+    """Whether there is such a security policy."""
+    return name in SSL_POLICIES
+
+
+def target_group(group: Any, idle_timeout: int = 60, source: str = "") -> TargetGroup:
     """moto's target group as ours."""
     port = str(group.health_check_port or "traffic-port")
     return TargetGroup(
@@ -144,6 +172,7 @@ def target_group(group: Any, idle_timeout: int = 60) -> TargetGroup:
         port=int(group.port),
         algorithm=str(group.attributes.get("load_balancing.algorithm.type", "round_robin")),
         idle_timeout=idle_timeout,
+        source=source,
         check=HealthCheck(
             protocol=group.health_check_protocol,
             port=None if port == "traffic-port" else int(port),

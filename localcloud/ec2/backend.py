@@ -28,23 +28,26 @@ from moto.ec2.exceptions import (
     OperationNotPermitted4,
     UnvailableAMIIdError,
 )
-from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociation
 from moto.ec2.models.instance_types import INSTANCE_TYPES
-from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
+from moto.ec2.models.instances import Instance, InstanceState, MetadataOptions, Reservation, StateReason
 from moto.ec2.models.key_pairs import KeyPair
+from moto.ec2.models.subnets import Subnet
 from moto.ec2.models.vpcs import VPC
 
 from localcloud.clock import Clock
 from localcloud.ec2 import filters as ec2_filters
 from localcloud.ec2 import launch
 from localcloud.ec2.launch import ACCOUNT
+from localcloud.ec2.security import SecurityGroups
 from localcloud.ec2.templates import Template
 from localcloud.faults import Faults
 from localcloud.hosts import seed
 from localcloud.hosts.base import DEBIAN_OWNER, Base
+from localcloud.hosts.fence import hardware_address
 from localcloud.hosts.fleet import Fleet, Host, Observer, Phase
 from localcloud.hosts.podman import HostError
 
@@ -85,7 +88,7 @@ class World:
         return f"localhost/lc-{self.cloud}/"
 
 
-class HostBackend(EC2Backend):
+class HostBackend(SecurityGroups):
     """EC2 of one region."""
 
     world: ClassVar[World]
@@ -104,6 +107,14 @@ class HostBackend(EC2Backend):
         for zone, block in zip(ZONES, network.subnets(prefixlen_diff=4), strict=False):
             self.create_subnet(vpc.id, str(block), availability_zone=f"{self.region_name}{zone}")
         return vpc
+
+    def create_subnet(self, vpc_id: str, cidr_block: str, *args: Any, **kwargs: Any) -> Subnet:
+        """As moto's; hosts in it do not get the address of a load balancer."""
+        made = super().create_subnet(vpc_id, cidr_block, *args, **kwargs)
+        for address in self.balancers():
+            if ipaddress.IPv4Address(address) in made.cidr:
+                made.request_ip(address, cast(Instance, None))
+        return made
 
     def zone_subnet(self, zone: str) -> str:
         """The default subnet of a zone. Raises EC2ClientError."""
@@ -175,6 +186,8 @@ class HostBackend(EC2Backend):
         for instance in reservation.instances:
             _set_state(instance, "pending")
             setattr(instance, "cpu_options", _cpu_options(instance.instance_type, template))  # noqa: B010 - not moto's
+            instance.security_groups = list(instance.nics[0].group_set)
+            instance.nics[0].mac_address = hardware_address(str(instance.private_ip))
             for spec in kwargs.get("nics") or []:
                 _describe_interface(instance.nics[int(spec["DeviceIndex"])], spec)
             if profile:
@@ -349,6 +362,18 @@ class HostBackend(EC2Backend):
                 _set_state(instance, "shutting-down", _BY_USER)
                 self.world.fleet.terminate(instance.id)
             changed.append((instance, previous))
+        return changed
+
+    def modify_instance_metadata_options(self, instance_id: str, **wanted: Any) -> MetadataOptions:  # type: ignore[override]
+        """As moto's, but what is not said stays as it was."""
+        instance = self.get_instance(instance_id)
+        before = instance.metadata_options
+        changed = super().modify_instance_metadata_options(instance_id, **wanted)
+        for name, value in vars(before).items():
+            if getattr(changed, name) is None or (
+                name == "http_put_response_hop_limit" and not wanted.get("hop_limit")
+            ):
+                setattr(changed, name, value)
         return changed
 
     def describe_instance_status(  # type: ignore[override] # its caller takes either

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from localcloud.clock import Clock
+from localcloud.hosts.fence import hardware_address
 from localcloud.hosts.podman import STOP_SECONDS, HostError, HostSpec, Podman, alive, boot_state
 
 LOG = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Host:
     reboot: bool = False  # come up once more after going down
     since: float = 0.0  # unix seconds, when the phase began
     pid: int = 0  # of its systemd
+    port: int = 0  # the interface of this machine that its network hangs on
     boot_fault: str = ""  # injected: hang (its boot never ends) or die (in the middle of it)
     busy: bool = False  # a step is under way
     pause_until: float = 0.0  # the last step failed; the next is not tried before
@@ -179,7 +181,7 @@ class Fleet:
             case Phase.NEW if host.goal is Goal.GONE:
                 self._gone(host)
             case Phase.NEW if host.goal is Goal.UP:
-                self._step(host, lambda: self._create(host), lambda pid: self._begun(host, pid), self._not_created)
+                self._step(host, lambda: self._create(host), lambda begun: self._begun(host, *begun), self._not_created)
             case Phase.BOOTING | Phase.UP | Phase.IMPAIRED if not alive(host.pid):
                 if ending:
                     self._ended(host)
@@ -203,9 +205,9 @@ class Fleet:
                 self._step(host, lambda: self.podman.remove(name), lambda _: self._gone(host))
             case Phase.DOWN if host.goal is Goal.UP:
                 host.reboot = False
-                self._step(host, lambda: self._start(name), lambda pid: self._begun(host, pid), self._not_started)
+                self._step(host, lambda: self._start(name), lambda begun: self._begun(host, *begun), self._not_started)
 
-    def _create(self, host: Host) -> int:
+    def _create(self, host: Host) -> tuple[int, int]:
         name = self.container(host.id)
         self.podman.run(
             HostSpec(
@@ -214,18 +216,24 @@ class Fleet:
                 hostname=host.hostname,
                 network=self.network,
                 address=host.address,
+                hardware=hardware_address(host.address),
                 seed=self.seed_directory(host.id),
                 labels={LABEL: self.name, "instance": host.id},
             )
         )
-        return self.podman.pid(name)
+        return self._where(name)
 
-    def _start(self, name: str) -> int:
+    def _start(self, name: str) -> tuple[int, int]:
         self.podman.start(name)
-        return self.podman.pid(name)
+        return self._where(name)
 
-    def _begun(self, host: Host, pid: int) -> None:
-        host.pid = pid
+    def _where(self, name: str) -> tuple[int, int]:
+        """The process of a running host, and its port."""
+        pid = self.podman.pid(name)
+        return pid, self.podman.port(pid)
+
+    def _begun(self, host: Host, pid: int, port: int) -> None:
+        host.pid, host.port = pid, port
         self._enter(host, Phase.BOOTING)
         if host.boot_fault == "die":
             host.boot_fault = ""
@@ -243,13 +251,13 @@ class Fleet:
             self.observer.impaired(host)
 
     def _ended(self, host: Host) -> None:
-        host.pid = 0
+        host.pid = host.port = 0
         self._enter(host, Phase.DOWN)
         if host.goal is Goal.STOPPED:
             self.observer.stopped(host)
 
     def _died(self, host: Host, code: int) -> None:
-        host.pid = 0
+        host.pid = host.port = 0
         self._enter(host, Phase.DOWN)
         if code != _REBOOT_EXIT and host.goal is Goal.UP:  # after a reboot from inside it is started again
             LOG.warning("%s ended by itself (status %d)", host.id, code)
@@ -258,7 +266,7 @@ class Fleet:
 
     def _vanished(self, host: Host, reason: str) -> None:
         LOG.warning("%s is lost: %s", host.id, reason)
-        host.pid, host.phase, host.goal = 0, Phase.NEW, Goal.GONE
+        host.pid, host.port, host.phase, host.goal = 0, 0, Phase.NEW, Goal.GONE
 
     def _not_created(self, host: Host, reason: str) -> None:
         LOG.warning("%s could not be launched: %s", host.id, reason)
@@ -342,11 +350,11 @@ class Fleet:
                 if host.phase is not Phase.NEW:
                     self._vanished(host, "its container was removed")
             elif alive(found.pid):
-                host.pid = found.pid
+                host.pid, host.port = found.pid, self.podman.port(found.pid)
                 if host.phase in {Phase.NEW, Phase.DOWN}:
                     self._enter(host, Phase.BOOTING)
             else:
-                host.pid = 0
+                host.pid = host.port = 0
                 self._enter(host, Phase.DOWN)
         self.podman.remove(*containers)
 

@@ -75,6 +75,7 @@ class HostSpec:
     hostname: str = ""
     network: str = ""  # podman's default network when empty
     address: str = ""  # an address of ``network``; podman chooses when empty
+    hardware: str = ""  # its hardware address there; podman chooses when empty
     seed: Path | None = None  # a NoCloud seed directory; cloud-init stays off without one
     labels: Mapping[str, str] | None = None
 
@@ -88,6 +89,8 @@ class HostSpec:
             options.append(f"--network={self.network}")
         if self.address:
             options.append(f"--ip={self.address}")
+        if self.hardware:
+            options.append(f"--mac-address={self.hardware}")
         if self.seed is not None:
             options.append(f"--volume={self.seed}:/var/lib/cloud/seed/nocloud:ro")
         options += [f"--label={key}={value}" for key, value in (self.labels or {}).items()]
@@ -201,6 +204,16 @@ class Podman:
     def pid(self, name: str) -> int:
         """The process id of the host's systemd, 0 unless it runs."""
         return int(self("inspect", "--type=container", "--format={{.State.Pid}}", name))
+
+    def port(self, pid: int) -> int:
+        """The number of the interface of this machine that a host's network hangs on; 0 if it has none."""
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired, ValueError, LookupError):
+            said = subprocess.run(
+                ["nsenter", f"--target={pid}", "--net", "ip", "-json", "link", "show", "dev", "eth0"],
+                capture_output=True, text=True, timeout=20, check=False, stdin=subprocess.DEVNULL,
+            ).stdout  # fmt: skip
+            return int(json.loads(said)[0]["link_index"])
+        return 0
 
     def exit_code(self, name: str) -> int:
         """How the host's systemd ended."""

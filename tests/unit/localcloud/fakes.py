@@ -87,6 +87,9 @@ class FakePodman(Podman):
     def pid(self, name: str) -> int:
         return self._get(name).pid
 
+    def port(self, pid: int) -> int:
+        return pid + 5000
+
     def exit_code(self, name: str) -> int:
         return self._get(name).code
 

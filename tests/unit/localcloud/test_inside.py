@@ -188,6 +188,14 @@ class TestMetadata:
         cloud.client("ec2").terminate_instances(InstanceIds=[host.id])
         assert host.ask("/latest/meta-data/instance-id", **{AHEAD: token}) == (404, "")
 
+    def test_an_instance_whose_endpoint_is_off_gets_nothing(self, cloud: WithInside) -> None:
+        host = cloud.host(MetadataOptions={"HttpEndpoint": "disabled"})
+        assert host.ask("/latest/api/token", "PUT", **{f"{AHEAD}-ttl-seconds": "60"}) == (403, "")
+        cloud.client("ec2").modify_instance_metadata_options(InstanceId=host.id, HttpEndpoint="enabled")
+        token = host.token()
+        cloud.client("ec2").modify_instance_metadata_options(InstanceId=host.id, HttpEndpoint="disabled")
+        assert host.ask("/latest/meta-data/instance-id", **{AHEAD: token}) == (403, "")
+
     def test_an_instance_is_told_about_itself(self, cloud: WithInside) -> None:
         host = cloud.host(UserData=USER_DATA, InstanceType="t3.small", Placement={"AvailabilityZone": "eu-central-1b"})
         known = {

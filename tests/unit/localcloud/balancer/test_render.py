@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,7 @@ from localcloud.balancer.model import (
     Rule,
     Server,
     TargetGroup,
+    Tls,
     View,
 )
 
@@ -178,3 +180,35 @@ def test_settings_are_the_same_whatever_targets_there_are() -> None:
     server = Server("api.00000000000000aa", "10.0.0.1_8080", "10.0.0.1", 8080)
     assert "server 10.0.0.1_8080 10.0.0.1:8080" in render.config(seen, [server])
     assert render.config(seen) == render.config(seen, [server]).replace("  server 10.0.0.1_8080 10.0.0.1:8080\n", "")
+
+
+OLD = ("TLSv1.2", "TLSv1.1", "TLSv1"), ("ECDHE-RSA-AES128-SHA",)
+NEW = ("TLSv1.3", "TLSv1.2"), ("TLS_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256")
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (
+            NEW,
+            "ssl-min-ver TLSv1.2 ssl-max-ver TLSv1.3 ciphers ECDHE-RSA-AES128-GCM-SHA256 ciphersuites TLS_AES_128_GCM_SHA256",
+        ),
+        (OLD, "ssl-min-ver TLSv1.0 ssl-max-ver TLSv1.2 ciphers ECDHE-RSA-AES128-SHA:@SECLEVEL=0"),
+    ],
+)
+def test_a_listener_s_certificates_and_policy_reach_haproxy(
+    policy: tuple[tuple[str, ...], tuple[str, ...]], words: str
+) -> None:
+    rule = Rule(Redirect("#{protocol}://#{host}:#{port}/#{path}", 301))
+    secure = replace(listener(rule, protocol="HTTPS"), tls=Tls(("a.pem", "b.pem"), *policy, "h2,http/1.1"))
+    lines = block(render.config(View((secure,))), "frontend front.80.1111")
+    assert f"bind 127.80.1.2:80 ssl crt ./certs/a.pem crt ./certs/b.pem {words} alpn h2,http/1.1" in lines
+    assert "http-request set-header X-Forwarded-Proto https" in lines
+    assert any("redirect location 'https://" in line for line in lines)
+
+
+def test_targets_see_the_load_balancer_s_own_address() -> None:
+    view = View((listener(Rule(Forward(((API, 1),)))),), (group(source="10.0.0.200"),))
+    assert "source 10.0.0.200" in block(render.config(view), "backend api.00000000000000aa")
+    plain = View(view.listeners, (group(),))
+    assert "source" not in render.config(plain)

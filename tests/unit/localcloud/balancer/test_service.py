@@ -12,8 +12,9 @@ import pytest
 from moto.ec2.models import ec2_backends
 from moto.elbv2.models import elbv2_backends
 
+from localcloud.balancer.addresses import loopback_address
 from localcloud.balancer.haproxy import BalancerError
-from localcloud.balancer.service import Balancer, Instance, loopback_address
+from localcloud.balancer.service import Balancer, Instance
 from localcloud.balancer.upstream import MotoElbv2
 from localcloud.clock import VirtualClock
 from localcloud.errors import ApiError
@@ -589,7 +590,20 @@ class TestAsAws:
         ),
         (_attribute("deregistration_delay.timeout_seconds", "3601"), "ValidationError", "between '0-3600' inclusive"),
         (_attribute("stickiness.enabled", "true"), "InvalidConfigurationRequest", "sticky sessions are not modelled"),
-        (_listen(Protocol="HTTPS"), "UnsupportedProtocol", "HTTP and TCP are there"),
+        (_listen(Protocol="UDP"), "UnsupportedProtocol", "HTTP, HTTPS, TCP and TLS are there"),
+        (_listen(Protocol="TLS"), "ValidationError", "Protocol 'TLS' must be one of 'HTTP, HTTPS'"),
+        (_listen(Protocol="HTTPS"), "ValidationError", "A certificate must be specified for HTTPS listeners"),
+        (
+            _listen(Protocol="HTTPS", Certificates=[{"CertificateArn": "arn:none"}]),
+            "CertificateNotFound",
+            "Certificate 'arn:none' not found",
+        ),
+        (_listen(Protocol="HTTPS", SslPolicy="Best"), "SSLPolicyNotFound", "SSL policy 'Best' not found"),
+        (
+            _listen(SslPolicy="ELBSecurityPolicy-2016-08"),
+            "InvalidConfigurationRequest",
+            "SSL policy for HTTP listeners",
+        ),
         (
             _listen(DefaultActions=[{"Type": "authenticate-oidc"}]),
             "InvalidLoadBalancerAction",
