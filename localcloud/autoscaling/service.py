@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ..clock import Clock
 from ..errors import ApiError
 from ..faults import Faults
-from . import placement, refresh, shapes, warmpool, words
+from . import placement, refresh, shapes, underway, warmpool, words
 from .model import NEVER, SIX_WEEKS, Model, Timing, template_of
 from .ports import Hosts, HostStatus, LaunchOrder, Subnets, Targets, Templates
 from .state import (
@@ -870,7 +870,7 @@ class AutoScaling:
         group = self._live_group(params, region)
         if params.get("Strategy", "Rolling") != "Rolling":
             raise words.invalid(f"Invalid strategy {params['Strategy']}. Only Rolling is available here.")
-        if refresh.running(group) is not None:
+        if underway.running(group) is not None:
             raise ApiError(
                 "InstanceRefreshInProgress",
                 "An Instance Refresh is already in progress and blocks the execution of this Instance Refresh.",
@@ -899,7 +899,7 @@ class AutoScaling:
 
     def _op_cancel_instance_refresh(self, params: Params, region: str) -> dict[str, Any]:
         group = self._live_group(params, region)
-        item = refresh.running(group)
+        item = underway.running(group)
         if item is None or item.status == "Cancelling":
             raise _no_refresh(group)
         refresh.cancel(self.model, group, item, wait=params.get("WaitForTransitioningInstances", True))
@@ -907,7 +907,7 @@ class AutoScaling:
 
     def _op_rollback_instance_refresh(self, params: Params, region: str) -> dict[str, Any]:
         group = self._live_group(params, region)
-        item = refresh.running(group)
+        item = underway.running(group)
         if item is None or item.status in ("Cancelling", "RollbackInProgress"):
             raise _no_refresh(group)
         why = _irreversible(group, item.desired_configuration)

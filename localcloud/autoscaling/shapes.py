@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from . import refresh as refreshes
+from . import underway
 from .state import Activity, Group, Hook, Instance, Refresh, TemplateRef, WarmPool
 
 
@@ -174,8 +174,8 @@ def refresh(item: Refresh, owner: Group) -> dict[str, Any]:
         StatusReason=item.reason,
         StartTime=when(item.start),
         EndTime=when(item.end) if item.end is not None else None,
-        PercentageComplete=refreshes.percentage_complete(item),
-        InstancesToUpdate=refreshes.instances_to_update(item),
+        PercentageComplete=underway.percentage_complete(item),
+        InstancesToUpdate=underway.instances_to_update(item),
         Preferences=item.preferences,
         DesiredConfiguration=item.desired_configuration,
         RollbackDetails=details,
