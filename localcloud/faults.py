@@ -20,7 +20,7 @@ import threading
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
-from .errors import ApiError
+from localcloud.errors import ApiError
 
 CAPACITY_MESSAGE = (
     "We currently do not have sufficient capacity in the Availability Zone you requested. Our system will be working "

@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..clock import Clock
-from .ports import Hosts, Subnets, Targets, Templates
-from .state import Activity, Group, Instance
+from localcloud.autoscaling.ports import Hosts, Subnets, Targets, Templates
+from localcloud.autoscaling.state import Activity, Group, Instance
+from localcloud.clock import Clock
 
 NEVER = float("inf")
 SIX_WEEKS = 42 * 86400.0

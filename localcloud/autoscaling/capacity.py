@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from . import placement, pool, underway, warmpool, words
-from .membership import Membership
-from .state import PENDING_STATES, Group
+from localcloud.autoscaling import placement, pool, underway, warmpool, words
+from localcloud.autoscaling.membership import Membership
+from localcloud.autoscaling.state import PENDING_STATES, Group
 
 
 class Capacity(Membership):

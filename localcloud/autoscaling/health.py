@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from ..errors import ApiError
-from . import words
-from .activities import NEVER
-from .capacity import Capacity
-from .lifecycle import traffic_places
-from .ports import HostStatus, TargetHealth
-from .state import IN_SERVICE, PENDING_STATES, Group, Instance
+from localcloud.autoscaling import words
+from localcloud.autoscaling.activities import NEVER
+from localcloud.autoscaling.capacity import Capacity
+from localcloud.autoscaling.lifecycle import traffic_places
+from localcloud.autoscaling.ports import HostStatus, TargetHealth
+from localcloud.autoscaling.state import IN_SERVICE, PENDING_STATES, Group, Instance
+from localcloud.errors import ApiError
 
 
 class Health(Capacity):

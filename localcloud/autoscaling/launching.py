@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ApiError
-from . import placement, pool, underway, words
-from .activities import details
-from .lifecycle import Lifecycle
-from .ports import LaunchOrder
-from .state import PENDING, WARMED, WARMED_STOPPED, Group, Instance, TemplateRef
+from localcloud.autoscaling import placement, pool, underway, words
+from localcloud.autoscaling.activities import details
+from localcloud.autoscaling.lifecycle import Lifecycle
+from localcloud.autoscaling.ports import LaunchOrder
+from localcloud.autoscaling.state import PENDING, WARMED, WARMED_STOPPED, Group, Instance, TemplateRef
+from localcloud.errors import ApiError
 
 # Refusals of a launch that another zone, or the same zone later, may not repeat.
 CAPACITY_CODES = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity", "Unsupported"})

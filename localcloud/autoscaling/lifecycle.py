@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ..errors import ApiError
-from . import pool, words
-from .activities import Activities
-from .ports import HostStatus
-from .state import (
+from localcloud.autoscaling import pool, words
+from localcloud.autoscaling.activities import Activities
+from localcloud.autoscaling.ports import HostStatus
+from localcloud.autoscaling.state import (
     DETACHING,
     ENTERING_STANDBY,
     IN_SERVICE,
@@ -29,6 +28,7 @@ from .state import (
     HookWait,
     Instance,
 )
+from localcloud.errors import ApiError
 
 _DRAINING = " - Waiting For ELB Connection Draining."
 _REMEMBERED = 100  # detached instances

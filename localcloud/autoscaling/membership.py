@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from . import placement, pool, warmpool, words
-from .launching import Launching
-from .state import (
+from localcloud.autoscaling import placement, pool, warmpool, words
+from localcloud.autoscaling.launching import Launching
+from localcloud.autoscaling.state import (
     DETACHING,
     ENTERING_STANDBY,
     IN_SERVICE,

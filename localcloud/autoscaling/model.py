@@ -10,12 +10,19 @@ Each subject is a class on top of those that it needs: activities, lifecycle, la
 
 from __future__ import annotations
 
-from . import pool, refresh, warmpool
-from .activities import NEVER, SIX_WEEKS, Timing
-from .health import Health
-from .launching import template_of
-from .lifecycle import traffic_places
-from .state import IN_SERVICE, PENDING_PROCEED, PENDING_WAIT, TERMINATING_PROCEED, TERMINATING_WAIT, Group
+from localcloud.autoscaling import pool, refresh, warmpool
+from localcloud.autoscaling.activities import NEVER, SIX_WEEKS, Timing
+from localcloud.autoscaling.health import Health
+from localcloud.autoscaling.launching import template_of
+from localcloud.autoscaling.lifecycle import traffic_places
+from localcloud.autoscaling.state import (
+    IN_SERVICE,
+    PENDING_PROCEED,
+    PENDING_WAIT,
+    TERMINATING_PROCEED,
+    TERMINATING_WAIT,
+    Group,
+)
 
 __all__ = ["NEVER", "SIX_WEEKS", "Model", "Timing", "template_of", "traffic_places"]
 

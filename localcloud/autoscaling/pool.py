@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .state import PENDING_PROCEED, WARMED, WARMED_RUNNING, WARMED_STOPPED, Group, Instance
+from localcloud.autoscaling.state import PENDING_PROCEED, WARMED, WARMED_RUNNING, WARMED_STOPPED, Group, Instance
 
 READY = (WARMED_STOPPED, WARMED_RUNNING)
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from . import underway, words
-from .capacity import Capacity
-from .state import IN_SERVICE, STANDBY, Group, Instance, Refresh
+from localcloud.autoscaling import underway, words
+from localcloud.autoscaling.capacity import Capacity
+from localcloud.autoscaling.state import IN_SERVICE, STANDBY, Group, Instance, Refresh
 
 NEVER = float("inf")
 NO_PROGRESS = 3600.0  # AWS gives up after an hour in which nothing could be replaced

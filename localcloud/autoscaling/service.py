@@ -6,15 +6,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from . import words
-from .api.base import ACCOUNT, Params
-from .api.fixed import Fixed
-from .api.groups import Groups
-from .api.instances import Instances
-from .api.pools import WarmPools
-from .api.refreshes import Refreshes
-from .model import NEVER, SIX_WEEKS
-from .state import Group, decode, encode
+from localcloud.autoscaling import words
+from localcloud.autoscaling.api.base import ACCOUNT, Params
+from localcloud.autoscaling.api.fixed import Fixed
+from localcloud.autoscaling.api.groups import Groups
+from localcloud.autoscaling.api.instances import Instances
+from localcloud.autoscaling.api.pools import WarmPools
+from localcloud.autoscaling.api.refreshes import Refreshes
+from localcloud.autoscaling.model import NEVER, SIX_WEEKS
+from localcloud.autoscaling.state import Group, decode, encode
 
 __all__ = ["ACCOUNT", "AutoScaling"]
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from . import underway
-from .state import Activity, Group, Hook, Instance, Refresh, TemplateRef, WarmPool
+from localcloud.autoscaling import underway
+from localcloud.autoscaling.state import Activity, Group, Hook, Instance, Refresh, TemplateRef, WarmPool
 
 
 def when(seconds: float) -> datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .state import Group, Refresh, TemplateRef
+from localcloud.autoscaling.state import Group, Refresh, TemplateRef
 
 _RUNNING = ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress")
 

@@ -7,10 +7,10 @@ Pending and goes through the same hooks again. It keeps the template version tha
 
 from __future__ import annotations
 
-from . import pool, words
-from .launching import Launching
-from .ports import HostStatus
-from .state import (
+from localcloud.autoscaling import pool, words
+from localcloud.autoscaling.launching import Launching
+from localcloud.autoscaling.ports import HostStatus
+from localcloud.autoscaling.state import (
     LAUNCHING,
     PENDING,
     PENDING_PROCEED,

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from ..errors import ApiError
-from .state import (
+from localcloud.autoscaling.state import (
     DETACHING,
     ENTERING_STANDBY,
     IN_SERVICE,
@@ -17,6 +16,7 @@ from .state import (
     Instance,
     WarmPool,
 )
+from localcloud.errors import ApiError
 
 
 def stamp(now: float) -> str:

@@ -8,13 +8,13 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from ...clock import Clock
-from ...errors import ApiError
-from ...faults import Faults
-from .. import shapes, words
-from ..model import Model, Timing
-from ..ports import Hosts, HostStatus, LaunchOrder, Subnets, Targets, Templates
-from ..state import Group
+from localcloud.autoscaling import shapes, words
+from localcloud.autoscaling.model import Model, Timing
+from localcloud.autoscaling.ports import Hosts, HostStatus, LaunchOrder, Subnets, Targets, Templates
+from localcloud.autoscaling.state import Group
+from localcloud.clock import Clock
+from localcloud.errors import ApiError
+from localcloud.faults import Faults
 
 Params = dict[str, Any]
 ACCOUNT = "123456789012"

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import ApiError
-from .. import words
-from ..model import template_of
-from ..state import TemplateRef
-from .base import Api, Params
+from localcloud.autoscaling import words
+from localcloud.autoscaling.api.base import Api, Params
+from localcloud.autoscaling.model import template_of
+from localcloud.autoscaling.state import TemplateRef
+from localcloud.errors import ApiError
 
 
 class Configuration(Api):

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import placement, words
-from ..state import LAUNCHING, PROCESSES, TERMINATION
-from .base import Api, Params
+from localcloud.autoscaling import placement, words
+from localcloud.autoscaling.api.base import Api, Params
+from localcloud.autoscaling.state import LAUNCHING, PROCESSES, TERMINATION
 
 METRICS = (
     "GroupMinSize",

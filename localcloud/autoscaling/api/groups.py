@@ -6,14 +6,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ...errors import ApiError
-from .. import placement, shapes, words
-from ..state import ENTERING_STANDBY, PROCESSES, STANDBY, Activity, Group
-from .base import Params, check_percentages, page
-from .configuration import Configuration
-from .hooks import Hooks
-from .tags import Tags, tag_matches
-from .traffic import Traffic
+from localcloud.autoscaling import placement, shapes, words
+from localcloud.autoscaling.api.base import Params, check_percentages, page
+from localcloud.autoscaling.api.configuration import Configuration
+from localcloud.autoscaling.api.hooks import Hooks
+from localcloud.autoscaling.api.tags import Tags, tag_matches
+from localcloud.autoscaling.api.traffic import Traffic
+from localcloud.autoscaling.state import ENTERING_STANDBY, PROCESSES, STANDBY, Activity, Group
+from localcloud.errors import ApiError
 
 _KEPT = {
     "AvailabilityZoneDistribution": "distribution", "CapacityRebalance": "capacity_rebalance", "Context": "context",

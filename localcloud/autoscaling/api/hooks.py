@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import ApiError
-from .. import shapes, words
-from ..state import LAUNCHING, TERMINATION, Group, Hook, HookWait
-from .base import Api, Params
+from localcloud.autoscaling import shapes, words
+from localcloud.autoscaling.api.base import Api, Params
+from localcloud.autoscaling.state import LAUNCHING, TERMINATION, Group, Hook, HookWait
+from localcloud.errors import ApiError
 
 MAX_HOOKS = 50
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .. import shapes, words
-from ..ports import HostStatus
-from ..state import ENTERING_STANDBY, IN_SERVICE, STANDBY, Activity, Group, Instance
-from .base import Api, Params, few, page
+from localcloud.autoscaling import shapes, words
+from localcloud.autoscaling.api.base import Api, Params, few, page
+from localcloud.autoscaling.ports import HostStatus
+from localcloud.autoscaling.state import ENTERING_STANDBY, IN_SERVICE, STANDBY, Activity, Group, Instance
 
 
 class Instances(Api):

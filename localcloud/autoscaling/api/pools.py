@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import shapes, warmpool, words
-from ..state import WarmPool
-from .base import Api, Params, page
+from localcloud.autoscaling import shapes, warmpool, words
+from localcloud.autoscaling.api.base import Api, Params, page
+from localcloud.autoscaling.state import WarmPool
 
 
 class WarmPools(Api):

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import ApiError
-from .. import refresh, shapes, underway, words
-from ..model import template_of
-from ..state import Group, Refresh
-from .base import Params, check_percentages, page
-from .configuration import Configuration
+from localcloud.autoscaling import refresh, shapes, underway, words
+from localcloud.autoscaling.api.base import Params, check_percentages, page
+from localcloud.autoscaling.api.configuration import Configuration
+from localcloud.autoscaling.model import template_of
+from localcloud.autoscaling.state import Group, Refresh
+from localcloud.errors import ApiError
 
 
 class Refreshes(Configuration):

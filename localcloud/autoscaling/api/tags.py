@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import ApiError
-from .. import words
-from ..state import Group, Tag
-from .base import Api, Params, page
+from localcloud.autoscaling import words
+from localcloud.autoscaling.api.base import Api, Params, page
+from localcloud.autoscaling.state import Group, Tag
+from localcloud.errors import ApiError
 
 MAX_TAGS = 50
 

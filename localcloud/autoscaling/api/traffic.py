@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...errors import ApiError
-from .. import shapes, words
-from ..state import IN_SERVICE, Group
-from .base import Api, Params, page
+from localcloud.autoscaling import shapes, words
+from localcloud.autoscaling.api.base import Api, Params, page
+from localcloud.autoscaling.state import IN_SERVICE, Group
+from localcloud.errors import ApiError
 
 
 class Traffic(Api):
