@@ -68,7 +68,14 @@ class Cloud:
         self.autoscaling = AutoScaling(
             hosts=ports, targets=self.balancer, templates=ports, subnets=ports, clock=self._clock, faults=self.faults
         )
-        self.cloudwatch = CloudWatch(self._clock)
+        self.cloudwatch = CloudWatch(
+            self._clock,
+            lambda policy, alarm: self.autoscaling.alarm(
+                policy, alarm.name, alarm.value, float(alarm.settings["Threshold"])
+            ),
+            self.autoscaling.has_policy,
+        )
+        self.autoscaling.alarms = self.cloudwatch
         self.services: dict[str, Service] = {
             "autoscaling": self.autoscaling,
             "elasticloadbalancing": self.balancer,
@@ -98,6 +105,7 @@ class Cloud:
                 self.fleet.load(state["fleet"])
                 self.autoscaling.load(state["autoscaling"])
                 self.balancer.load(state["balancer"])
+                self.cloudwatch.load(state.get("cloudwatch", {}))  # states of earlier versions have none
             else:
                 self.fleet.load([])
         self.loaded = True
@@ -155,6 +163,7 @@ class Cloud:
                     "fleet": self.fleet.dump(),
                     "autoscaling": self.autoscaling.dump(),
                     "balancer": self.balancer.dump(),
+                    "cloudwatch": self.cloudwatch.dump(),
                 }
             )
 
@@ -169,6 +178,7 @@ class Cloud:
             services = self._store.restore()
             self.autoscaling.load(services["autoscaling"])
             self.balancer.load(services["balancer"])
+            self.cloudwatch.load(services.get("cloudwatch", {}))
             for host in self.fleet.hosts():
                 if self.backend().get_instance_by_id(host.id) is None:
                     self.fleet.terminate(host.id)

@@ -10,7 +10,7 @@ Each subject is a class on top of those that it needs: activities, lifecycle, la
 
 from __future__ import annotations
 
-from localcloud.autoscaling import pool, refresh, warmpool
+from localcloud.autoscaling import pool, refresh, scaling, warmpool
 from localcloud.autoscaling.activities import NEVER, SIX_WEEKS, Timing
 from localcloud.autoscaling.health import Health
 from localcloud.autoscaling.launching import template_of
@@ -44,6 +44,7 @@ class Model(Health):
         if group.deleting:
             warmpool.step(self, group, now)
             return
+        scaling.step(self, group, now)
         self._replace_unhealthy(group, now)
         self._let_extras_settle(group, now)
         refresh.step(self, group, now)
@@ -68,4 +69,4 @@ class Model(Health):
             )
         if group.next_launch > now and (group.capacity() < group.desired or len(group.warm) < pool.wanted(group)):
             due = min(due, group.next_launch)
-        return min(due, refresh.next_due(group, now))
+        return min(due, refresh.next_due(group, now), scaling.next_due(group))

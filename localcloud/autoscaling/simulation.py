@@ -7,7 +7,7 @@ It runs the very group model and API that the HTTP server runs, over simulated h
     cloud.create_group("web", size=3)                 # template "web", one target group, everything in service
     cloud.new_template_version("web")                 # version 2, now $Latest
 
-    autoscaling = cloud.client("autoscaling")         # also elbv2, elb, ec2: methods, shapes, errors as in boto3
+    autoscaling = cloud.client("autoscaling")         # also cloudwatch, elbv2, elb, ec2: methods, shapes, errors as in boto3
     autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=["web"])
     cloud.sleep(5)                                    # pass it wherever time.sleep would be; cloud.now() is the time
     cloud.calls["DescribeAutoScalingGroups"]          # 1; cloud.log has every call in order
@@ -49,6 +49,7 @@ from localcloud.autoscaling.simulated.ec2 import SimulatedHosts, SimulatedSubnet
 from localcloud.autoscaling.simulated.world import FAILING, HEALTHY, REGION, TIMEOUT, Params, Watch
 from localcloud.autoscaling.state import IN_SERVICE, Group
 from localcloud.clock import VirtualClock
+from localcloud.cloudwatch.service import CloudWatch
 from localcloud.errors import ApiError
 from localcloud.faults import Faults
 
@@ -101,6 +102,14 @@ class SimulatedCloud:
             timing=timing or Timing(health_interval=NEVER),
             new_id=lambda: f"00000000-0000-4000-8000-{next(self._ids):012x}",
         )
+        self.cloudwatch = CloudWatch(
+            self.clock,
+            lambda policy, alarm: self.autoscaling.alarm(
+                policy, alarm.name, alarm.value, float(alarm.settings["Threshold"])
+            ),
+            self.autoscaling.has_policy,
+        )
+        self.autoscaling.alarms = self.cloudwatch
         self.notice = notice
         self.clock_ahead = 0.0  # by how much AWS's clock is ahead of everybody's who asks
         self.address: Callable[[int], str] = _address
@@ -144,13 +153,16 @@ class SimulatedCloud:
             self.sleep(max(0.0, due - self.now()))
 
     def _next_due(self) -> float:
-        return min(self._events[0][0] if self._events else NEVER, self.autoscaling.next_due())
+        return min(
+            self._events[0][0] if self._events else NEVER, self.autoscaling.next_due(), self.cloudwatch.next_due()
+        )
 
     def _settle(self) -> float:
         """Everything that is due at this very moment; says when the next thing is."""
         for _ in range(1000):
             while self._is_due():
                 heapq.heappop(self._events)[2]()
+            self.cloudwatch.tick()
             self.autoscaling.tick()
             self._observe()
             if (due := self._next_due()) > self.now():
@@ -163,7 +175,7 @@ class SimulatedCloud:
     # ---- clients -------------------------------------------------------------------------------------------------
 
     def client(self, service: str, **_options: Any) -> SimulatedClient:
-        """A boto3-shaped client for autoscaling, elbv2, elb or ec2."""
+        """A boto3-shaped client for autoscaling, cloudwatch, elbv2, elb or ec2."""
         return SimulatedClient(self.call, service)
 
     def call(self, service: str, operation: str, params: Params) -> dict[str, Any]:
@@ -209,6 +221,8 @@ class SimulatedCloud:
             elif not looked:
                 self._observe()  # the service has ticked
             return result
+        if service == "cloudwatch":
+            return self.cloudwatch.handle(operation, params, REGION)
         owners: dict[str, tuple[object, ...]] = {
             "elbv2": (self.targets,),
             "elb": (self.targets,),

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from localcloud.clock import Clock
+from localcloud.cloudwatch.alarms import ALARM, COMPARISONS, NO_DATA, OK, Alarm, evaluate
 from localcloud.cloudwatch.metrics import KEPT_SECONDS, STATISTICS, Metrics, Name, Point, name
 from localcloud.errors import ApiError
 
@@ -16,19 +18,40 @@ Params = dict[str, Any]
 _PAST, _AHEAD = 14 * 86400.0, 2 * 3600.0
 _MOST_DATA, _MOST_DIMENSIONS, _PAGE = 1000, 30, 500
 _MOST_POINTS = 1440
+_PERCENTILE = re.compile(r"p(100|\d{1,2}(\.\d+)?)")
+ACCOUNT = "123456789012"
+
+
+Act = Callable[[str, Alarm], None]
+"""Invokes an action, a scaling policy's ARN, of an alarm."""
 
 
 class CloudWatch:
-    """The service. Whoever calls holds the cloud's lock."""
+    """The service. Whoever calls holds the cloud's lock.
 
-    def __init__(self, clock: Clock) -> None:
+    :param act: invokes the actions of alarms.
+    :param known: whether an ARN is that of a scaling policy; other actions are refused.
+    """
+
+    def __init__(
+        self, clock: Clock, act: Act = lambda _arn, _alarm: None, known: Callable[[str], bool] = lambda _arn: True
+    ) -> None:
         self._clock = clock
+        self._act = act
+        self._known = known
         self._metrics: dict[str, Metrics] = {}  # by region
+        self._alarms: dict[str, dict[str, Alarm]] = {}  # by region and name
         self._calls: dict[str, Callable[[Params, str], dict[str, Any]]] = {
+            "DeleteAlarms": self._delete_alarms,
+            "DescribeAlarms": self._describe_alarms,
+            "DisableAlarmActions": lambda params, region: self._enable(params, region, False),
+            "EnableAlarmActions": lambda params, region: self._enable(params, region, True),
             "GetMetricData": self._get_metric_data,
             "GetMetricStatistics": self._get_metric_statistics,
             "ListMetrics": self._list_metrics,
+            "PutMetricAlarm": self._put_metric_alarm,
             "PutMetricData": self._put_metric_data,
+            "SetAlarmState": self._set_alarm_state,
         }
 
     @property
@@ -45,9 +68,108 @@ class CloudWatch:
         return self._metrics.setdefault(region, Metrics())
 
     def tick(self) -> None:
-        """Forget what is old."""
+        """Look at alarms whose period is over, invoke their actions, forget old values."""
+        now = self._clock.now()
+        for region, alarms in self._alarms.items():
+            for alarm in list(alarms.values()):
+                if now >= alarm.due:
+                    evaluate(alarm, self.metrics(region), now)
+                    self._invoke(alarm)
         for metrics in self._metrics.values():
-            metrics.forget(self._clock.now() - KEPT_SECONDS)
+            metrics.forget(now - KEPT_SECONDS)
+
+    def next_due(self) -> float:
+        """When an alarm is looked at next, unix seconds; infinity without alarms."""
+        return min((alarm.due for alarms in self._alarms.values() for alarm in alarms.values()), default=float("inf"))
+
+    def dump(self) -> Any:
+        """The alarms as JSON-able values; metrics are not kept."""
+        return {region: [asdict(alarm) for alarm in alarms.values()] for region, alarms in self._alarms.items()}
+
+    def load(self, state: Any) -> None:
+        """Become the service that ``dump`` was called on."""
+        self._alarms = {region: {one["name"]: Alarm(**one) for one in alarms} for region, alarms in state.items()}
+
+    def _invoke(self, alarm: Alarm) -> None:
+        if alarm.actions() and alarm.acts(self._clock.now()):
+            for action in alarm.actions():
+                self._act(action, alarm)
+
+    # -- alarms ----------------------------------------------------------------------------------------------------
+
+    def put(self, alarm: Params, region: str) -> str:
+        """PutMetricAlarm; the alarm's ARN."""
+        self._put_metric_alarm(alarm, region)
+        return self._alarms[region][alarm["AlarmName"]].arn
+
+    def delete(self, names: list[str], region: str) -> None:
+        """DeleteAlarms."""
+        for one in names:
+            self._alarms.get(region, {}).pop(one, None)
+
+    def _put_metric_alarm(self, params: Params, region: str) -> dict[str, Any]:
+        named, now = _required(params, "AlarmName"), self._clock.now()
+        for key in ("Metrics", "ThresholdMetricId", "EvaluateLowSampleCountPercentile"):
+            if params.get(key):
+                raise _not_modelled(f"{key} of alarms")
+        _check_alarm(params)
+        for key in ("AlarmActions", "OKActions", "InsufficientDataActions"):
+            for action in params.get(key) or []:
+                if ":scalingPolicy:" not in action:
+                    raise _not_modelled(f"the alarm action {action}")
+                if not self._known(action) and not named.startswith("TargetTracking-"):
+                    raise _invalid(f"Scaling policy {action} does not exist.", "ValidationError")
+        known = self._alarms.setdefault(region, {}).get(named)
+        settings = {key: value for key, value in params.items() if key not in ("AlarmName", "ActionsEnabled", "Tags")}
+        alarm = Alarm(named, f"arn:aws:cloudwatch:{region}:{ACCOUNT}:alarm:{named}", settings, now, updated=now)
+        if known is not None:
+            alarm.state, alarm.reason, alarm.updated = known.state, known.reason, known.updated
+        alarm.actions_enabled = params.get("ActionsEnabled", True)
+        alarm.due = now // alarm.period * alarm.period + alarm.period
+        self._alarms[region][named] = alarm
+        return {}
+
+    def _describe_alarms(self, params: Params, region: str) -> dict[str, Any]:
+        names, prefix = params.get("AlarmNames"), params.get("AlarmNamePrefix") or ""
+        state, action = params.get("StateValue"), params.get("ActionPrefix") or ""
+        rows = [
+            _alarm_shape(alarm)
+            for alarm in sorted(self._alarms.get(region, {}).values(), key=lambda alarm: alarm.name)
+            if (not names or alarm.name in names)
+            and alarm.name.startswith(prefix)
+            and state in (None, alarm.state)
+            and (not action or any(one.startswith(action) for one in alarm.actions()))
+        ]
+        size, token = int(params.get("MaxRecords") or 50), str(params.get("NextToken") or "0")
+        if not token.isdecimal():
+            raise _invalid("The token is not valid.", "InvalidNextToken")
+        end = int(token) + size
+        more = {"NextToken": str(end)} if end < len(rows) else {}
+        return {"MetricAlarms": rows[int(token) : end], "CompositeAlarms": [], **more}
+
+    def _delete_alarms(self, params: Params, region: str) -> dict[str, Any]:
+        self.delete([self._alarm(one, region).name for one in params["AlarmNames"]], region)
+        return {}
+
+    def _set_alarm_state(self, params: Params, region: str) -> dict[str, Any]:
+        """Until the alarm is looked at next."""
+        alarm = self._alarm(params["AlarmName"], region)
+        if params["StateValue"] not in (OK, ALARM, NO_DATA):
+            raise _invalid(f"The value {params['StateValue']} for parameter StateValue is invalid.", "ValidationError")
+        alarm.enter(params["StateValue"], params["StateReason"], self._clock.now())
+        self._invoke(alarm)
+        return {}
+
+    def _enable(self, params: Params, region: str, enabled: bool) -> dict[str, Any]:
+        for one in params["AlarmNames"]:
+            self._alarm(one, region).actions_enabled = enabled
+        return {}
+
+    def _alarm(self, named: str, region: str) -> Alarm:
+        alarm = self._alarms.get(region, {}).get(named)
+        if alarm is None:
+            raise ApiError("ResourceNotFound", f"Alarm {named} does not exist", 404)
+        return alarm
 
     # -- metrics ---------------------------------------------------------------------------------------------------
 
@@ -137,6 +259,50 @@ class CloudWatch:
         return {"MetricDataResults": results, "Messages": []}
 
 
+def _check_alarm(params: Params) -> None:
+    """Raise ApiError for an alarm that CloudWatch does not take, or that is not modelled."""
+    for key in ("Namespace", "MetricName", "Period", "EvaluationPeriods", "ComparisonOperator"):
+        _required(params, key)
+    if params.get("Threshold") is None:
+        raise _missing("The parameter Threshold is required.")
+    if bool(params.get("Statistic")) == bool(params.get("ExtendedStatistic")):
+        raise _invalid("Exactly one of Statistic and ExtendedStatistic must be specified.", "ValidationError")
+    if params["ComparisonOperator"] not in COMPARISONS:
+        raise _not_modelled(f"the comparison operator {params['ComparisonOperator']}")
+    if (params.get("TreatMissingData") or "missing") not in ("missing", "breaching", "notBreaching", "ignore"):
+        raise _invalid(
+            f"The value {params['TreatMissingData']} for parameter TreatMissingData is invalid.", "ValidationError"
+        )
+    if params["Namespace"].startswith("AWS/"):
+        raise _not_modelled(f"the metrics of {params['Namespace']}: put your own metric")
+    _check_period(int(params["Period"]))
+    if not 1 <= int(params.get("DatapointsToAlarm") or 1) <= int(params["EvaluationPeriods"]):
+        raise _invalid("DatapointsToAlarm must be between 1 and EvaluationPeriods.", "ValidationError")
+    if int(params["Period"]) * int(params["EvaluationPeriods"]) > KEPT_SECONDS:
+        raise _not_modelled(f"alarms that look back more than {KEPT_SECONDS / 3600:.0f} hours")
+    statistic = params.get("Statistic") or params["ExtendedStatistic"]
+    if statistic not in STATISTICS and not _PERCENTILE.fullmatch(statistic):
+        raise _not_modelled(f"the statistic {statistic}")
+
+
+def _alarm_shape(alarm: Alarm) -> dict[str, Any]:
+    return {
+        "AlarmName": alarm.name,
+        "AlarmArn": alarm.arn,
+        "AlarmConfigurationUpdatedTimestamp": _when(alarm.changed),
+        "ActionsEnabled": alarm.actions_enabled,
+        "OKActions": [],
+        "AlarmActions": [],
+        "InsufficientDataActions": [],
+        "Dimensions": [],
+        "StateValue": alarm.state,
+        "StateReason": alarm.reason,
+        "StateUpdatedTimestamp": _when(alarm.updated),
+        "StateTransitionedTimestamp": _when(alarm.updated),
+        **alarm.settings,
+    }
+
+
 def _check_datum(datum: Params, number: int, now: float) -> None:
     """Raise ApiError for a value that CloudWatch does not take."""
     where = f"MetricData.member.{number}"
@@ -192,7 +358,7 @@ def _check_period(period: int) -> None:
 
 
 def _statistic(point: Point, wanted: str) -> float:
-    if wanted not in STATISTICS and not re.fullmatch(r"p(100|\d{1,2}(\.\d+)?)", wanted):
+    if wanted not in STATISTICS and not _PERCENTILE.fullmatch(wanted):
         raise _not_modelled(f"the statistic {wanted}")
     try:
         return point.statistic(wanted)

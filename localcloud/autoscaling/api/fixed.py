@@ -39,12 +39,6 @@ class Fixed(Api):
         unwanted = params.get("Metrics") or METRICS
         group.metrics = [metric for metric in group.metrics if metric not in unwanted]
 
-    def _op_describe_policies(self, _params: Params, _region: str) -> dict[str, Any]:
-        return {"ScalingPolicies": []}
-
-    def _op_describe_scheduled_actions(self, _params: Params, _region: str) -> dict[str, Any]:
-        return {"ScheduledUpdateGroupActions": []}
-
     def _op_describe_notification_configurations(self, _params: Params, _region: str) -> dict[str, Any]:
         return {"NotificationConfigurations": []}
 

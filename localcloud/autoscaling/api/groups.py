@@ -10,6 +10,7 @@ from localcloud.autoscaling import placement, shapes, words
 from localcloud.autoscaling.api.base import Params, check_percentages, page
 from localcloud.autoscaling.api.configuration import Configuration
 from localcloud.autoscaling.api.hooks import Hooks
+from localcloud.autoscaling.api.scaling import Scaling
 from localcloud.autoscaling.api.tags import Tags, tag_matches
 from localcloud.autoscaling.api.traffic import Traffic
 from localcloud.autoscaling.state import ENTERING_STANDBY, PROCESSES, STANDBY, Activity, Group
@@ -24,7 +25,7 @@ _KEPT = {
 """Parameters that are kept as they come, and where."""
 
 
-class Groups(Configuration, Hooks, Tags, Traffic):
+class Groups(Configuration, Hooks, Scaling, Tags, Traffic):
     def _op_create_auto_scaling_group(self, params: Params, region: str) -> None:
         name = params["AutoScalingGroupName"]
         if name in self._groups.get(region, {}):
@@ -138,6 +139,7 @@ class Groups(Configuration, Hooks, Tags, Traffic):
                 raise words.delete_with_activities()
         group.desired = group.min_size = group.max_size = 0
         group.status = "Delete in progress"
+        self._forget_scaling(group)
         self.model.terminate_now(group)
 
     def _op_describe_auto_scaling_groups(self, params: Params, region: str) -> dict[str, Any]:
