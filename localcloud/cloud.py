@@ -82,6 +82,7 @@ class Cloud:
             "monitoring": self.cloudwatch,
         }
         """Our own, by the name in a signature."""
+        self.more_parts: list[Callable[[], None]] = []  # called with each tick
 
     def backend(self) -> HostBackend:
         """EC2 of the cloud's region."""
@@ -188,7 +189,7 @@ class Cloud:
     def _run(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
             for part in (
-                self.fleet.observe, self.autoscaling.tick, self.balancer.tick, self.cloudwatch.tick, self._housekeeping,
+                self.fleet.observe, self.autoscaling.tick, self.balancer.tick, self.cloudwatch.tick, self._housekeeping, *self.more_parts,
             ):  # fmt: skip
                 with self._logged():
                     part()

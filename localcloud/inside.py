@@ -23,7 +23,7 @@ from localcloud.clock import Clock, SystemClock
 from localcloud.cloud import Cloud
 from localcloud.ec2.launch import ACCOUNT
 from localcloud.hosts.fence import METADATA
-from localcloud.server import Application, stranger
+from localcloud.server import Application, hung_up, stranger
 from localcloud.signature import Fault, Signature, SignatureError
 
 _AHEAD = "X-aws-ec2-metadata-token"
@@ -64,6 +64,8 @@ class Inside:
         names = {f"{settings.gateway}:{settings.port}", METADATA, f"{METADATA}:80"}
         answer = stranger(request, names)
         if answer is None and _is_for_api(request):
+            if self._cloud.faults.away:
+                return hung_up(environ)
             answer = self._application.aws(request, lambda signed: self._keys(signed).secret_key, self._admit)
         elif answer is None:
             answer = self._metadata(request)
@@ -110,11 +112,15 @@ class Inside:
         return answer
 
     def _about(self, instance: Instance) -> metadata.About:
-        role, backend = identity.role(instance), self._cloud.backend()
+        role, backend, fault = (
+            identity.role(instance),
+            self._cloud.backend(),
+            self._cloud.faults.credentials(instance.id),
+        )
         return identity.about(
             backend,
             instance,
-            self._issuer.keys(instance.id, role) if role else None,
+            self._issuer.keys(instance.id, role, expired=fault == "expired") if role and fault != "missing" else None,
             backend.notices.get(instance.id, metadata.Notice()),
             self._cloud.autoscaling.target_state(instance.id),
         )

@@ -61,9 +61,9 @@ class Issuer:
         said = self._read("session", token)
         return said is not None and said["instance"] == instance_id and float(said["until"]) > self._clock.now()
 
-    def keys(self, instance_id: str, role: str) -> Keys:
-        """Credentials; the same for an hour, valid for at least five more."""
-        until = (self._clock.now() // _HOUR + _KEYS_HOURS) * _HOUR
+    def keys(self, instance_id: str, role: str, *, expired: bool = False) -> Keys:
+        """Credentials; the same for an hour, valid for at least five more, or over for up to an hour."""
+        until = (self._clock.now() // _HOUR + (0 if expired else _KEYS_HOURS)) * _HOUR
         return self._keys(self._signed("keys", {"instance": instance_id, "role": role, "until": until}))
 
     def known(self, token: str) -> Keys | None:

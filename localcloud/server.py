@@ -92,6 +92,8 @@ class Application:
         request.max_content_length = _ENOUGH
         port = self._cloud.settings.port
         answer = stranger(request, {f"127.0.0.1:{port}", f"localhost:{port}"})
+        if answer is None and self._cloud.faults.away and not request.path.startswith("/_localcloud/"):
+            return hung_up(environ)
         if answer is None:
             answer = (
                 self._about(request) if request.path.startswith("/_localcloud/") else self.aws(request, self._secret)
@@ -260,6 +262,12 @@ class Server:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def hung_up(environ: dict[str, Any]) -> Iterable[bytes]:
+    """Close the connection of a request without an answer."""
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    raise ConnectionResetError("the API is away")
 
 
 class _Handler(WSGIRequestHandler):

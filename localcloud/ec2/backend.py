@@ -61,6 +61,7 @@ _METADATA_OPTIONS = {
     "http_protocol_ipv6": "http_protocol", "instance_metadata_tags": "metadata_tags",
 }  # fmt: skip
 """What moto calls them where they are kept, and as parameters."""
+_BY_SPOT = ("Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot instance termination")
 _NO_TOKEN = "ABCDE"  # noqa: S105 - what moto takes for a missing client token
 
 
@@ -390,6 +391,14 @@ class HostBackend(EC2Backend):
                 self.world.fleet.terminate(instance.id)
             changed.append((instance, previous))
         return changed
+
+    def take_spot(self, instance_id: str) -> None:
+        """EC2 takes an instance back, whatever protects it against its owner."""
+        instance = self.get_instance_by_id(instance_id)
+        if instance is not None and instance.state not in {"shutting-down", "terminated"}:
+            instance.terminate()
+            _set_state(instance, "shutting-down", _BY_SPOT)
+            self.world.fleet.terminate(instance_id)
 
     def describe_instance_status(  # type: ignore[override] # its caller takes either
         self, instance_ids: list[str], include_all_instances: bool, filters: Any
