@@ -195,6 +195,7 @@ class Cloud:
                     part()
 
     def _housekeeping(self) -> None:
+        self.backend().settle_disks()
         now = self._clock.now()
         if now - self._saved_at >= _SAVE_SECONDS:
             self._saved_at = now

@@ -30,6 +30,7 @@ from moto.ec2.exceptions import (
 )
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.amis import Ami
+from moto.ec2.models.elastic_block_store import VolumeAttachment
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociation
 from moto.ec2.models.instance_types import INSTANCE_TYPES
@@ -45,7 +46,7 @@ from localcloud.ec2.templates import Template
 from localcloud.faults import Faults
 from localcloud.hosts import seed
 from localcloud.hosts.base import DEBIAN_OWNER, Base
-from localcloud.hosts.fleet import Fleet, Host, Observer, Phase
+from localcloud.hosts.fleet import Fleet, Goal, Host, Observer, Phase
 from localcloud.hosts.podman import HostError
 from localcloud.metadata import Notice
 
@@ -195,6 +196,7 @@ class HostBackend(EC2Backend):
             if profile:
                 self.associate_iam_instance_profile(instance.id, iam_instance_profile_arn=profile)
             self._launch(instance, podman_image)
+        self.settle_disks()
         return reservation
 
     def modify_instance_metadata_options(self, instance_id: str, **given: Any) -> MetadataOptions:  # type: ignore[override]
@@ -216,6 +218,47 @@ class HostBackend(EC2Backend):
                 launch.check_shown_tags(tags)
         return bool(super().create_tags(resource_ids, tags))
 
+    # -- volumes ---------------------------------------------------------------------------------------------------
+
+    def settle_disks(self) -> None:
+        """Put the disks of hosts where the API says that they are. Root devices are the hosts' own."""
+        wanted: dict[str, tuple[str, str] | None] = {}
+        for volume in self.volumes.values():
+            attachment = volume.attachment
+            if attachment is None or not attachment.instance:
+                wanted[volume.id] = None
+            elif attachment.device != attachment.instance.root_device_name:
+                wanted[volume.id] = (attachment.instance.id, str(attachment.device).removeprefix("/dev/"))
+        hosts = self.world.fleet.hosts()
+        leaving = {host.id for host in hosts if host.goal is Goal.GONE and host.phase is not Phase.NEW}
+        self.world.fleet.disks.settle(wanted, leaving, {host.id for host in hosts})
+
+    def attach_volume(
+        self, volume_id: str, instance_id: str, device_path: str, delete_on_termination: bool = False
+    ) -> VolumeAttachment | None:
+        launch.check_device(device_path)
+        volume, instance = self.get_volume(volume_id), self.get_instance(instance_id)
+        if volume.attachment is not None:
+            raise EC2ClientError("VolumeInUse", f"{volume_id} is already attached to an instance")
+        if str(volume.zone.name) != str(instance.availability_zone):
+            raise EC2ClientError(
+                "InvalidVolume.ZoneMismatch",
+                f"The volume '{volume_id}' is not in the same availability zone as instance '{instance_id}'",
+            )
+        if device_path in instance.block_device_mapping:
+            raise EC2ClientError(
+                "InvalidParameterValue",
+                f"Invalid value '{device_path}' for unixDevice. Attachment point {device_path} is already in use",
+            )
+        return super().attach_volume(volume_id, instance_id, device_path, delete_on_termination)
+
+    def detach_volume(self, volume_id: str, instance_id: str, device_path: str) -> VolumeAttachment:
+        """The instance may be left out."""
+        attachment = self.get_volume(volume_id).attachment
+        if attachment is None:
+            raise EC2ClientError("IncorrectState", f"Volume '{volume_id}' is in the 'available' state.")
+        return super().detach_volume(volume_id, instance_id or attachment.instance.id, device_path)
+
     @staticmethod
     def _devices(image: Ami, template: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, Any]]:
         """The image's root device, and what template and request say of it and of further devices."""
@@ -225,6 +268,7 @@ class HostBackend(EC2Backend):
         devices: dict[str, dict[str, Any]] = {str(image.root_device_name): root}
         for given in [*(template.get("BlockDeviceMappings") or []), *(wanted.get("block_device_mappings") or [])]:
             name = str(given["DeviceName"])
+            launch.check_device(name)
             if given.get("NoDevice") is not None:
                 devices.pop(name, None)
             elif given.get("Ebs"):

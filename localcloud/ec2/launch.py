@@ -64,6 +64,15 @@ def check_type(name: str | None, architecture: str) -> None:
         )
 
 
+def check_device(name: str) -> None:
+    """Raise EC2ClientError for what is no name of a block device."""
+    if not re.fullmatch(r"(/dev/)?[a-z][a-z0-9]{1,31}", name):
+        raise EC2ClientError(
+            "InvalidParameterValue",
+            f"Value ({name}) for parameter device is invalid. {name} is not a valid EBS device name.",
+        )
+
+
 def check_shown_tags(keys: Iterable[str]) -> None:
     """Raise EC2ClientError for a tag that an instance cannot show in its metadata."""
     for key in keys:

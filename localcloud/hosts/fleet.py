@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from localcloud.clock import Clock
+from localcloud.hosts.disks import Disks
 from localcloud.hosts.podman import STOP_SECONDS, HostError, HostSpec, Podman, alive, boot_state
 
 LOG = logging.getLogger(__name__)
@@ -102,11 +103,13 @@ class Fleet:
         clock: Clock,
         lock: threading.RLock,
         workers: Executor | None = None,
+        disks: Disks | None = None,
     ) -> None:
         self.name = name
         self.network = f"lc-{name}"
         self.observer = Observer()
         self._seeds = seeds
+        self.disks = disks or Disks(seeds.with_name("disks"))
         self.podman = podman
         self._clock = clock
         self._lock = lock
@@ -217,6 +220,7 @@ class Fleet:
                 address=host.address,
                 mac=host.mac,
                 seed=self.seed_directory(host.id),
+                disks=self.disks.folder(host.id),
                 labels={LABEL: self.name, "instance": host.id},
             )
         )
