@@ -76,6 +76,11 @@ class Authorization:
             **{(service, name): _unnamed for service, names in _UNNAMED.items() for name in names},
         }
 
+    @property
+    def calls(self) -> list[tuple[str, str]]:
+        """What hosts can call: services, as signatures have them, and operations."""
+        return sorted(self._calls)
+
     def knows(self, service: str, operation: str) -> bool:
         """Whether hosts can make this call here, if their role allows it."""
         return (service, operation) in self._calls
