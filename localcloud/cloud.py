@@ -19,6 +19,7 @@ from localcloud import balancer
 from localcloud.autoscaling.service import AutoScaling
 from localcloud.balancer.addresses import Network
 from localcloud.clock import Clock, SystemClock
+from localcloud.cloudwatch.service import CloudWatch
 from localcloud.ec2.backend import HostBackend, World, backend_of, install
 from localcloud.ec2.launch import ACCOUNT
 from localcloud.ec2.ports import Ec2
@@ -26,6 +27,7 @@ from localcloud.faults import Faults
 from localcloud.hosts.fence import Fence, Gate, Ground
 from localcloud.hosts.fleet import Fleet, Phase
 from localcloud.hosts.podman import HostError, Podman
+from localcloud.service import Service
 from localcloud.settings import Settings
 from localcloud.state import Store
 
@@ -68,6 +70,21 @@ class Cloud:
         self.autoscaling = AutoScaling(
             hosts=ports, targets=self.balancer, templates=ports, subnets=ports, clock=self._clock, faults=self.faults
         )
+        self.cloudwatch = CloudWatch(
+            self._clock,
+            lambda policy, alarm: self.autoscaling.alarm(
+                policy, alarm.name, alarm.value, float(alarm.settings["Threshold"])
+            ),
+            self.autoscaling.has_policy,
+        )
+        self.autoscaling.alarms = self.cloudwatch
+        self.services: dict[str, Service] = {
+            "autoscaling": self.autoscaling,
+            "elasticloadbalancing": self.balancer,
+            "monitoring": self.cloudwatch,
+        }
+        """Our own, by the name in a signature."""
+        self.more_parts: list[Callable[[], None]] = []  # called with each tick
 
     def backend(self) -> HostBackend:
         """EC2 of the cloud's region."""
@@ -91,6 +108,7 @@ class Cloud:
                 self.fleet.load(state["fleet"])
                 self.autoscaling.load(state["autoscaling"])
                 self.balancer.load(state["balancer"])
+                self.cloudwatch.load(state.get("cloudwatch", {}))  # states of earlier versions have none
             else:
                 self.fleet.load([])
         self.loaded = True
@@ -173,6 +191,7 @@ class Cloud:
                     "fleet": self.fleet.dump(),
                     "autoscaling": self.autoscaling.dump(),
                     "balancer": self.balancer.dump(),
+                    "cloudwatch": self.cloudwatch.dump(),
                 }
             )
 
@@ -187,6 +206,7 @@ class Cloud:
             services = self._store.restore()
             self.autoscaling.load(services["autoscaling"])
             self.balancer.load(services["balancer"])
+            self.cloudwatch.load(services.get("cloudwatch", {}))
             for host in self.fleet.hosts():
                 if self.backend().get_instance_by_id(host.id) is None:
                     self.fleet.terminate(host.id)
@@ -196,12 +216,14 @@ class Cloud:
     def _run(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
             for part in (
-                self.fleet.observe, self.autoscaling.tick, self.balancer.tick, self.guard, self._housekeeping,
+                self.fleet.observe, self.autoscaling.tick, self.balancer.tick, self.cloudwatch.tick, self.guard, self._housekeeping,
+                *self.more_parts,
             ):  # fmt: skip
                 with self._logged():
                     part()
 
     def _housekeeping(self) -> None:
+        self.backend().settle_disks()
         now = self._clock.now()
         if now - self._saved_at >= _SAVE_SECONDS:
             self._saved_at = now

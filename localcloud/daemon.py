@@ -10,9 +10,11 @@ import threading
 from pathlib import Path
 
 from localcloud.balancer.haproxy import BalancerError
+from localcloud.clock import SystemClock
 from localcloud.cloud import Cloud
 from localcloud.hosts.podman import HostError, Podman
 from localcloud.inside import Inside
+from localcloud.misfortune import Misfortune
 from localcloud.server import Application, PortTakenError, Server
 from localcloud.settings import Directory, Refusal, Settings
 from localcloud.state import StateError
@@ -42,6 +44,7 @@ def _serve(directory: Directory) -> None:
     server = Server(settings.port)
     inside = Server(settings.port, settings.gateway)
     cloud = Cloud(settings, directory.path, Podman())
+    Misfortune(cloud, SystemClock().now)
     application = Application(cloud)
     for_hosts = threading.Thread(target=inside.serve, args=(Inside(cloud, application),), name="inside", daemon=True)
     for_hosts.start()

@@ -3,24 +3,38 @@
 
 A fault is a JSON object with a ``kind``; fields that are left out have the defaults below.
 
-=========  ===========================================================================================================
-kind       fields
-=========  ===========================================================================================================
-api        ``operation`` ("*": any), ``code`` Throttling, ``message`` Rate exceeded, ``times`` 1: refuse the next calls
-launch     ``code`` InsufficientInstanceCapacity, ``message``, ``zone`` (null: any), ``times`` 1 (null: until cleared)
-boot       ``outcome`` hang or die, ``times`` 1: what becomes of the next hosts that are launched
-target     ``outcome`` unhealthy, ``times`` 1: the next hosts launched never pass a load balancer's health check
-lag        ``seconds``: descriptions of Auto Scaling groups and tags show a write only this much later (0: off)
-=========  ===========================================================================================================
+===========  =========================================================================================================
+kind         fields
+===========  =========================================================================================================
+api          ``operation`` ("*": any), ``code`` Throttling, ``message`` Rate exceeded, ``times`` 1: refuse the next calls
+launch       ``code`` InsufficientInstanceCapacity, ``message``, ``zone`` (null: any), ``times`` 1 (null: until cleared)
+boot         ``outcome`` hang or die, ``times`` 1: what becomes of the next hosts that are launched
+target       ``outcome`` unhealthy, ``times`` 1: the next hosts launched never pass a load balancer's health check
+lag          ``seconds``: descriptions of Auto Scaling groups and tags show a write only this much later (0: off)
+===========  =========================================================================================================
+
+Of real hosts only. Each is over after ``seconds`` (null: when it is cleared), and hosts are as before then.
+
+===========  =========================================================================================================
+plug         ``instance``: every process of the host is killed at once
+network      ``instance`` or ``zone``; ``cut`` true: nothing gets through but metadata (in a zone: its hosts reach each other);
+             or ``loss`` percent, ``rate`` kilobytes a second, ``latency`` milliseconds
+spot         ``instance``, ``notice`` 120 seconds, ``rebalance`` true: it is taken, with its notice in the metadata first
+disk         ``instance``, ``path``: what is below this directory lies on a full file system
+clock        ``instance``, ``offset`` seconds: what starts on the host from now on reads a clock that is so far ahead
+credentials  ``instance`` (null: all), ``outcome`` missing or expired: what the metadata gives of the role
+away         ``seconds`` 60: the API closes connections without an answer, to hosts and to everybody
+===========  =========================================================================================================
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
-from .errors import ApiError
+from localcloud.errors import ApiError
 
 CAPACITY_MESSAGE = (
     "We currently do not have sufficient capacity in the Availability Zone you requested. Our system will be working "
@@ -67,8 +81,86 @@ class LagFault:
     times: int | None = None
 
 
-Fault = ApiFault | LaunchFault | BootFault | TargetFault | LagFault
-_KINDS: dict[str, type[Fault]] = {cls.kind: cls for cls in (ApiFault, LaunchFault, BootFault, TargetFault, LagFault)}
+@dataclass(kw_only=True)
+class HostFault:
+    """What befalls real hosts. ``until`` is set when it begins (unix seconds)."""
+
+    kind: ClassVar[str]
+    seconds: float | None = None
+    until: float | None = None
+    times: ClassVar[None] = None
+
+
+@dataclass(kw_only=True)
+class PlugFault(HostFault):
+    kind: ClassVar[str] = "plug"
+    instance: str
+
+
+@dataclass(kw_only=True)
+class NetworkFault(HostFault):
+    kind: ClassVar[str] = "network"
+    instance: str | None = None
+    zone: str | None = None
+    cut: bool = False
+    loss: float = 0.0
+    rate: int = 0
+    latency: float = 0.0
+
+
+@dataclass(kw_only=True)
+class SpotFault(HostFault):
+    kind: ClassVar[str] = "spot"
+    instance: str
+    notice: float = 120.0
+    rebalance: bool = True
+
+
+@dataclass(kw_only=True)
+class DiskFault(HostFault):
+    kind: ClassVar[str] = "disk"
+    instance: str
+    path: str
+
+
+@dataclass(kw_only=True)
+class ClockFault(HostFault):
+    kind: ClassVar[str] = "clock"
+    instance: str
+    offset: float
+
+
+@dataclass(kw_only=True)
+class CredentialsFault(HostFault):
+    kind: ClassVar[str] = "credentials"
+    instance: str | None = None
+    outcome: str = "missing"  # missing, expired
+
+
+@dataclass(kw_only=True)
+class AwayFault(HostFault):
+    kind: ClassVar[str] = "away"
+    seconds: float | None = 60.0
+
+
+Fault = ApiFault | LaunchFault | BootFault | TargetFault | LagFault | HostFault
+_CALLS: tuple[type[Fault], ...] = (ApiFault, LaunchFault, BootFault, TargetFault, LagFault)
+_HOSTS: tuple[type[Fault], ...] = (
+    PlugFault,
+    NetworkFault,
+    SpotFault,
+    DiskFault,
+    ClockFault,
+    CredentialsFault,
+    AwayFault,
+)
+KINDS: dict[str, type[Fault]] = {cls.kind: cls for cls in (*_CALLS, *_HOSTS)}
+Check = Callable[[HostFault], None]
+"""Raises ValueError for a fault of hosts that cannot come about."""
+
+
+def _no_hosts(fault: HostFault) -> None:
+    raise ValueError(f"fault {fault.kind} needs real hosts")
 
 
 @dataclass
@@ -76,19 +168,28 @@ class Faults:
     """The faults that are armed, oldest first. Safe to use from several threads."""
 
     armed: list[Fault] = field(default_factory=list)
+    check: Check = _no_hosts
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, data: dict[str, Any]) -> None:
         """Arm one fault. Raises ValueError that names the unknown kind or field."""
         kind = data.get("kind")
-        if kind not in _KINDS:
-            raise ValueError(f"unknown fault kind {kind!r}: use one of {', '.join(sorted(_KINDS))}")
-        cls = _KINDS[kind]
-        known = {f.name for f in fields(cls)}
+        if kind not in KINDS:
+            raise ValueError(f"unknown fault kind {kind!r}: use one of {', '.join(sorted(KINDS))}")
+        cls = KINDS[kind]
+        known = {f.name for f in fields(cls)} - {"until"}
         unknown = sorted(set(data) - known - {"kind"})
         if unknown:
             raise ValueError(f"fault {kind} has no field {unknown[0]!r}: it has {', '.join(sorted(known))}")
-        self.arm(cls(**{key: value for key, value in data.items() if key != "kind"}))
+        missing = [
+            f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING and f.name not in data
+        ]
+        if missing:
+            raise ValueError(f"fault {kind} needs the field {missing[0]!r}")
+        fault = cls(**{key: value for key, value in data.items() if key != "kind"})
+        if isinstance(fault, HostFault):
+            self.check(fault)
+        self.arm(fault)
 
     def arm(self, fault: Fault) -> None:
         """Arm one fault; a new lag replaces the old one."""
@@ -107,6 +208,25 @@ class Faults:
         """What is armed, as ``add`` takes it."""
         with self._lock:
             return [{"kind": fault.kind} | asdict(fault) for fault in self.armed]
+
+    def of_hosts(self) -> list[HostFault]:
+        with self._lock:
+            return [fault for fault in self.armed if isinstance(fault, HostFault)]
+
+    def end(self, fault: HostFault) -> None:
+        """Take one away; it is no error if it was cleared."""
+        with self._lock:
+            self.armed = [one for one in self.armed if one is not fault]
+
+    def credentials(self, instance_id: str) -> str:
+        """``missing`` or ``expired`` if the metadata of this instance gives no good credentials, else empty."""
+        found = (one for one in self.of_hosts() if isinstance(one, CredentialsFault))
+        return next((one.outcome for one in found if one.instance in (None, instance_id)), "")
+
+    @property
+    def away(self) -> bool:
+        """Whether the API is not to be reached."""
+        return any(isinstance(one, AwayFault) for one in self.of_hosts())
 
     def api_refusal(self, operation: str) -> ApiError | None:
         """The refusal that this call meets, if any; uses the fault up."""
@@ -148,7 +268,7 @@ class Faults:
         return None
 
     def _use(self, fault: Fault) -> None:
-        if fault.times is None:
+        if isinstance(fault, HostFault) or fault.times is None:
             return
         fault.times -= 1
         if fault.times <= 0:

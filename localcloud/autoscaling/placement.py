@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .state import COUNTED_STATES, Group, Instance
+from localcloud.autoscaling.state import COUNTED_STATES, Group, Instance
 
 TERMINATION_POLICIES = (
     "AllocationStrategy",

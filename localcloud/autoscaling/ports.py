@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -116,4 +116,16 @@ class Subnets(Protocol):
 
     def default_subnet(self, zone: str) -> str:
         """The zone's default subnet, for groups that name zones only. Raises ApiError."""
+        ...
+
+
+class Alarms(Protocol):
+    """CloudWatch, as target tracking uses it."""
+
+    def put(self, alarm: dict[str, Any], region: str) -> str:
+        """PutMetricAlarm; the alarm's ARN."""
+        ...
+
+    def delete(self, names: list[str], region: str) -> None:
+        """DeleteAlarms. Those that are gone are no error."""
         ...

@@ -10,39 +10,14 @@ Not modelled: CloudWatch alarms, replacing root volumes.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from . import words
-from .state import IN_SERVICE, STANDBY, Group, Instance, Refresh, TemplateRef
-
-if TYPE_CHECKING:
-    from .model import Model
+from localcloud.autoscaling import underway, words
+from localcloud.autoscaling.capacity import Capacity
+from localcloud.autoscaling.state import IN_SERVICE, STANDBY, Group, Instance, Refresh
 
 NEVER = float("inf")
 NO_PROGRESS = 3600.0  # AWS gives up after an hour in which nothing could be replaced
-
-_RUNNING = ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress")
-
-
-def running(group: Group) -> Refresh | None:
-    """The refresh that is under way, if any."""
-    if group.refreshes and group.refreshes[0].status in _RUNNING:
-        return group.refreshes[0]
-    return None
-
-
-def configuration(group: Group) -> tuple[TemplateRef | None, dict[str, Any] | None]:
-    """(launch template, mixed instances policy) to launch from: those of a running refresh come first."""
-    refresh = running(group)
-    if refresh is not None and not refresh.rolling_back and (refresh.template or refresh.mixed):
-        return refresh.template, refresh.mixed
-    return group.template, group.mixed
-
-
-def surge(group: Group) -> int:
-    """How many instances beyond desired the refresh holds now."""
-    refresh = running(group)
-    return refresh.surge if refresh else 0
 
 
 def with_defaults(preferences: dict[str, Any], group: Group) -> dict[str, Any]:
@@ -63,20 +38,20 @@ def with_defaults(preferences: dict[str, Any], group: Group) -> dict[str, Any]:
 
 def next_due(group: Group, now: float) -> float:
     """When time alone will move the refresh."""
-    refresh = running(group)
+    refresh = underway.running(group)
     if refresh is None:
         return NEVER
     times = [*refresh.fresh.values(), refresh.paused_until, refresh.bake_until or 0.0, refresh.progressed + NO_PROGRESS]
     return min((t for t in times if t > now), default=NEVER)
 
 
-def begin(model: Model, group: Group, refresh: Refresh) -> None:
+def begin(model: Capacity, group: Group, refresh: Refresh) -> None:
     """Put a refresh to work."""
     group.refreshes.insert(0, refresh)
     _note_due(model, group, refresh, skip_matching=refresh.preferences["SkipMatching"])
 
 
-def _note_due(model: Model, group: Group, refresh: Refresh, *, skip_matching: bool) -> None:
+def _note_due(model: Capacity, group: Group, refresh: Refresh, *, skip_matching: bool) -> None:
     """Which instances have to go, in the order in which they are described."""
     current = model.is_current(group)
     ignores_protected = refresh.preferences["ScaleInProtectedInstances"] == "Ignore"
@@ -93,7 +68,7 @@ def _note_due(model: Model, group: Group, refresh: Refresh, *, skip_matching: bo
     refresh.progressed = model.clock.now()
 
 
-def cancel(model: Model, group: Group, refresh: Refresh, *, wait: bool) -> None:
+def cancel(model: Capacity, group: Group, refresh: Refresh, *, wait: bool) -> None:
     """Stop replacing; with ``wait``, what is under way finishes first."""
     refresh.status = "Cancelling"
     refresh.reason = words.CANCELLED
@@ -103,10 +78,10 @@ def cancel(model: Model, group: Group, refresh: Refresh, *, wait: bool) -> None:
     step(model, group, model.clock.now())
 
 
-def roll_back(model: Model, group: Group, refresh: Refresh, reason: str) -> None:
+def roll_back(model: Capacity, group: Group, refresh: Refresh, reason: str) -> None:
     """Go back to what the group has, and replace what has left it."""
-    refresh.percentage_on_rollback = percentage_complete(refresh)
-    refresh.left_on_rollback = instances_to_update(refresh)
+    refresh.percentage_on_rollback = underway.percentage_complete(refresh)
+    refresh.left_on_rollback = underway.instances_to_update(refresh)
     refresh.rolled_back_at = model.clock.now()
     refresh.rolling_back = True
     refresh.status = "RollbackInProgress"
@@ -117,18 +92,9 @@ def roll_back(model: Model, group: Group, refresh: Refresh, reason: str) -> None
     _note_due(model, group, refresh, skip_matching=True)
 
 
-def percentage_complete(refresh: Refresh) -> int:
-    """Percent of the instances that are replaced and warm."""
-    return 100 if not refresh.total else 100 * refresh.updated // refresh.total
-
-
-def instances_to_update(refresh: Refresh) -> int:
-    return refresh.total - refresh.updated
-
-
-def step(model: Model, group: Group, now: float) -> None:
+def step(model: Capacity, group: Group, now: float) -> None:
     """Replace as many as the healthy percentages allow now."""
-    refresh = running(group)
+    refresh = underway.running(group)
     if refresh is None or not group.runs("InstanceRefresh"):
         return
     if refresh.status == "Pending":
@@ -182,7 +148,7 @@ def _follow(group: Group, refresh: Refresh, now: float) -> None:
     refresh.replacing = [i for i in refresh.replacing if i in members]
     refresh.surge = max(0, min(refresh.surge, group.capacity() - group.desired))
     checkpoints = refresh.preferences.get("CheckpointPercentages") or []
-    done = percentage_complete(refresh)
+    done = underway.percentage_complete(refresh)
     while refresh.checkpoints_done < len(checkpoints) and done >= checkpoints[refresh.checkpoints_done]:
         refresh.checkpoints_done += 1
         refresh.paused_until = now + refresh.preferences["CheckpointDelay"]
@@ -212,7 +178,7 @@ def _next_victim(group: Group, refresh: Refresh) -> Instance | None:
     return min(candidates, key=lambda i: i.healthy, default=None)
 
 
-def _replace_first(model: Model, group: Group, refresh: Refresh, now: float) -> None:
+def _replace_first(model: Capacity, group: Group, refresh: Refresh, now: float) -> None:
     """Terminate and launch together, as many as leave the fewest healthy."""
     fewest, most = _bounds(group, refresh)
     if most > group.desired and fewest >= group.desired:
@@ -226,7 +192,7 @@ def _replace_first(model: Model, group: Group, refresh: Refresh, now: float) -> 
         room -= 1
 
 
-def _launch_ahead(model: Model, group: Group, refresh: Refresh, now: float) -> None:
+def _launch_ahead(model: Capacity, group: Group, refresh: Refresh, now: float) -> None:
     """Launch before terminating, as far as the most in all allows."""
     _, most = _bounds(group, refresh)
     room = min(_room(refresh), len(refresh.due) - refresh.surge)
@@ -240,7 +206,7 @@ def _launch_ahead(model: Model, group: Group, refresh: Refresh, now: float) -> N
         room -= 1
 
 
-def _replace_surplus(model: Model, group: Group, refresh: Refresh, now: float) -> None:
+def _replace_surplus(model: Capacity, group: Group, refresh: Refresh, now: float) -> None:
     """A surplus instance is warm: an old one goes, and nothing is launched for it."""
     while refresh.surge > len(refresh.fresh):
         victim = _next_victim(group, refresh)
@@ -250,7 +216,7 @@ def _replace_surplus(model: Model, group: Group, refresh: Refresh, now: float) -
         _replace(model, group, refresh, victim, now)
 
 
-def _replace(model: Model, group: Group, refresh: Refresh, victim: Instance, now: float) -> None:
+def _replace(model: Capacity, group: Group, refresh: Refresh, victim: Instance, now: float) -> None:
     refresh.due.remove(victim.id)
     refresh.replacing.append(victim.id)
     refresh.progressed = now
@@ -262,7 +228,7 @@ def _replace(model: Model, group: Group, refresh: Refresh, victim: Instance, now
         group.causes.append(because)
 
 
-def _end(model: Model, group: Group, refresh: Refresh, now: float) -> None:
+def _end(model: Capacity, group: Group, refresh: Refresh, now: float) -> None:
     bake = float(refresh.preferences.get("BakeTime", 0))
     if refresh.status == "InProgress" and bake > 0:
         refresh.status = "Baking"
@@ -275,14 +241,14 @@ def _end(model: Model, group: Group, refresh: Refresh, now: float) -> None:
     elif refresh.rolling_back:
         refresh.status = "RollbackSuccessful"
     else:
-        group.template, group.mixed = configuration(group)
+        group.template, group.mixed = underway.configuration(group)
         refresh.status = "Successful"
     refresh.end = now
     if refresh.status != "Cancelled":
         model.renew_warm_pool(group)
 
 
-def _fail(model: Model, group: Group, refresh: Refresh, now: float) -> None:
+def _fail(model: Capacity, group: Group, refresh: Refresh, now: float) -> None:
     refused = [a for a in group.activities.values() if a.status == "Failed" and a.start >= refresh.start]
     reason = refused[-1].message if refused else "No instance could be replaced for one hour."
     if refresh.preferences["AutoRollback"] and not refresh.rolling_back:

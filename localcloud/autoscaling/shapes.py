@@ -6,8 +6,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from . import refresh as refreshes
-from .state import Activity, Group, Hook, Instance, Refresh, TemplateRef, WarmPool
+from localcloud.autoscaling import underway
+from localcloud.autoscaling.state import (
+    Activity,
+    Group,
+    Hook,
+    Instance,
+    Policy,
+    Refresh,
+    Schedule,
+    TemplateRef,
+    WarmPool,
+)
 
 
 def when(seconds: float) -> datetime:
@@ -174,10 +184,51 @@ def refresh(item: Refresh, owner: Group) -> dict[str, Any]:
         StatusReason=item.reason,
         StartTime=when(item.start),
         EndTime=when(item.end) if item.end is not None else None,
-        PercentageComplete=refreshes.percentage_complete(item),
-        InstancesToUpdate=refreshes.instances_to_update(item),
+        PercentageComplete=underway.percentage_complete(item),
+        InstancesToUpdate=underway.instances_to_update(item),
         Preferences=item.preferences,
         DesiredConfiguration=item.desired_configuration,
         RollbackDetails=details,
         Strategy="Rolling",
     )
+
+
+def schedule(item: Schedule, owner: Group) -> dict[str, Any]:
+    """One entry of DescribeScheduledActions; StartTime is when it runs next."""
+    return given(
+        AutoScalingGroupName=owner.name,
+        ScheduledActionName=item.name,
+        ScheduledActionARN=item.arn,
+        Time=when(item.due),
+        StartTime=when(item.due),
+        EndTime=when(item.end) if item.end is not None else None,
+        Recurrence=item.recurrence,
+        MinSize=item.min_size,
+        MaxSize=item.max_size,
+        DesiredCapacity=item.desired,
+        TimeZone=item.time_zone,
+    )
+
+
+def policy(item: Policy, owner: Group) -> dict[str, Any]:
+    """One entry of DescribePolicies."""
+    return given(
+        AutoScalingGroupName=owner.name,
+        PolicyName=item.name,
+        PolicyARN=item.arn,
+        PolicyType=item.kind,
+        AdjustmentType=item.adjustment_type,
+        MinAdjustmentMagnitude=item.min_magnitude,
+        ScalingAdjustment=item.adjustment,
+        Cooldown=item.cooldown,
+        StepAdjustments=item.steps,
+        MetricAggregationType=(item.aggregation or "Average") if item.kind == "StepScaling" else None,
+        EstimatedInstanceWarmup=item.warmup,
+        Alarms=alarms(item),
+        TargetTrackingConfiguration=item.target,
+        Enabled=item.enabled,
+    )
+
+
+def alarms(item: Policy) -> list[dict[str, str]]:
+    return [{"AlarmName": name, "AlarmARN": arn} for name, arn in item.alarms.items()]

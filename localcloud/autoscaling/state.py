@@ -177,6 +177,41 @@ class WarmPool:
 
 
 @dataclass
+class Schedule:
+    """A scheduled action. Sizes that are None stay as they are."""
+
+    name: str
+    arn: str
+    due: float  # when it is run next
+    start: float | None = None
+    end: float | None = None
+    recurrence: str | None = None
+    time_zone: str | None = None
+    min_size: int | None = None
+    max_size: int | None = None
+    desired: int | None = None
+
+
+@dataclass
+class Policy:
+    """A scaling policy."""
+
+    name: str
+    arn: str
+    kind: str  # SimpleScaling, StepScaling, TargetTrackingScaling
+    enabled: bool = True
+    adjustment_type: str | None = None
+    adjustment: int | None = None
+    min_magnitude: int | None = None
+    cooldown: int | None = None
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    aggregation: str | None = None
+    warmup: int | None = None
+    target: dict[str, Any] | None = None  # TargetTrackingConfiguration
+    alarms: dict[str, str] = field(default_factory=dict)  # of target tracking: names to ARNs
+
+
+@dataclass
 class Refresh:
     """An instance refresh."""
 
@@ -311,11 +346,15 @@ class Group:
     causes: list[str] = field(default_factory=list)  # why the next launches or scale-ins happen
     next_launch: float = 0.0  # a refused launch is not repeated before
     launch_failures: int = 0  # in a row
+    detached: list[str] = field(default_factory=list)  # the last instances that left it and run on
     shunned_zones: dict[str, float] = field(default_factory=dict)  # zone without capacity -> until
     # Instances launched beyond desired, to the one that goes when they are in service ("": AZ balance chooses it).
     extra: dict[str, str] = field(default_factory=dict)
     ailing: list[str] = field(default_factory=list)  # instances to be replaced because they are not healthy
     cooldown_until: float = 0.0
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+    policies: dict[str, Policy] = field(default_factory=dict)
+    last_scale_out: float = 0.0  # when a step or target tracking policy began to, and nothing was warming up
     health_due: float = 0.0  # when instances in service are looked at next
 
     def __post_init__(self) -> None:

@@ -7,11 +7,10 @@ Pending and goes through the same hooks again. It keeps the template version tha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from . import refresh, words
-from .ports import HostStatus
-from .state import (
+from localcloud.autoscaling import pool, words
+from localcloud.autoscaling.launching import Launching
+from localcloud.autoscaling.ports import HostStatus
+from localcloud.autoscaling.state import (
     LAUNCHING,
     PENDING,
     PENDING_PROCEED,
@@ -24,58 +23,10 @@ from .state import (
     Instance,
 )
 
-if TYPE_CHECKING:
-    from .model import Model
-
-_READY = (WARMED_STOPPED, WARMED_RUNNING)
 _LEAVING = WARMED + TERMINATING
 
 
-def wanted(group: Group) -> int:
-    """How many instances the pool shall hold."""
-    pool = group.warm_pool
-    if pool is None or pool.deleting:
-        return 0
-    prepared = group.max_size if pool.max_prepared is None else pool.max_prepared
-    return max(pool.min_size, prepared - group.desired, 0)
-
-
-def draw(model: Model, group: Group, zone: str, cause: str, now: float) -> Instance | None:
-    """Take a prepared instance into the group, from this zone if there is one; None when the pool has none ready."""
-    ready = [i for i in group.warm.values() if i.state in _READY]
-    if refresh.running(group) is not None:  # it would only have to be replaced again
-        ready = list(filter(model.is_current(group), ready))
-    if not ready:
-        return None
-    instance = min(ready, key=lambda i: (i.zone != zone, i.since, i.id))
-    del group.warm[instance.id]
-    activity = model.begin(
-        group, f"Launching a new EC2 instance from warm pool: {instance.id}", cause, instance=instance, now=now
-    )
-    activity.status, activity.progress = "PreInService", 30
-    instance.activity = activity.id
-    if instance.state == WARMED_STOPPED:
-        model.hosts.start(instance.id)
-    instance.enter(PENDING, now)
-    group.instances[instance.id] = instance
-    return instance
-
-
-def takes_back(group: Group) -> bool:
-    """Whether a scale-in returns instances to the pool instead of terminating them."""
-    return group.warm_pool is not None and group.warm_pool.reuse_on_scale_in and not group.warm_pool.deleting
-
-
-def give_back(group: Group, instance: Instance, now: float) -> None:
-    """Put a drained instance of the group back into the pool."""
-    del group.instances[instance.id]
-    instance.in_service_since = None
-    instance.returning = False
-    group.warm[instance.id] = instance
-    instance.enter(WARMED + PENDING_PROCEED, now)
-
-
-def terminate(model: Model, group: Group, instance: Instance, cause: str, now: float) -> None:
+def terminate(model: Launching, group: Group, instance: Instance, cause: str, now: float) -> None:
     """Terminate an instance of the pool."""
     if instance.state == _LEAVING:
         return
@@ -89,7 +40,7 @@ def terminate(model: Model, group: Group, instance: Instance, cause: str, now: f
     model.hosts.terminate(instance.id)
 
 
-def step(model: Model, group: Group, now: float) -> None:
+def step(model: Launching, group: Group, now: float) -> None:
     """Move the pool's instances and keep it at its size."""
     if group.warm:
         statuses = model.hosts.statuses(list(group.warm))
@@ -104,7 +55,7 @@ def step(model: Model, group: Group, now: float) -> None:
     _resize(model, group, now)
 
 
-def _move(model: Model, group: Group, instance: Instance, status: HostStatus, now: float) -> bool:
+def _move(model: Launching, group: Group, instance: Instance, status: HostStatus, now: float) -> bool:
     """One transition; whether there was one."""
     state = instance.state.removeprefix(WARMED)
     if status is HostStatus.GONE:
@@ -140,7 +91,7 @@ def _move(model: Model, group: Group, instance: Instance, status: HostStatus, no
     return False
 
 
-def _prepared(model: Model, group: Group, instance: Instance, now: float) -> None:
+def _prepared(model: Launching, group: Group, instance: Instance, now: float) -> None:
     """The hooks are done: stop the host, or let it run, as the pool says."""
     instance.waits = []
     if group.warm_pool is not None and group.warm_pool.state == "Running":
@@ -152,9 +103,9 @@ def _prepared(model: Model, group: Group, instance: Instance, now: float) -> Non
     model.hosts.stop(instance.id)
 
 
-def _resize(model: Model, group: Group, now: float) -> None:
+def _resize(model: Launching, group: Group, now: float) -> None:
     staying = [i for i in group.warm.values() if i.state != _LEAVING]
-    size = wanted(group)
+    size = pool.wanted(group)
     stamp = words.stamp(now)
     for instance in sorted(staying, key=lambda i: (i.since, i.id))[: max(0, len(staying) - size)]:
         cause = f"At {stamp} an instance was terminated in response to the warm pool exceeding its size of {size}."

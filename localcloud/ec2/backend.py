@@ -30,6 +30,7 @@ from moto.ec2.exceptions import (
 )
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
+from moto.ec2.models.elastic_block_store import VolumeAttachment
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociation
 from moto.ec2.models.instance_types import INSTANCE_TYPES
@@ -48,8 +49,9 @@ from localcloud.faults import Faults
 from localcloud.hosts import seed
 from localcloud.hosts.base import DEBIAN_OWNER, Base
 from localcloud.hosts.fence import hardware_address
-from localcloud.hosts.fleet import Fleet, Host, Observer, Phase
+from localcloud.hosts.fleet import Fleet, Goal, Host, Observer, Phase
 from localcloud.hosts.podman import HostError
+from localcloud.metadata import Notice
 
 ZONES = ("a", "b", "c")
 TERMINATED_SECONDS = 3600
@@ -58,6 +60,12 @@ TERMINATED_SECONDS = 3600
 _STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 _BY_USER = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
 _BY_ITSELF = ("Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown")
+_METADATA_OPTIONS = {
+    "http_tokens": "http_tokens", "http_put_response_hop_limit": "hop_limit", "http_endpoint": "http_endpoint",
+    "http_protocol_ipv6": "http_protocol", "instance_metadata_tags": "metadata_tags",
+}  # fmt: skip
+"""What moto calls them where they are kept, and as parameters."""
+_BY_SPOT = ("Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot instance termination")
 _NO_TOKEN = "ABCDE"  # noqa: S105 - what moto takes for a missing client token
 
 
@@ -97,6 +105,12 @@ class HostBackend(SecurityGroups):
         self.podman_images: dict[str, str] = {}  # by AMI id
         self.ended: dict[str, float] = {}  # when instances were terminated, unix seconds
         super().__init__(region_name, account_id)
+
+    @property
+    def notices(self) -> dict[str, Notice]:
+        """What is said of Spot instances that are taken, or that it is recommended to leave."""
+        found: dict[str, Notice] = vars(self).setdefault("_notices", {})  # states of earlier versions have none
+        return found
 
     # -- network ---------------------------------------------------------------------------------------------------
 
@@ -167,6 +181,8 @@ class HostBackend(SecurityGroups):
             **(template.get("MetadataOptions") or {}),
             **(kwargs.get("metadata_options") or {}),
         }
+        if kwargs["metadata_options"].get("InstanceMetadataTags") == "enabled":
+            launch.check_shown_tags((kwargs.get("tags") or {}).get("instance") or {})
         self._place(kwargs, template)
         self._require_network(kwargs)
         profile = self._require_profile(kwargs, template)
@@ -193,7 +209,68 @@ class HostBackend(SecurityGroups):
             if profile:
                 self.associate_iam_instance_profile(instance.id, iam_instance_profile_arn=profile)
             self._launch(instance, podman_image)
+        self.settle_disks()
         return reservation
+
+    def modify_instance_metadata_options(self, instance_id: str, **given: Any) -> MetadataOptions:  # type: ignore[override]
+        """What is left out stays as it is."""
+        instance = self.get_instance(instance_id)
+        if given.get("metadata_tags") == "enabled":
+            launch.check_shown_tags(tag["key"] for tag in instance.get_tags())
+        before = vars(instance.metadata_options).copy()
+        changed = super().modify_instance_metadata_options(instance_id, **given)
+        for name, parameter in _METADATA_OPTIONS.items():
+            if given.get(parameter) is None:
+                setattr(changed, name, before[name])
+        return changed
+
+    def create_tags(self, resource_ids: list[str], tags: dict[str, str]) -> bool:
+        for resource_id in resource_ids:
+            instance = self.get_instance_by_id(resource_id)
+            if instance is not None and instance.metadata_options.instance_metadata_tags == "enabled":
+                launch.check_shown_tags(tags)
+        return bool(super().create_tags(resource_ids, tags))
+
+    # -- volumes ---------------------------------------------------------------------------------------------------
+
+    def settle_disks(self) -> None:
+        """Put the disks of hosts where the API says that they are. Root devices are the hosts' own."""
+        wanted: dict[str, tuple[str, str] | None] = {}
+        for volume in self.volumes.values():
+            attachment = volume.attachment
+            if attachment is None or not attachment.instance:
+                wanted[volume.id] = None
+            elif attachment.device != attachment.instance.root_device_name:
+                wanted[volume.id] = (attachment.instance.id, str(attachment.device).removeprefix("/dev/"))
+        hosts = self.world.fleet.hosts()
+        leaving = {host.id for host in hosts if host.goal is Goal.GONE and host.phase is not Phase.NEW}
+        self.world.fleet.disks.settle(wanted, leaving, {host.id for host in hosts})
+
+    def attach_volume(
+        self, volume_id: str, instance_id: str, device_path: str, delete_on_termination: bool = False
+    ) -> VolumeAttachment | None:
+        launch.check_device(device_path)
+        volume, instance = self.get_volume(volume_id), self.get_instance(instance_id)
+        if volume.attachment is not None:
+            raise EC2ClientError("VolumeInUse", f"{volume_id} is already attached to an instance")
+        if str(volume.zone.name) != str(instance.availability_zone):
+            raise EC2ClientError(
+                "InvalidVolume.ZoneMismatch",
+                f"The volume '{volume_id}' is not in the same availability zone as instance '{instance_id}'",
+            )
+        if device_path in instance.block_device_mapping:
+            raise EC2ClientError(
+                "InvalidParameterValue",
+                f"Invalid value '{device_path}' for unixDevice. Attachment point {device_path} is already in use",
+            )
+        return super().attach_volume(volume_id, instance_id, device_path, delete_on_termination)
+
+    def detach_volume(self, volume_id: str, instance_id: str, device_path: str) -> VolumeAttachment:
+        """The instance may be left out."""
+        attachment = self.get_volume(volume_id).attachment
+        if attachment is None:
+            raise EC2ClientError("IncorrectState", f"Volume '{volume_id}' is in the 'available' state.")
+        return super().detach_volume(volume_id, instance_id or attachment.instance.id, device_path)
 
     @staticmethod
     def _devices(image: Ami, template: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, Any]]:
@@ -204,6 +281,7 @@ class HostBackend(SecurityGroups):
         devices: dict[str, dict[str, Any]] = {str(image.root_device_name): root}
         for given in [*(template.get("BlockDeviceMappings") or []), *(wanted.get("block_device_mappings") or [])]:
             name = str(given["DeviceName"])
+            launch.check_device(name)
             if given.get("NoDevice") is not None:
                 devices.pop(name, None)
             elif given.get("Ebs"):
@@ -320,7 +398,14 @@ class HostBackend(SecurityGroups):
             },
         )
         fleet.launch(
-            Host(instance.id, podman_image, address, hostname, boot_fault=self.world.faults.boot_outcome() or "")
+            Host(
+                instance.id,
+                podman_image,
+                address,
+                hostname,
+                mac=str(instance.nics[0].mac_address),
+                boot_fault=self.world.faults.boot_outcome() or "",
+            )
         )
 
     def start_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
@@ -364,17 +449,13 @@ class HostBackend(SecurityGroups):
             changed.append((instance, previous))
         return changed
 
-    def modify_instance_metadata_options(self, instance_id: str, **wanted: Any) -> MetadataOptions:  # type: ignore[override]
-        """As moto's, but what is not said stays as it was."""
-        instance = self.get_instance(instance_id)
-        before = instance.metadata_options
-        changed = super().modify_instance_metadata_options(instance_id, **wanted)
-        for name, value in vars(before).items():
-            if getattr(changed, name) is None or (
-                name == "http_put_response_hop_limit" and not wanted.get("hop_limit")
-            ):
-                setattr(changed, name, value)
-        return changed
+    def take_spot(self, instance_id: str) -> None:
+        """EC2 takes an instance back, whatever protects it against its owner."""
+        instance = self.get_instance_by_id(instance_id)
+        if instance is not None and instance.state not in {"shutting-down", "terminated"}:
+            instance.terminate()
+            _set_state(instance, "shutting-down", _BY_SPOT)
+            self.world.fleet.terminate(instance_id)
 
     def describe_instance_status(  # type: ignore[override] # its caller takes either
         self, instance_ids: list[str], include_all_instances: bool, filters: Any
@@ -419,6 +500,7 @@ class HostBackend(SecurityGroups):
         horizon = self.world.clock.now() - TERMINATED_SECONDS
         for instance_id in [key for key, ended in self.ended.items() if ended < horizon]:
             del self.ended[instance_id]
+            self.notices.pop(instance_id, None)
             for reservation in list(self.reservations.values()):
                 for instance in [i for i in reservation.instances if i.id == instance_id]:
                     reservation.instances.remove(instance)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from localcloud.clock import Clock
-from localcloud.hosts.fence import hardware_address
+from localcloud.hosts.disks import Disks
 from localcloud.hosts.podman import STOP_SECONDS, HostError, HostSpec, Podman, alive, boot_state
 
 LOG = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class Host:
     image: str
     address: str
     hostname: str
+    mac: str = ""  # of its network interface; podman's choice when empty
     goal: Goal = Goal.UP
     phase: Phase = Phase.NEW
     reboot: bool = False  # come up once more after going down
@@ -103,11 +104,13 @@ class Fleet:
         clock: Clock,
         lock: threading.RLock,
         workers: Executor | None = None,
+        disks: Disks | None = None,
     ) -> None:
         self.name = name
         self.network = f"lc-{name}"
         self.observer = Observer()
         self._seeds = seeds
+        self.disks = disks or Disks(seeds.with_name("disks"))
         self.podman = podman
         self._clock = clock
         self._lock = lock
@@ -216,8 +219,9 @@ class Fleet:
                 hostname=host.hostname,
                 network=self.network,
                 address=host.address,
-                hardware=hardware_address(host.address),
+                mac=host.mac,
                 seed=self.seed_directory(host.id),
+                disks=self.disks.folder(host.id),
                 labels={LABEL: self.name, "instance": host.id},
             )
         )

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from localcloud.hosts import disks
+
 CAPABILITIES = ("SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "AUDIT_WRITE", "SYS_BOOT")
 STOP_SECONDS = 90
 """How long a host's services may take to stop before they are killed, as systemd's own default."""
@@ -75,8 +77,9 @@ class HostSpec:
     hostname: str = ""
     network: str = ""  # podman's default network when empty
     address: str = ""  # an address of ``network``; podman chooses when empty
-    hardware: str = ""  # its hardware address there; podman chooses when empty
+    mac: str = ""  # likewise
     seed: Path | None = None  # a NoCloud seed directory; cloud-init stays off without one
+    disks: Path | None = None  # the folder of its data disks
     labels: Mapping[str, str] | None = None
 
     def options(self) -> list[str]:
@@ -89,10 +92,12 @@ class HostSpec:
             options.append(f"--network={self.network}")
         if self.address:
             options.append(f"--ip={self.address}")
-        if self.hardware:
-            options.append(f"--mac-address={self.hardware}")
+        if self.mac:
+            options.append(f"--mac-address={self.mac}")
         if self.seed is not None:
             options.append(f"--volume={self.seed}:/var/lib/cloud/seed/nocloud:ro")
+        if self.disks is not None:
+            options.append(f"--volume={self.disks}:{disks.INSIDE}")
         options += [f"--label={key}={value}" for key, value in (self.labels or {}).items()]
         return options
 

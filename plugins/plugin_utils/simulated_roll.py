@@ -8,8 +8,11 @@ The same group and options always end the same; a seed is another day.
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -90,6 +93,20 @@ class Outcome:
         )
 
 
+def _local_cloud() -> None:
+    """Make the collection's own copy of the local cloud importable under its one name, unless one is already."""
+    if "localcloud" in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(
+        "localcloud", Path(__file__).parents[2] / "localcloud" / "__init__.py"
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError("the collection has no localcloud")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["localcloud"] = module
+    spec.loader.exec_module(module)
+
+
 def simulate(fleet: Fleet, options: Mapping[str, Any]) -> Outcome:
     """Roll the whole fleet to a new template version; ``options`` as asg_rollout has them, all with their defaults.
 
@@ -97,8 +114,9 @@ def simulate(fleet: Fleet, options: Mapping[str, Any]) -> Outcome:
     and where botocore, whose service models the simulation uses, is missing.
     """
     try:
-        from ansible_collections.boring.fleet.localcloud.autoscaling.simulation import SimulatedCloud  # noqa: PLC0415
-        from ansible_collections.boring.fleet.localcloud.faults import BootFault, TargetFault  # noqa: PLC0415
+        _local_cloud()
+        from localcloud.autoscaling.simulation import SimulatedCloud  # noqa: PLC0415
+        from localcloud.faults import BootFault, TargetFault  # noqa: PLC0415
     except ImportError as exc:
         raise RolloutError(f"simulating takes Python's botocore on the controller ({exc}): pip install boto3") from exc
     policy, checks, drain = parse_policy(options)

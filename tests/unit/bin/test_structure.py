@@ -25,9 +25,7 @@ COMPLEX = {
     "plugins/module_utils/redis/replication.py:fault": 13,
     "tests/unit/localcloud/autoscaling/test_capacity.py:act": 13,
 }
-CIRCLES = [
-    ["localcloud.autoscaling.model", "localcloud.autoscaling.refresh", "localcloud.autoscaling.warmpool"],
-]
+CIRCLES: list[list[str]] = []
 SEAMS = ["localcloud.clock"]
 
 

@@ -322,9 +322,9 @@ def test_unknown_processes_and_metrics(web: SimulatedCloud, refused: Refused) ->
 
 
 def test_an_operation_that_is_not_there(web: SimulatedCloud, refused: Refused) -> None:
-    method = web.client("autoscaling").put_scheduled_update_group_action
-    said = refused(method, AutoScalingGroupName="web", ScheduledActionName="nightly")
-    assert said.startswith("NotImplemented: The local cloud does not model PutScheduledUpdateGroupAction of Amazon EC2")
+    method = web.client("autoscaling").put_notification_configuration
+    said = refused(method, AutoScalingGroupName="web", TopicARN="t", NotificationTypes=["x"])
+    assert said.startswith("NotImplemented: The local cloud does not model PutNotificationConfiguration of Amazon EC2")
 
 
 def test_a_misspelt_parameter_fails_as_in_boto3(web: SimulatedCloud) -> None:

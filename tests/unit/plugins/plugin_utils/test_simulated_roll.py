@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -145,3 +148,19 @@ def test_a_directory_that_is_missing_is_a_sentence(monkeypatch: pytest.MonkeyPat
     result = act(monkeypatch, size=2, picture=str(tmp_path / "none" / "x.svg"))
     assert result["failed"]
     assert result["msg"].startswith("picture ")
+
+
+def test_an_installed_collection_brings_its_own_local_cloud(tmp_path: Path) -> None:
+    """Where no package of that name is on Python's path, and under that one name."""
+    utils = "ansible_collections.boring.fleet.plugins.plugin_utils"
+    script = (
+        f"from {utils}.simulated_roll import _local_cloud; _local_cloud(); "
+        "from localcloud.autoscaling.simulation import SimulatedCloud as found; from localcloud.faults import Faults; "
+        "print(found.__module__, Faults.__module__)"
+    )
+    collections = Path(__file__).parents[4] / "build" / "collections"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(collections)}, capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
+    assert done.stdout == "localcloud.autoscaling.simulation localcloud.faults\n", done.stderr
