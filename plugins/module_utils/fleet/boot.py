@@ -26,6 +26,7 @@ MOST: Final = 16384
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html: data volumes are /dev/sdf to /dev/sdp.
 _DISK: Final = "/dev/sdf"
 _HEAD: Final = "#cloud-config\n"
+_SURROGATES: Final = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
 _VARIABLE: Final = re.compile(r'^([^="\n]+)="((?:[^"\\]|\\.)*)"$', re.MULTILINE | re.DOTALL)
 
 
@@ -77,8 +78,13 @@ def wanted_json(wanted: Sequence[Mapping[str, Any]], secrets: HostSecrets) -> st
 
 
 def user_data(written: Sequence[Mapping[str, Any]]) -> str:
-    """Files as cloud-config. JSON is YAML, and cannot be mistaken."""
-    return f"{_HEAD}{json.dumps({'write_files': list(written)}, sort_keys=True)}\n"
+    """Files as cloud-config, in JSON, which is YAML but for pairs of surrogates: YAML wants the character itself."""
+    text = json.dumps({"write_files": list(written)}, sort_keys=True)
+    return f"{_HEAD}{_SURROGATES.sub(_character, text)}\n"
+
+
+def _character(pair: re.Match[str]) -> str:
+    return str(json.loads(f'"{pair[0]}"'))
 
 
 def template_data(group: Mapping[str, Any], text: str, *, image: str, security_group: str) -> dict[str, Any]:

@@ -34,6 +34,13 @@ def refused(lists: Mapping[str, Any], seen: Seen) -> Iterable[Mistake]:
                 "fleet_network.vpc_id",
                 f"the fleet is in {group.vpc} ({name}), and this says {seen.vpc}: destroy it there first",
             )
+    for balancer in lists["load_balancers"]:
+        key = "public_subnet_ids" if balancer["subnets"] == "public" else "subnet_ids"
+        if balancer["type"] == "application" and len(seen.public if key == "public_subnet_ids" else seen.hosts) < 2:
+            yield Mistake(
+                f"fleet_network.{key}",
+                f"the load balancer {balancer['name']} needs subnets in two zones, and there is one",
+            )
     for group in lists["groups"]:
         there = seen.groups.get(group["name"])
         if there and there.deleting:

@@ -62,8 +62,9 @@ def shop(desk: Desk) -> Iterator[Desk]:  # noqa: F811 - the fixture
     image = desk.cloud.base()
     ec2 = desk.cloud.client("ec2")
     for family in ("web", "cache"):
-        made = ec2.copy_image(SourceImageId=image, SourceRegion="eu-central-1", Name=family)["ImageId"]
-        ec2.create_tags(Resources=[made], Tags=[{"Key": "boring:family", "Value": f"shop-{family}"}])
+        for fleet in ("shop", "shop--staging"):
+            made = ec2.copy_image(SourceImageId=image, SourceRegion="eu-central-1", Name=f"{fleet}-{family}")["ImageId"]
+            ec2.create_tags(Resources=[made], Tags=[{"Key": "boring:family", "Value": f"{fleet}-{family}"}])
     try:
         yield desk
     finally:
@@ -77,7 +78,7 @@ def changed(said: str) -> int:
     return int(found.group(1))
 
 
-def test_a_fleet_comes_up_once_and_goes_away(shop: Desk) -> None:
+def test_a_fleet_comes_up_once_beside_another_and_goes_away(shop: Desk) -> None:
     planned = shop.play("deploy", "--check", "--diff", **FLEET)
     assert "+ group shop-web: 2 to 4 hosts" in planned and "+ listener shop:18080" in planned
     assert "the-value-of-greeting" not in planned
@@ -94,6 +95,15 @@ def test_a_fleet_comes_up_once_and_goes_away(shop: Desk) -> None:
     assert secret["Parameter"]["Type"] == "SecureString"
     assert secret["Parameter"]["Value"] not in said and len(secret["Parameter"]["Value"]) == 32
     assert "BEGIN PRIVATE KEY" not in said and "BEGIN EC PRIVATE KEY" not in said
+
+    staging = {**FLEET, "fleet_name": "shop-staging"}
+    assert changed(shop.play("deploy", **staging)) > 0
+    assert len(groups.describe_auto_scaling_groups()["AutoScalingGroups"]) == 4
+    assert changed(shop.play("destroy", "-e", "fleet_destroy_data=shop-staging", **staging)) == 1
+    now = {one["AutoScalingGroupName"]: one for one in groups.describe_auto_scaling_groups()["AutoScalingGroups"]}
+    assert {name: {each["InstanceId"] for each in one["Instances"]} for name, one in now.items()} == {
+        name: {each["InstanceId"] for each in one["Instances"]} for name, one in there.items()
+    }
 
     assert changed(shop.play("deploy", **FLEET)) == 0
     assert "Nothing to do." in shop.play("deploy", "--check", "--diff", **FLEET)

@@ -106,7 +106,12 @@ class BalancerMaker:
         self._seen.targets[name] = dataclasses.replace(now, health=wanted["health"], tags=tags)
 
     def remove_target(self, name: str) -> None:
-        """Remove it."""
+        """Remove it, and before that the rules that lead to it."""
+        for balancer in self._seen.balancers.values():
+            for listener in balancer.listeners.values():
+                for rule in listener.rules:
+                    if rule.action.get("target_group") == name:
+                        self._delete("DeleteRule", f"remove the rule for {name}", RuleArn=rule.arn)
         self._delete(
             "DeleteTargetGroup", f"remove the target group {name}", TargetGroupArn=self._seen.targets[name].arn
         )

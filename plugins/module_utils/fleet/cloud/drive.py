@@ -383,6 +383,7 @@ class Removal:
             balancer, dummy, port = name.rpartition(":")
             self._balancers.remove_listener(balancer, int(port))
         elif kind == "target group":
+            self._groups.detach(self._seen.targets[name].arn)
             self._balancers.remove_target(name)
         elif kind == "load balancer":
             self._balancers.remove(name)

@@ -175,6 +175,18 @@ class GroupMaker:
                 raise
         del self._seen.groups[name]
 
+    def detach(self, arn: str) -> None:
+        """Take a target group that goes from the groups that stay."""
+        for name, group in self._seen.groups.items():
+            if arn in group.targets:
+                self._calls.write(
+                    "autoscaling",
+                    "DetachLoadBalancerTargetGroups",
+                    f"change the group {name}",
+                    AutoScalingGroupName=name,
+                    TargetGroupARNs=[arn],
+                )
+
     def gone(self, fleet: str, services: Sequence[str], groups: Sequence[str]) -> None:
         """Wait until no host of these services is left, and no group."""
         only = [

@@ -52,7 +52,8 @@ class RoleMaker:
     def remove(self, name: str) -> None:
         """With its profile and every policy in it."""
         doing = f"remove the role {name}"
-        self._delete("RemoveRoleFromInstanceProfile", doing, InstanceProfileName=name, RoleName=name)
+        if self._seen.roles[name].profile:
+            self._delete("RemoveRoleFromInstanceProfile", doing, InstanceProfileName=name, RoleName=name)
         self._delete("DeleteInstanceProfile", doing, InstanceProfileName=name)
         for policy in self._seen.roles[name].policies:
             self._delete("DeleteRolePolicy", doing, RoleName=name, PolicyName=policy)
