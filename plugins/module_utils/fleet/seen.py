@@ -43,7 +43,6 @@ class Parameter:
     type: str
     value: str
     changed: float
-    tagged: bool
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Role:
 
     tags: Mapping[str, str]
     trust: Mapping[str, Any]
-    policy: Mapping[str, Any] | None  # pylint: disable=unsupported-binary-operation
+    policy: Mapping[str, Any] | None
     policies: tuple[str, ...]
     profile: bool
 
@@ -121,7 +120,7 @@ class Template:
     id: str
     latest: int
     tags: Mapping[str, str]
-    data: Mapping[str, Any] | None = None  # pylint: disable=unsupported-binary-operation
+    data: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,10 @@ class Deployment:
                 [image["family"] for image in plain["images"]],
                 options.images,
                 [one["name"] for one in plain["parameters"] if not one["made"]],
-                {kind: tuple(found) for kind, found in resources(plain, {}).items()},
+                {
+                    **{kind: tuple(found) for kind, found in resources(plain, {}).items()},
+                    "parameter": [one["name"] for one in plain["parameters"] if one["made"]],
+                },
             ),
         )
 

@@ -27,9 +27,8 @@ _GRACE: Final = 300  # seconds in which a new host may fail the checks of its lo
 # EC2 and Auto Scaling hear of a new instance profile some seconds later.
 _NOT_YET: Final = ("Invalid IAM Instance Profile", "InvalidIamInstanceProfile", "valid fully-formed launch template")
 _NOT_YET_SECONDS: Final = 60.0
-# Who is on the way already, and for how long AWS is busy with that.
+# AWS is busy with hosts that come or go.
 _AGAIN: Final = ("ScalingActivityInProgress", "ResourceInUse")
-_NO_GROUP: Final = "AutoScalingGroup name not found"
 _NO_TEMPLATE: Final = ("InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateName.NotFoundException")
 _ALIVE: Final = ("pending", "running", "shutting-down", "stopping", "stopped")
 
@@ -159,21 +158,21 @@ class GroupMaker:
     def remove(self, name: str) -> None:
         """Remove it with its hosts. `gone` waits for them."""
         try:
-            self._calls.patiently(
-                lambda: self._calls.write(
-                    "autoscaling",
-                    "DeleteAutoScalingGroup",
-                    f"remove the group {name}",
-                    AutoScalingGroupName=name,
-                    ForceDelete=True,
-                ),
-                _AGAIN,
-                self._patience,
-            )
+            if not self._seen.groups[name].deleting:
+                self._calls.patiently(lambda: self._delete(name), _AGAIN, self._patience)
         except AwsError as exc:
-            if _NO_GROUP not in exc.text and "not found" not in exc.text:
+            if "not found" not in exc.text:
                 raise
         del self._seen.groups[name]
+
+    def _delete(self, name: str) -> Any:
+        return self._calls.write(
+            "autoscaling",
+            "DeleteAutoScalingGroup",
+            f"remove the group {name}",
+            AutoScalingGroupName=name,
+            ForceDelete=True,
+        )
 
     def detach(self, arn: str) -> None:
         """Take a target group that goes from the groups that stay."""

@@ -18,7 +18,7 @@ class Keeper:
         self._directory = state / "authority"
         self._base = base
 
-    def authority(self) -> Pair | None:  # pylint: disable=unsupported-binary-operation
+    def authority(self) -> Pair | None:
         """The fleet's own authority, if it is here. Raises CertificateError for half of one."""
         certificate, key = self._directory / "ca.pem", self._directory / "ca.key"
         if not certificate.is_file() or not key.is_file():

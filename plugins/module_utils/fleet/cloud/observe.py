@@ -220,14 +220,13 @@ class Observer:
             WithDecryption=False,
             MaxResults=10,
         )
+        self._other_parameters = {one["Name"] for one in listed} - tagged
         return {
             one["Name"]: Parameter(
-                one["Type"],
-                one["Value"] if one["Type"] == "String" else "",
-                one["LastModifiedDate"].timestamp(),
-                one["Name"] in tagged,
+                one["Type"], one["Value"] if one["Type"] == "String" else "", one["LastModifiedDate"].timestamp()
             )
             for one in listed
+            if one["Name"] in tagged
         }
 
     def _missing_secrets(self) -> tuple[str, ...]:
@@ -438,13 +437,9 @@ class Observer:
             ("load balancer", self._other_balancers),
             ("target group", targets),
             ("role", self._other_roles),
+            ("parameter", self._other_parameters),
         ):
             yield from ((kind, name) for name in sorted(wanted.get(kind, set()) & others))
-        yield from (
-            ("parameter", name)
-            for name in sorted(wanted.get("parameter", set()) & set(seen.parameters))
-            if not seen.parameters[name].tagged
-        )
         missing = sorted(wanted.get("security group", set()) - set(seen.security))
         for several in some(missing, _FILTER):
             only = [{"Name": "vpc-id", "Values": [seen.vpc]}, {"Name": "group-name", "Values": list(several)}]

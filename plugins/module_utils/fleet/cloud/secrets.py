@@ -78,7 +78,7 @@ class SecretMaker:
                 "ssm", "PutParameter", doing, Name=name, Value=value, Type=kind, Tags=tag_list(self._tags)
             )
         self._known[name] = value
-        self._seen.parameters[name] = Parameter(kind, value if kind == "String" else "", self._calls.clock(), True)
+        self._seen.parameters[name] = Parameter(kind, value if kind == "String" else "", self._calls.clock())
 
     # -- certificates ----------------------------------------------------------------------------------------------
 

@@ -7,10 +7,13 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from moto.moto_api._internal import moto_api_backend
 
 from tests.unit.plugins.module_utils.fleet.cloud.account import Account, KilledError
 from tests.unit.plugins.module_utils.fleet.cloud.test_deploy import variables
+
+pytestmark = pytest.mark.timeout(900)  # a hundred kills, half a second each on an idle machine
 
 LOOKS = ("describe", "get", "list")
 BEFORE = variables(worker=None)
