@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -208,8 +207,13 @@ class Account:
 
 
 def _named(value: Any, names: dict[str, str]) -> str:
-    """JSON with names in place of ids, in an order of its own."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    for identity, name in names.items():
-        text = text.replace(identity, name)
-    return "".join(sorted(re.split(r"(?<=[}\]],) ", text)))
+    """JSON with names in place of ids; lists are in an order that does not depend on how they came to be."""
+
+    def sorted_through(one: Any) -> Any:
+        if isinstance(one, dict):
+            return {key: sorted_through(each) for key, each in one.items()}
+        if isinstance(one, list):
+            return sorted(map(sorted_through, one), key=lambda each: json.dumps(each, sort_keys=True))
+        return names.get(one, one) if isinstance(one, str) else one
+
+    return json.dumps(sorted_through(value), sort_keys=True)
