@@ -59,7 +59,8 @@ def ports(fleet: Fleet, kept: Mapping[str, int]) -> dict[str, int]:
 
 
 def _ports(part: str, wanted: list[str], kept: Mapping[str, int]) -> dict[str, int]:
-    mine = {name: kept[f"{part} {name}"] for name in wanted if f"{part} {name}" in kept}
+    start = f"{part} "
+    mine = {name.removeprefix(start): number for name, number in kept.items() if name.startswith(start)}
     return names.numbers(wanted, *_PORTS[part], mine)
 
 
@@ -186,8 +187,9 @@ def _numbered(port: int, rules: list[dict[str, Any]], kept: Mapping[str, int]) -
         key = f"rule {port} {rule['host']}{rule['path']}"
         bands.setdefault(_band(rule["host"], rule["path"]), {})[key] = rule
     found = []
+    mine = {key: number for key, number in kept.items() if key.startswith(f"rule {port} ")}
     for (low, high), members in bands.items():
-        for key, number in names.numbers(members, low, high, kept).items():
+        for key, number in names.numbers(members, low, high, mine).items():
             found.append({"priority": number, "key": key, **members[key]})
     return sorted(found, key=lambda rule: rule["priority"])
 

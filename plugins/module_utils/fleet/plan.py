@@ -9,13 +9,9 @@ names of what changed are shown and never a value.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-from ansible_collections.boring.fleet.plugins.module_utils.fleet.groups import ENVIRONMENT_FILE
+from typing import Final
 
 Fact = str | int | bool | tuple[str, ...] | Mapping[str, str]  # pylint: disable=unsupported-binary-operation
 Facts = Mapping[str, Fact]
@@ -24,15 +20,17 @@ Resources = Mapping[str, Mapping[str, Facts]]
 # In the order in which a deploy makes them.
 KINDS: Final = (
     "security group",
-    "parameter",
-    "certificate",
-    "role",
     "load balancer",
+    "role",
+    "certificate",
+    "parameter",
     "target group",
     "listener",
     "launch template",
     "group",
 )
+
+SETTINGS: Final = "settings"
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,7 @@ class Plan:
 
     changes: tuple[Change, ...]
     rolls: tuple[Roll, ...]
+    removes: bool = False  # whether what left the file goes now
 
     @property
     def text(self) -> str:
@@ -74,13 +73,16 @@ class Plan:
         if not self.changes and not self.rolls:
             return "Nothing to do.\n"
         end = f"{count['+']} to make, {count['~']} to change, {count['-']} to remove, {len(self.rolls)} to roll then."
-        if count["-"]:
+        if count["-"] and not self.removes:
             end += " What is to be removed stays until -e fleet_remove=true."
         return "".join(f"{line}\n" for line in (*self.changes, *self.rolls, end))
 
 
 def plan(wanted: Resources, found: Resources, order: Iterable[str], behind: Mapping[str, int] | None = None) -> Plan:
-    """Compare. `order` are the groups' names in the order of `uses`, `behind` how many hosts of a group run an older template."""
+    """Compare. `order` are the groups' names in the order of `uses`, `behind` how many hosts of a group run an older template.
+
+    A fact that is called settings is a digest of all the rest: it is named only where nothing else differs.
+    """
     changes: list[Change] = []
     for kind in KINDS:
         now, then = found.get(kind, {}), wanted.get(kind, {})
@@ -120,7 +122,7 @@ def _differences(now: Facts, then: Facts) -> tuple[str, ...]:
     """What changes, in words. A fact that AWS does not tell is not compared."""
     said: list[str] = []
     for name, value in then.items():
-        if name not in now or now[name] == value:
+        if name not in now or now[name] == value or name == SETTINGS:
             continue
         before = now[name]
         if isinstance(value, Mapping) and isinstance(before, Mapping):
@@ -133,6 +135,8 @@ def _differences(now: Facts, then: Facts) -> tuple[str, ...]:
             said += [f"- {name} {one}" for one in before if one not in value]
         else:
             said.append(f"{name} {_shown(before)} -> {_shown(value)}")
+    if not said and now.get(SETTINGS, then.get(SETTINGS)) != then.get(SETTINGS):
+        said.append("settings")
     return tuple(said)
 
 
@@ -140,88 +144,3 @@ def _shown(value: Fact) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, (str, int)) and value != "" else "none" if not value else "other"
-
-
-def resources(lists: Mapping[str, Any], images: Mapping[str, str]) -> dict[str, dict[str, Facts]]:
-    """The lists of a fleet as resources. `images` are the ids of the images by family; one that is not built yet is `to be built`."""
-    found: dict[str, dict[str, Facts]] = {kind: {} for kind in KINDS}
-    for group in lists["security_groups"]:
-        found["security group"][group["name"]] = {
-            way: tuple(_rule(rule) for rule in group[way]) for way in ("ingress", "egress")
-        }
-    for one in lists["parameters"]:
-        if one["made"]:
-            found["parameter"][one["name"]] = {"type": one["type"]}
-    for one in lists["certificates"]:
-        if one["kind"] != "named":
-            found["certificate"][one["name"]] = {"names": tuple(one["dns_names"])} if one["kind"] == "signed" else {}
-    for one in lists["roles"]:
-        found["role"][one["name"]] = {"rights": tuple(_rights(one["policy"]))}
-    for one in lists["load_balancers"]:
-        found["load balancer"][one["name"]] = {key: one[key] for key in ("type", "scheme", "security_group")}
-        for listener in one["listeners"]:
-            found["listener"][f"{one['name']}:{listener['port']}"] = {
-                "protocol": listener["protocol"],
-                "certificates": tuple(listener["certificates"]),
-                "default": _action(listener["default"]),
-                "rule": tuple(
-                    f"{rule['host'] or 'any host'}{rule['path']} to {_action(rule['action'])}"
-                    for rule in listener["rules"]
-                ),
-            }
-    for one in lists["target_groups"]:
-        health = one["health"]
-        found["target group"][one["name"]] = {
-            "protocol": one["protocol"],
-            "port": one["port"],
-            "health": f"{health['protocol']} {health['port']}{health['path']}",
-        }
-    for one in lists["groups"]:
-        template = one["template"]
-        found["launch template"][template["name"]] = {
-            "image": images.get(template["image_family"], "to be built"),
-            **{
-                key: template[key]
-                for key in ("instance_type", "security_group", "instance_profile", "isolated", "disk")
-            },
-            "variable": {**_hidden(template["environment"]), **_hidden(template["secrets"])},
-            "file": _hidden({file["path"]: file for file in template["files"] if file["path"] != ENVIRONMENT_FILE}),
-            "setting": _hidden(template["variables"]),
-        }
-        found["group"][one["name"]] = {
-            "min": one["size"]["min"],
-            "max": one["size"]["max"],
-            "target_group": tuple(one["target_groups"]),
-            "hook": tuple(hook["name"] for hook in one["lifecycle_hooks"]),
-        }
-    return found
-
-
-def _hidden(values: Mapping[str, Any]) -> dict[str, str]:
-    """Digests in place of values."""
-    return {
-        name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-        for name, value in values.items()
-    }
-
-
-def _rule(rule: Mapping[str, Any]) -> str:
-    peer = rule["peer"]
-    whom = peer.get("group") or peer.get("cidr") or "the VPC"
-    if rule["protocol"] == "all":
-        return f"{whom} on everything"
-    ports = f"{rule['from_port']}-{rule['to_port']}" if rule["from_port"] != rule["to_port"] else f"{rule['from_port']}"
-    return f"{whom} on {ports}"
-
-
-def _rights(policy: Mapping[str, Any]) -> Iterable[str]:
-    for statement in policy["Statement"]:
-        for action in statement["Action"]:
-            for resource in statement["Resource"]:
-                yield f"{action} {resource.split(':', 5)[-1]}"
-
-
-def _action(action: Mapping[str, Any]) -> str:
-    if action["type"] == "forward":
-        return str(action["target_group"])
-    return f"HTTPS {action['port']}" if action["type"] == "redirect" else f"status {action['status']}"

@@ -115,7 +115,3 @@ def test_what_cannot_be_is_said(desk: Desk) -> None:
     )
     said = desk.play("build_images", fleet_services={"web": {"container": {"image": "registry.example.org/web:1"}}})
     assert "web: containers are not put into images by this version; give roles instead." in said
-    said = desk.play("deploy", fleet_services={"web": {"roles": ["acme.shop.web"]}})
-    assert (
-        "The file of the fleet shop is right, and this version of deploy brings up the conversion product only." in said
-    )

@@ -6,8 +6,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.facts import resources
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.lists import lists
-from ansible_collections.boring.fleet.plugins.module_utils.fleet.plan import KINDS, Plan, plan, resources
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.plan import KINDS, Plan, plan
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.reader import read_fleet
 from tests.unit.plugins.module_utils.fleet.fleets import GONE, changed, shop
 
