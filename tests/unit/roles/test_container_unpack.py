@@ -207,11 +207,10 @@ def test_words_and_variables_reach_a_unit_as_they_are(place: Place) -> None:
 
 
 def test_volumes_can_be_written_to(place: Place) -> None:
-    place.made(image(Volumes={"/data/": {}, "/tmp": {}, "/": {}}))
-    assert [line for line in place.directives if line.startswith("Temporary")] == [
-        f"TemporaryFileSystem=/data:rw,nodev,nosuid,mode=0700,uid={OWN},gid={OWN}"
-    ]
-    assert (place.root / "data").is_dir()
+    place.made(image(file("data/old"), Volumes={"/data/": {}, "/data/deeper": {}, "/tmp": {}, "/": {}}))
+    made = [line for line in place.directives if line.startswith("RuntimeDirectory=")]
+    assert len(made) == 1
+    assert str((place.root / "data").readlink()) == f"/run/{made[0].removeprefix('RuntimeDirectory=')}"
 
 
 @pytest.mark.parametrize("compress", [True, False])
