@@ -38,7 +38,9 @@ options:
     description: Where to keep the archive, on the machine that the module runs on. It is called after the digest.
     type: path
   ca_file:
-    description: Certificates of authorities that the registry is checked by, in place of the machine's own.
+    description:
+      - Certificates of authorities that the registry is checked by. Without it those count that Docker and podman take for that registry
+        (C(certs.d)), else the machine's own.
     type: path
   timeout:
     description: How long to wait for an answer, and for more of one, in seconds.

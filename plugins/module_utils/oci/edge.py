@@ -10,6 +10,7 @@ import os
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,8 @@ def registry(image: Reference, architecture: str, *, seconds: float, ca_file: st
 
     def send(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         problem: OSError
-        how = {"timeout": seconds, "ca_path": ca_file or None, "follow_redirects": "none"}
+        checked_by = ca_file or authority(urllib.parse.urlsplit(url).netloc, Path.home())
+        how = {"timeout": seconds, "ca_path": checked_by or None, "follow_redirects": "none"}
         try:
             found = open_url(url, method=method, data=body, headers=dict(headers), **how)
             return _Answer(found.status, found.headers, found)
@@ -49,6 +51,14 @@ def registry(image: Reference, architecture: str, *, seconds: float, ca_file: st
         return credentials.find(image.host, image.path, os.environ, Path.home(), _helper)
 
     return Registry(image, architecture, send, time.sleep, login)
+
+
+def authority(host: str, home: Path, etc: Path = Path("/etc")) -> str:
+    """The file by which Docker and podman check the certificate of a registry of one's own; "" for the machine's authorities."""
+    for folder in (home / ".config/containers/certs.d", etc / "containers/certs.d", etc / "docker/certs.d"):
+        for file in sorted((folder / host).glob("*.crt")):
+            return str(file)
+    return ""
 
 
 @dataclass

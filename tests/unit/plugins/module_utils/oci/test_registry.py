@@ -220,3 +220,12 @@ def test_names_that_are_none(text: str) -> None:
 def test_names() -> None:
     assert str(parse("docker.io/nginx:1.27")) == "docker.io/library/nginx:1.27"
     assert str(parse("localhost:5000/web:1@sha256:" + "a" * 64)) == "localhost:5000/web@sha256:" + "a" * 64
+
+
+def test_a_registry_of_ones_own_is_checked_as_docker_does(tmp_path: Path) -> None:
+    assert not edge.authority("registry.example.org:5000", tmp_path, tmp_path)
+    file = tmp_path / "docker" / "certs.d" / "registry.example.org:5000" / "ca.crt"
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    assert edge.authority("registry.example.org:5000", tmp_path, tmp_path) == str(file)
+    assert not edge.authority("registry.example.org", tmp_path, tmp_path)
