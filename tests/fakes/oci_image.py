@@ -75,17 +75,15 @@ class Image:
     def blobs(self) -> dict[str, bytes]:
         return {digest(content): content for content in (self.configuration, *self.layers)}
 
-    def archive(self, path: Path, named: str = "") -> Path:
-        """Write it as an OCI archive; `named` is the digest of an index that it came from."""
-        entry = described_as(MANIFEST, self.manifest)
-        entry["annotations"] = {"boring.fleet.digest": named or digest(self.manifest)}
+    def archive(self, path: Path, within: bytes = b"") -> Path:
+        """Write it as an OCI archive; `within` is the list that names it."""
+        named = within or self.manifest
+        documents = {**self.blobs, digest(self.manifest): self.manifest, digest(named): named}
+        entry = described_as(INDEX if within else MANIFEST, named)
         files = {
             "oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
             "index.json": json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode(),
-            **{
-                f"blobs/{name.replace(':', '/')}": content
-                for name, content in {**self.blobs, digest(self.manifest): self.manifest}.items()
-            },
+            **{f"blobs/{name.replace(':', '/')}": content for name, content in documents.items()},
         }
         with tarfile.open(path, "w") as tar:
             for name, content in files.items():

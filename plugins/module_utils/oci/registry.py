@@ -67,24 +67,23 @@ class Registry:
     def resolve(self) -> str:
         """The digest of what the reference stands for: of an index where there is one, as other tools say it too. Raises OciError
         also when it is not for this architecture."""
-        digest, _manifest, _config = self._described()
-        return digest
+        return oci.digest_of(self._described()[0].content)
 
     def fetch(self, archive: Path) -> None:
         """Write the image for this architecture as an OCI archive, every piece checked against its digest. Raises OciError."""
-        digest, (content, manifest), config = self._described()
-        own = oci.digest_of(content)
-        entry = {"mediaType": oci.MANIFESTS[0], "digest": own, "size": len(content)}
-        # What names the image may be an index, whose digest only this annotation keeps.
-        index = {"schemaVersion": 2, "manifests": [{**entry, "annotations": {"boring.fleet.digest": digest}}]}
+        named, (content, manifest), config = self._described()
+        entry = {"mediaType": named.media, "digest": oci.digest_of(named.content), "size": len(named.content)}
+        index = {"schemaVersion": 2, "manifests": [entry]}
+        # Where a list names the image, the list comes along: from its digest on, all is checked by digests.
+        documents = {oci.digest_of(each): each for each in (named.content, content, config)}
         partial = archive.with_name(f"{archive.name}.part")
         archive.parent.mkdir(parents=True, exist_ok=True)
         try:
             with partial.open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
                 _add(tar, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
                 _add(tar, "index.json", json.dumps(index).encode())
-                _add(tar, _place(own), content)
-                _add(tar, _place(manifest.config.digest), config)
+                for digest, each in documents.items():
+                    _add(tar, _place(digest), each)
                 for blob in dict.fromkeys(manifest.layers):
                     self._layer(tar, file, blob)
             partial.replace(archive)
@@ -94,14 +93,15 @@ class Registry:
             with suppress(OSError):
                 partial.unlink()
 
-    def _described(self) -> tuple[str, tuple[bytes, Manifest], bytes]:
+    def _described(self) -> tuple[_Named, tuple[bytes, Manifest], bytes]:
         what = str(self.image)
         content, said = self._manifest(self.image.version)
         digest = oci.digest_of(content)
         if self.image.digest and digest != self.image.digest:
             raise OciError(f"{self.image.host} gave something else than {what}: its digest is {oci.short(digest)}...")
         found = oci.document(content, what)
-        if oci.kind(found, said) == "index":
+        named = _Named(content, oci.INDEXES[0] if oci.kind(found, said) == "index" else oci.MANIFESTS[0])
+        if named.media == oci.INDEXES[0]:
             content, said = self._checked_manifest(oci.choose(found, self.architecture, what))
             found = oci.document(content, what)
         manifest = oci.manifest(found, what)
@@ -110,7 +110,7 @@ class Registry:
         if oci.digest_of(config) != manifest.config.digest:
             raise OciError(f"{self.image.host} gave a damaged configuration of {what}: try again, or push it again")
         oci.check_platform(oci.document(config, f"the configuration of {what}"), self.architecture, what)
-        return digest, (content, manifest), config
+        return named, (content, manifest), config
 
     def _manifest(self, version: str) -> tuple[bytes, str]:
         accept = {"Accept": ", ".join((*oci.INDEXES, *oci.MANIFESTS))}
@@ -251,6 +251,14 @@ class Registry:
         return OciError(
             f"the registry {self.image.host} refuses your login for {self.image} ({status}): log in again, or ask for the right to pull"
         )
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What a name stands for, a list or the image itself."""
+
+    content: bytes
+    media: str
 
 
 class _CutOffError(OSError):

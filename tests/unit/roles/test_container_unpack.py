@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.oci_image import Image, digest, file, folder, layer, link
+from tests.fakes.oci_image import Image, digest, file, folder, index, layer, link
 
 PROGRAM = Path(__file__).resolve().parents[3] / "roles" / "container_service" / "files" / "unpack"
 WEB = file("bin/web", "#!/bin/sh\n", mode=0o755)
@@ -243,6 +243,12 @@ def test_a_damaged_piece_is_refused(place: Place) -> None:
 
 
 def test_a_list_is_known_by_its_own_digest(place: Place) -> None:
-    named = "sha256:" + "a" * 64
-    archive = image().archive(place.folder / "list.tar", named)
-    place.made(image(), archive=str(archive), digest=named)
+    listed = index([replace(image(), architecture="arm64"), image()])
+    archive = image().archive(place.folder / "list.tar", listed)
+    place.made(image(), archive=str(archive), digest=digest(listed))
+
+
+def test_a_list_without_this_architecture_is_refused(place: Place) -> None:
+    listed = index([replace(image(), architecture="arm64")])
+    archive = image().archive(place.folder / "list.tar", listed)
+    assert "has nothing for linux/amd64" in place.refused(image(), archive=str(archive), digest=digest(listed))

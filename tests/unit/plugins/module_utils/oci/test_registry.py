@@ -70,9 +70,9 @@ def test_what_is_fetched_is_the_image_for_this_architecture(server: State, tmp_p
         entry = json.load(tar.extractfile("index.json"))["manifests"][0]  # type: ignore[arg-type]
         for name, content in {**WEB.blobs, digest(WEB.manifest): WEB.manifest}.items():
             assert tar.extractfile(f"blobs/{name.replace(':', '/')}").read() == content  # type: ignore[union-attr]
-        assert len(tar.getnames()) == 2 + 2 + len(WEB.layers)
-    assert entry["digest"] == digest(WEB.manifest)
-    assert entry["annotations"] == {"boring.fleet.digest": named}
+        assert len(tar.getnames()) == 2 + 3 + len(WEB.layers)
+        assert digest(tar.extractfile(f"blobs/{named.replace(':', '/')}").read()) == named  # type: ignore[union-attr]
+    assert entry["digest"] == named
     assert [path.name for path in archive.parent.iterdir()] == ["web.tar"]
 
 
