@@ -11,7 +11,7 @@ locals {
     "boring:family" = var.family
     "boring:source" = var.source_image
   }
-  image_tags    = merge(var.image_tags, local.identity_tags)
+  image_tags    = merge(var.labels, var.image_tags, local.identity_tags)
   snapshot_tags = merge(var.run_tags, local.identity_tags)
 
   run_tags = merge(var.run_tags, {

@@ -40,6 +40,12 @@ variable "role_variables_json" {
   }
 }
 
+variable "labels" {
+  type        = map(string)
+  description = "More tags for the image: what is in it, in words of whoever builds it."
+  default     = {}
+}
+
 variable "role_files" {
   type        = map(string)
   description = "Variables for the roles that are paths on this machine, relative to the directory above this one."

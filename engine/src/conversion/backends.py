@@ -19,6 +19,7 @@ def nats_jobs(settings: Settings, name: str) -> NatsJobs:
         settings.nats_url,
         user=settings.nats_user,
         password=settings.nats_password,
+        ca_file=settings.nats_ca_file,
         name=name,
         retention=settings.retention,
         max_queued=settings.max_queued,
@@ -35,6 +36,7 @@ def cache(settings: Settings, *, standalone: bool = False) -> Cache:
             settings.redis_url,
             user=settings.redis_user,
             password=settings.redis_password,
+            ca_file=settings.redis_ca_file,
             ttl=settings.cache_ttl,
             max_bytes=settings.cache_max,
         )

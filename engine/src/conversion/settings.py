@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings of both processes, all from the environment (CONVERSION_*), so that no secret is on a command line."""
+"""Settings of both processes, all from the environment, so that no secret is on a command line: CONVERSION_*, and what a fleet says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from . import __version__
+from . import __version__, tls
 from .errors import SettingsError
 
 MIB = 1024 * 1024
@@ -26,10 +26,12 @@ class Settings:
     nats_url: str
     nats_user: str
     nats_password: str = field(repr=False)
+    nats_ca_file: str
     nats_replicas: int
     redis_url: str
     redis_user: str
     redis_password: str = field(repr=False)
+    redis_ca_file: str
     listen_host: str
     listen_port: int
     probe_host: str
@@ -64,6 +66,16 @@ class Settings:
     drain_allow: tuple[Network, ...]
 
 
+@dataclass(frozen=True)
+class Server:
+    """Where NATS or Redis is and who we are there. The password stays out of repr()."""
+
+    url: str
+    user: str
+    password: str = field(repr=False)
+    ca_file: str
+
+
 class _Reader:
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = env
@@ -84,8 +96,22 @@ class _Reader:
     def whole(self, name: str, default: int, low: int, high: int) -> int:
         return int(self.number(name, default, low, high))
 
-    def url(self, name: str, schemes: tuple[str, ...]) -> str:
-        raw = self.text(name)
+    def server(self, kind: str, fleet: str, schemes: tuple[str, str]) -> Server:
+        """Where NATS or Redis is. In a fleet these variables are called after the data service; our own count where there are any."""
+        own = f"CONVERSION_{kind}"
+        start = own if self.env.get(f"{own}_URL") else fleet if self.env.get(f"{fleet}_URL") else own
+        url = self._url(f"{start}_URL", schemes)
+        found = Server(url, *(self.env.get(f"{start}_{end}", "") for end in ("USER", "PASSWORD", "CA_FILE")))
+        if found.ca_file and url and not url.startswith(f"{schemes[1]}://"):
+            raise SettingsError(
+                f"{start}_CA_FILE is set, and {start}_URL is in plain text: write {schemes[1]}://host:port, or leave the file out."
+            )
+        if found.ca_file:
+            tls.context(found.ca_file, f"{start}_CA_FILE")
+        return found
+
+    def _url(self, name: str, schemes: tuple[str, str]) -> str:
+        raw = self.env.get(name, "")
         if not raw:
             return ""
         try:
@@ -94,11 +120,13 @@ class _Reader:
         except ValueError:
             good, parts = False, urlsplit("")
         if not good:
-            raise SettingsError(f"CONVERSION_{name} is not an address: write it as {schemes[0]}://host:port.")
-        if parts.password or parts.username:
             raise SettingsError(
-                f"CONVERSION_{name} holds a user or password, which would show in logs: "
-                f"set CONVERSION_{name.removesuffix('_URL')}_USER and _PASSWORD instead."
+                f"{name} is not an address: write it as {schemes[0]}://host:port or {schemes[1]}://host:port."
+            )
+        if parts.password or parts.username:
+            start = name.removesuffix("_URL")
+            raise SettingsError(
+                f"{name} holds a user or password, which would show in logs: set {start}_USER and _PASSWORD instead."
             )
         return raw
 
@@ -116,14 +144,17 @@ def load(env: Mapping[str, str] | None = None, *, port: int) -> Settings:
     work_dir = Path(read.text("WORK_DIR", tempfile.gettempdir()))
     if not (work_dir.is_dir() and os.access(work_dir, os.W_OK)):
         raise SettingsError(f"CONVERSION_WORK_DIR {work_dir} is not a writable directory: create it or name another.")
+    nats, redis = read.server("NATS", "BUS", ("nats", "tls")), read.server("REDIS", "CACHE", ("redis", "rediss"))
     return Settings(
-        nats_url=read.url("NATS_URL", ("nats", "tls")),
-        nats_user=read.text("NATS_USER"),
-        nats_password=read.text("NATS_PASSWORD"),
+        nats_url=nats.url,
+        nats_user=nats.user,
+        nats_password=nats.password,
+        nats_ca_file=nats.ca_file,
         nats_replicas=read.whole("NATS_REPLICAS", 1, 1, 5),
-        redis_url=read.url("REDIS_URL", ("redis", "rediss")),
-        redis_user=read.text("REDIS_USER"),
-        redis_password=read.text("REDIS_PASSWORD"),
+        redis_url=redis.url,
+        redis_user=redis.user,
+        redis_password=redis.password,
+        redis_ca_file=redis.ca_file,
         listen_host=read.text("LISTEN_HOST", "127.0.0.1"),
         listen_port=read.whole("LISTEN_PORT", port, 0, 65535),
         probe_host=read.text("PROBE_HOST", read.text("LISTEN_HOST", "127.0.0.1")),

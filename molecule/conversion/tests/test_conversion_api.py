@@ -198,3 +198,25 @@ def test_the_unit_denies_metadata(host: Host) -> None:
     shown = host.check_output(f"systemctl show --property IPAddressDeny --property LimitNOFILE {UNIT}")
     assert "169.254.0.0/16" in shown
     assert "LimitNOFILE=16384" in shown
+
+
+def test_a_host_of_a_fleet_needs_no_settings_of_its_own(host: Host) -> None:
+    """The same image on a host that a fleet tells what it uses, as the model of the fleet writes it."""
+    kept = "/root/kept.env"
+    names = r"s/^CONVERSION_NATS_\(URL\|USER\|PASSWORD\)=/BUS_\1=/p; s/^CONVERSION_REDIS_\(URL\|USER\|PASSWORD\)=/CACHE_\1=/p"
+    host.check_output(f"systemctl stop {UNIT}; mv {ENV_FILE} {kept}; mkdir -p /etc/fleet")
+    try:
+        assert (
+            host.run(f"systemctl start {UNIT}; systemctl is-active {UNIT}").stdout.strip() == "inactive"
+        )  # nothing says what it is
+        host.check_output("echo FLEET=conversion > /etc/fleet-release")
+        host.check_output(f"sed -n '{names}' {kept} | grep -v PASSWORD > /etc/fleet/environment")
+        host.check_output(f"umask 077; sed -n '{names}' {kept} | grep PASSWORD > /etc/fleet/secrets.env")
+        host.check_output(f"systemctl start {UNIT}")
+        wait_ready(host)
+        assert "conversion_cache_up 1.0" in host.check_output(f"curl -fs -m 5 {PROBES}/metrics")
+        listening = host.check_output("ss --listening --tcp --numeric --no-header")
+        assert {"0.0.0.0:8080", "0.0.0.0:8082"} <= set(listening.split())
+    finally:
+        host.check_output(f"rm -rf /etc/fleet /etc/fleet-release; mv {kept} {ENV_FILE}; systemctl restart {UNIT}")
+    wait_ready(host)

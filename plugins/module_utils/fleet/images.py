@@ -10,10 +10,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.fleet import names
-from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import KINDS, Fleet, Machine
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import (
+    KINDS,
+    Container,
+    Fleet,
+    Machine,
+    Service,
+)
 
 # On every host, before what it is for.
 _EVERYWHERE: Final = ("boring.fleet.base", "boring.fleet.host_secrets")
+CONTAINER_ROLE: Final = "boring.fleet.container_service"
 
 
 def images(fleet: Fleet) -> list[dict[str, Any]]:
@@ -32,8 +39,12 @@ def images(fleet: Fleet) -> list[dict[str, Any]]:
             service = fleet.services[name]
             machine, roles, alike = fleet.machines[service.machine], service.roles, [name]
             container = service.container
+            if container:
+                roles = (CONTAINER_ROLE,)
             own = {
-                "role_variables": dict(service.role_variables),
+                "role_variables": _container_variables(service, container)
+                if container
+                else dict(service.role_variables),
                 "role_files": dict(service.role_files),
                 "inputs": list(service.inputs),
                 "version": service.version,
@@ -57,6 +68,22 @@ def images(fleet: Fleet) -> list[dict[str, Any]]:
             **entry,
         }
     return list(found.values())
+
+
+def _container_variables(service: Service, container: Container) -> dict[str, Any]:
+    """Of the role. An image by tag is not what it takes: who builds puts the digest there."""
+    return {
+        "container_service_image": container.image,
+        "container_service_command": list(container.command),
+        "container_service_user": container.user,
+        "container_service_port": service.port,
+        "container_service_container_port": container.port if container.port != service.port else 0,
+        "container_service_health": service.health,
+        "container_service_tls": service.tls,
+        "container_service_isolated": service.isolated,
+        # Of others the security group alone knows what they use beside it.
+        "container_service_egress": [str(one) for one in service.egress or ()] if service.isolated else [],
+    }
 
 
 def layers(fleet: Fleet) -> list[dict[str, Any]]:

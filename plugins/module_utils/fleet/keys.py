@@ -134,14 +134,14 @@ CONTAINER: Final = Keys(
         ),
         "command": Key(
             Checked(values.command, ["/bin/true"], ("array", "string"), "list or str"),
-            "Program and arguments. Default: the image's own.",
+            "Takes the place of the image's `CMD`, after its `ENTRYPOINT`. Default: the image's own.",
         ),
         "user": Key(
             Text(
                 "be a user or a number, with a group after a colon if need be",
                 r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?",
             ),
-            "User inside the container. Default: the image's own.",
+            "User of the image; it owns its files, and is never root on the host. Default: the image's own.",
         ),
         "port": Key(_PORT, "Port inside the container. Default: the service's `port`."),
     },

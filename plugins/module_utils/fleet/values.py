@@ -163,6 +163,10 @@ def variable(given: Any) -> str:
         raise ValueError(f"must be text, a number, true or false, not {what}")
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in given):
         raise ValueError("has more than one line or other control characters: write a file with `files` instead")
+    if any(ord(character) & 0xFFFE == 0xFFFE or 0xFDD0 <= ord(character) <= 0xFDEF for character in given):
+        raise ValueError(
+            "has a character that Unicode keeps for no text, for which systemd would drop the whole environment: take it out"
+        )
     return given
 
 

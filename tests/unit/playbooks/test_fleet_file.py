@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from localcloud import cloud as cloud_module
+from tests.fakes.oci_image import Image, file, layer
+from tests.fakes.registry import registry
 from tests.unit.localcloud import fakes
 from tests.unit.localcloud.test_server import REGION, Running, forget_moto
 
@@ -97,6 +99,30 @@ def test_images_of_a_fleet_are_planned_by_their_class_and_their_own_inputs(desk:
     assert one["shop-cache"] == first["shop-cache"] and one["shop-web"] != first["shop-web"]
 
 
+def test_a_tag_is_built_by_what_it_stands_for(desk: Desk) -> None:
+    with registry() as server:
+        server.add(Image([layer(file("bin/web", "1"))]), "1")
+        web = {"container": {"image": f"{server.address}/shop/web:1"}, "port": 8000, "expose": {}}
+        fleet = {
+            "fleet_services": {
+                "web": web,
+                "jobs": {"container": {"image": f"{server.address}/shop/web@sha256:{'0' * 64}"}},
+            }
+        }
+        first = fingerprints(desk.play("build_images", "--check", "-v", **fleet))
+        assert sorted(first) == ["shop-jobs", "shop-web"]
+        server.add(Image([layer(file("bin/web", "2"))]), "1")
+        again = fingerprints(desk.play("build_images", "--check", "-v", **fleet))
+        assert again["shop-web"] != first["shop-web"] and again["shop-jobs"] == first["shop-jobs"]
+        web["container"]["image"] = f"{server.address}/shop/web:2"
+        said = desk.play("build_images", "--check", **fleet)
+        assert f"there is no {server.address}/shop/web:2: {server.address} has no such tag" in said
+        assert not said.endswith("ended with 0")
+        assert not [
+            path for _method, path, _login in server.asked if "000000" in path
+        ]  # by digest there is nothing to ask
+
+
 @pytest.mark.parametrize("playbook", ["build_images", "deploy", "roll"])
 def test_a_fleet_that_is_wrong_is_refused_before_anything_runs(desk: Desk, playbook: str) -> None:
     said = desk.play(
@@ -113,5 +139,3 @@ def test_what_cannot_be_is_said(desk: Desk) -> None:
         "fleet_services.web.roles[0]: there is no role acme.shop.wbe with tasks/install.yml: install its collection first"
         in said
     )
-    said = desk.play("build_images", fleet_services={"web": {"container": {"image": "registry.example.org/web:1"}}})
-    assert "web: containers are not put into images by this version; give roles instead." in said

@@ -159,6 +159,9 @@ def test_why_secrets_do_not_come(host: Made, tmp_path: Path, store: parameter_st
     parameters.write_text(there.replace(NATS, "two\\nlines"))
     code, said, _ = booted()
     assert (code, "the parameter /main/nats has several lines" in said) == (78, True), said
+    parameters.write_text(there.replace(NATS, "x\\ufffe"))
+    code, said, _ = booted()
+    assert (code, "the parameter /main/nats has a character that systemd does not take" in said) == (78, True), said
     parameters.write_text(there)
     wanted = json.loads((tmp_path / "wanted.json").read_text())
     for changed, status, sentence in (

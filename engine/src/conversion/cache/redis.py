@@ -6,11 +6,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
+from .. import tls
 from . import Breaker
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class RedisCache:
         *,
         user: str = "",
         password: str = "",
+        ca_file: str = "",
         ttl: float = 86400,
         max_bytes: int = 8 * 1024 * 1024,
         timeout: float = 0.25,
@@ -38,6 +40,12 @@ class RedisCache:
         self._timeout = timeout
         self._breaker = breaker or Breaker()
         self._up = True
+        # Said in full: what is checked must not depend on a library's defaults
+        checked: dict[str, Any] = {
+            "ssl_cert_reqs": "required",
+            "ssl_check_hostname": True,
+            "ssl_ca_certs": ca_file or None,
+        }
         self._redis = redis.Redis.from_url(
             url,
             username=user or None,
@@ -45,6 +53,7 @@ class RedisCache:
             socket_connect_timeout=timeout,
             socket_timeout=timeout * 4,
             max_connections=256,
+            **(checked if url.startswith("rediss://") else {}),
         )
 
     @property
@@ -102,7 +111,7 @@ class RedisCache:
             try:
                 return await ask()
             except _FAILURES as exc:
-                reason = type(exc).__name__
+                reason = tls.refusal(exc) or type(exc).__name__
                 raise
 
         answer = await self._breaker.call(told, _FAILURES)

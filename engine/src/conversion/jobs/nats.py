@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Client
@@ -45,6 +46,7 @@ from nats.js.errors import (
 )
 from nats.js.kv import KeyValue
 
+from .. import tls
 from ..errors import BusyError, InputError, UnavailableError
 from ..operation import NOTHING, About, Operation
 from . import Readable
@@ -80,6 +82,22 @@ _STREAM_FULL = 10077
 _CLAIM_SECONDS = 15.0  # that a claim is believed without a record: its file is being stored
 
 
+class _Client(Client):
+    """The library asks for TLS only when the server offers it, and whoever stands between could take the offer away: with `secure` no
+    password is sent before there is TLS."""
+
+    def __init__(self, *, secure: bool) -> None:
+        super().__init__()
+        self._secure = secure
+
+    def _connect_command(self) -> bytes:
+        transport: Any = self._transport
+        if self._secure and transport._io_writer.get_extra_info("ssl_object") is None:
+            raise nats.errors.Error("it does not offer TLS, and tls:// asks for it")
+        command: bytes = super()._connect_command()
+        return command
+
+
 class NatsJobs:
     """Jobs on JetStream. Connects and reconnects by itself; `start` never waits for NATS to be there."""
 
@@ -89,6 +107,7 @@ class NatsJobs:
         *,
         user: str = "",
         password: str = "",
+        ca_file: str = "",
         name: str = "conversion",
         retention: float = 6 * 3600,
         max_queued: int = 10_000,
@@ -100,6 +119,7 @@ class NatsJobs:
         self._url = url
         self._user = user
         self._password = password
+        self._ca_file = ca_file
         self._name = name
         self._retention = retention
         self._max_queued = max_queued
@@ -162,20 +182,31 @@ class NatsJobs:
             self._prepared, self._reason = False, "the connection was lost"
             log.warning("NATS at %s: %s, reconnecting", self._url, self._reason)
 
-        client = Client()
-        await client.connect(
-            self._url,
-            user=self._user or None,
-            password=self._password or None,
-            name=self._name,
-            connect_timeout=2,
-            allow_reconnect=False,  # for the first connection only: its refusal is to be seen, not retried silently
-            max_reconnect_attempts=-1,
-            ping_interval=10,
-            max_outstanding_pings=2,
-            error_cb=on_error,
-            disconnected_cb=on_disconnect,
-        )
+        secure = self._url.startswith("tls://")
+        client = _Client(secure=secure)
+        # The nodes of a cluster name each other by address; all have a certificate for the name that we know.
+        checked: dict[str, Any] = {"tls_hostname": urlsplit(self._url).hostname} if secure else {}
+        try:
+            await client.connect(
+                self._url,
+                tls=tls.context(self._ca_file, "the CA file of NATS") if secure else None,
+                **checked,
+                user=self._user or None,
+                password=self._password or None,
+                name=self._name,
+                connect_timeout=2,
+                allow_reconnect=False,  # for the first connection only: its refusal is to be seen, not retried silently
+                max_reconnect_attempts=-1,
+                ping_interval=10,
+                max_outstanding_pings=2,
+                error_cb=on_error,
+                disconnected_cb=on_disconnect,
+            )
+        except BaseException:  # a refused connection is left open by the library
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(1):
+                    await client.close()
+            raise
         client.options |= {"allow_reconnect": True, "reconnect_time_wait": 0.5}
         return client
 
@@ -650,6 +681,8 @@ def _claim(operation: Operation) -> str:
 
 def _words(exc: BaseException) -> str:
     """The reason in an exception, without its class's prefix."""
+    if refused := tls.refusal(exc):
+        return refused
     text = str(exc).strip().removeprefix("nats: ").strip("'\" ")
     if isinstance(exc, TimeoutError) or not text:
         return "no answer in time"

@@ -139,6 +139,7 @@ BROKEN: list[tuple[str, Any, str, str]] = [
     ("fleet_services.web.environment", {"A": None}, "fleet_services.web.environment.A", "must be text, a number, true or false, not nothing"),
     ("fleet_services.web.environment", {"A": ["b"]}, "fleet_services.web.environment.A", "must be text, a number, true or false, not a list"),
     ("fleet_services.web.environment", {"A": "b\nc"}, "fleet_services.web.environment.A", "has more than one line or other control characters: write a file with `files` instead"),
+    ("fleet_services.web.environment", {"A": "b\ufffe"}, "fleet_services.web.environment.A", "has a character that Unicode keeps for no text, for which systemd would drop the whole environment: take it out"),
     ("fleet_services.web.environment", {"A": NAN}, "fleet_services.web.environment.A", "must be text, a number, true or false, not nan"),
     ("fleet_services.web.environment", ["RAILS_ENV=production"], "fleet_services.web.environment", "must be a mapping, not a list"),
     ("fleet_services.web.secrets", {"SECRET_KEY_BASE": "hunter2"}, "fleet_services.web.secrets.SECRET_KEY_BASE", "must be the path of a parameter such as /shop/secret_key_base, and never the secret itself: letters, digits and _ . -, at most 15 levels"),

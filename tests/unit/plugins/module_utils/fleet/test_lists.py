@@ -6,9 +6,11 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.fleet.mistakes import
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.reader import read_fleet
 from tests.unit.plugins.module_utils.fleet.fleets import GONE, changed, shop, small
 
+ROLE = Path(__file__).resolve().parents[5] / "roles" / "container_service"
 ARN = "arn:aws:acm:eu-central-1:123456789012:certificate/a"
 
 
@@ -156,11 +159,28 @@ def test_an_image_a_service_and_one_for_data_that_is_alike() -> None:
     thumbs, web = one(found["images"], "shop-thumbs", "family"), one(found["images"], "shop-web", "family")
     assert thumbs["roles"] == ["boring.fleet.base", "boring.fleet.host_secrets", "acme.shop.thumbs"]
     assert (thumbs["lock"], thumbs["container"]) == ("locks/debian-13-amd64-proprietary.lock.json", None)
-    assert web["container"]["port"] == 8000 and web["roles"] == ["boring.fleet.base", "boring.fleet.host_secrets"]
+    assert web["container"]["port"] == 8000 and web["roles"][-1] == "boring.fleet.container_service"
     assert {group["for"]: group["template"]["instance_type"] for group in found["groups"]} == {
         **dict.fromkeys(("bus", "cache", "store", "sandbox", "web"), "t3.medium"),
         "thumbs": "g5.xlarge",
     }
+
+
+def test_a_container_is_a_role_with_its_image() -> None:
+    web, box = (
+        one(listed(shop())["images"], f"shop-{name}", "family")["role_variables"] for name in ("web", "sandbox")
+    )
+    assert web["container_service_port"] == 8000
+    assert web["container_service_health"] == "/up"
+    assert (web["container_service_isolated"], box["container_service_isolated"]) == (False, True)
+    assert box["container_service_egress"] == []
+    found = listed(changed("fleet_services.sandbox.egress", ["192.0.2.0/24:443", "[2001:db8::/32]:8000-8010"]))
+    box = one(found["images"], "shop-sandbox", "family")["role_variables"]
+    assert box["container_service_egress"] == ["192.0.2.0/24:443", "2001:db8::/32:8000-8010"]
+    spec = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["install"]["options"]
+    assert set(box) <= set(spec)
+    form = re.search("__container_service_egress_form: '(.*)'", (ROLE / "vars" / "main.yml").read_text())
+    assert form and all(re.match(form[1], each) for each in box["container_service_egress"])
 
 
 def test_a_class_that_nothing_names_costs_nothing() -> None:
