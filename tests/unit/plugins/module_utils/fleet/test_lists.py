@@ -161,7 +161,11 @@ def test_an_image_a_service_and_one_for_data_that_is_alike() -> None:
         "acme.shop.thumbs",
     ]
     assert (thumbs["lock"], thumbs["container"]) == ("locks/debian-13-amd64-proprietary.lock.json", None)
-    assert web["container"]["port"] == 8000 and web["roles"] == ["boring.fleet.base", "boring.fleet.host_secrets"]
+    assert web["container"]["port"] == 8000 and web["roles"] == [
+        "boring.fleet.base",
+        "boring.fleet.host_secrets",
+        "boring.fleet.host_lifecycle",
+    ]
     assert {group["for"]: group["template"]["instance_type"] for group in found["groups"]} == {
         **dict.fromkeys(("bus", "cache", "store", "sandbox", "web"), "t3.medium"),
         "thumbs": "g5.xlarge",
