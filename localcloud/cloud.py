@@ -18,6 +18,7 @@ from moto.elbv2.models import elbv2_backends
 from localcloud import balancer
 from localcloud.autoscaling.service import AutoScaling
 from localcloud.clock import Clock, SystemClock
+from localcloud.cloudwatch.service import CloudWatch
 from localcloud.ec2.backend import HostBackend, World, backend_of, install
 from localcloud.ec2.launch import ACCOUNT
 from localcloud.ec2.ports import Ec2
@@ -25,6 +26,7 @@ from localcloud.faults import Faults
 from localcloud.hosts.fence import Fence
 from localcloud.hosts.fleet import Fleet, Phase
 from localcloud.hosts.podman import Podman
+from localcloud.service import Service
 from localcloud.settings import Settings
 from localcloud.state import Store
 
@@ -66,6 +68,13 @@ class Cloud:
         self.autoscaling = AutoScaling(
             hosts=ports, targets=self.balancer, templates=ports, subnets=ports, clock=self._clock, faults=self.faults
         )
+        self.cloudwatch = CloudWatch(self._clock)
+        self.services: dict[str, Service] = {
+            "autoscaling": self.autoscaling,
+            "elasticloadbalancing": self.balancer,
+            "monitoring": self.cloudwatch,
+        }
+        """Our own, by the name in a signature."""
 
     def backend(self) -> HostBackend:
         """EC2 of the cloud's region."""
@@ -168,7 +177,9 @@ class Cloud:
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
-            for part in (self.fleet.observe, self.autoscaling.tick, self.balancer.tick, self._housekeeping):
+            for part in (
+                self.fleet.observe, self.autoscaling.tick, self.balancer.tick, self.cloudwatch.tick, self._housekeeping,
+            ):  # fmt: skip
                 with self._logged():
                     part()
 

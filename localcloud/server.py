@@ -14,12 +14,8 @@ import threading
 from collections.abc import Callable, Container, Iterable
 from typing import Any
 
-from botocore.utils import parse_timestamp
-from moto.core.model import OperationModel
-from moto.core.parse import PROTOCOL_PARSERS, RequestParserError
+from moto.acm.responses import AWSCertificateManagerResponse
 from moto.core.request import Request
-from moto.core.serialize import get_serializer_class
-from moto.core.utils import get_service_model
 from moto.iam.responses import IamResponse
 from moto.kms.responses import KmsResponse
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -43,9 +39,10 @@ _MOTO: dict[str, Any] = {
     "ssm": ParameterResponse,
     "sts": IdentityResponse,
     "iam": IamResponse,
+    "acm": AWSCertificateManagerResponse,
     "kms": KmsResponse,  # for the SecureStrings of ssm
 }
-_OWN = {"autoscaling": "autoscaling", "elasticloadbalancing": "elbv2"}  # by botocore's name of the model
+_OWN = ("autoscaling", "elasticloadbalancing", "monitoring")
 _ELBV2 = "2015-12-01"
 _UNLOCKED = {"CreateImage", "GetConsoleOutput"}  # take seconds, and the lock where they need it
 _ENOUGH = 16 * 1024 * 1024
@@ -53,8 +50,8 @@ _FREEBIND = 15  # Linux's IP_FREEBIND, which Python has no name for
 
 Secret = Callable[[Signature], str]
 """The secret key that a request says it was signed with. Raises SignatureError for keys that nobody has."""
-Admit = Callable[[Request, Signature, str], None]
-"""Given a request, its signature and its operation."""
+Admit = Callable[[Request, Signature, str], Response | None]
+"""Given a request, its signature and its operation: raises ApiError for what is not to be answered, or answers it itself."""
 
 _CODES: dict[Fault, tuple[tuple[str, int], tuple[str, int], tuple[str, int]]] = {
     Fault.MISSING: (
@@ -69,9 +66,14 @@ _CODES: dict[Fault, tuple[tuple[str, int], tuple[str, int], tuple[str, int]]] = 
 """AWS's codes with their HTTP status: of services that speak JSON, of those that speak XML, and of EC2."""
 _BY_VERSION = {
     "2011-01-01": "autoscaling", "2015-12-01": "elasticloadbalancing", "2012-06-01": "elasticloadbalancing",
-    "2010-05-08": "iam", "2011-06-15": "sts",
+    "2010-05-08": "iam", "2011-06-15": "sts", "2010-08-01": "monitoring",
 }  # fmt: skip
-_BY_TARGET = {"AmazonSSM": "ssm", "TrentService": "kms"}
+_BY_TARGET = {
+    "AmazonSSM": "ssm",
+    "TrentService": "kms",
+    "CertificateManager": "acm",
+    "GraniteServiceVersion20100801": "monitoring",
+}
 
 
 class PortTakenError(Exception):
@@ -154,11 +156,11 @@ class Application:
             if not (self._cloud.ready if admit is None else self._cloud.loaded):
                 raise ApiError("ServiceUnavailable", "The local cloud is starting.", 503)
             signature.verify(request, signed, secret(signed), self._clock.now())
-            operation = target.rpartition(".")[2] or str(request.values.get("Action", ""))
+            operation = wire.operation(request)
             if (refusal := self._cloud.faults.api_refusal(operation)) is not None:
                 raise refusal
-            if admit is not None:
-                admit(request, signed, operation)
+            if admit is not None and (answer := admit(request, signed, operation)) is not None:
+                return answer
             changes = not operation.startswith(_READS)
             if changes:
                 self._cloud.make_room()
@@ -199,22 +201,16 @@ class Application:
             there = ", ".join(sorted([*_OWN, *_MOTO]))
             raise ApiError("NotImplemented", f"The local cloud has no {wire.full_name(service)}; it has {there}.", 501)
         if not wire.has_operation(service, operation):
-            raise _no_action(operation)
+            raise wire.no_action(operation)
         if operation in _UNLOCKED:
             return self._moto(request, service)
         with self._cloud.lock:
             return self._moto(request, service)
 
     def _own(self, request: Request, service: str, operation: str, region: str) -> Response:
-        model = _operation(_OWN[service], operation)
-        parser = PROTOCOL_PARSERS["query"](model, timestamp_parser=parse_timestamp)
-        try:
-            params = parser.parse({"values": request.values})  # type: ignore[typeddict-item] # a query has no more
-        except (RequestParserError, ValueError) as error:
-            raise ApiError("ValidationError", f"The parameters of {operation} cannot be read: {error}") from None
-        handler = self._cloud.autoscaling if service == "autoscaling" else self._cloud.balancer
-        result = handler.handle(operation, params, region)
-        return _wire(_serializer(_OWN[service], "query", model).serialize(result))
+        handler = self._cloud.services[service]
+        result = handler.handle(operation, wire.parameters(request, service, operation), region)
+        return wire.answer(request, service, operation, result)
 
     def _moto(self, request: Request, service: str) -> Response:
         status, headers, body = _MOTO[service].dispatch(request, request.url, request.headers)
@@ -277,22 +273,6 @@ class _Handler(WSGIRequestHandler):
         LOG.info(message, *args)
 
 
-def _operation(service: str, operation: str) -> OperationModel:
-    try:
-        model: OperationModel = get_service_model(service).operation_model(operation)
-        return model
-    except Exception:
-        raise _no_action(operation) from None
-
-
-def _serializer(service: str, protocol: str, model: OperationModel) -> Any:
-    return get_serializer_class(service, protocol)(model)
-
-
-def _no_action(operation: str) -> ApiError:
-    return ApiError("InvalidAction", f"The action {operation} is not valid for this web service.")
-
-
 def _lacking(operation: str, said: str) -> str:
     """What is missing, after moto's words where they tell of more than the operation."""
     part = re.match(r"(?:The |Filter dicts? )?(.*?) (?:has|have) not been implemented", said)
@@ -324,10 +304,6 @@ def _unsigned(request: Request, service: str, error: SignatureError) -> ApiError
     elif code == "RequestExpired":
         message = "Request has expired."
     return ApiError(code, message, status)
-
-
-def _wire(answer: Any) -> Response:
-    return Response(answer["body"], answer["status_code"], answer["headers"])
 
 
 def _json(content: Any, status: int = 200) -> Response:

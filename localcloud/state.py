@@ -190,12 +190,9 @@ def _how(kind: Any) -> Callable[[Any], Any] | None:
         if issubclass(kind, get_args(PrivateKeyTypes)):
             return lambda obj: (_private_key, (obj.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),))
         if issubclass(kind, get_args(PublicKeyTypes)):
-            return lambda obj: (
-                load_der_public_key,
-                (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),),
-            )
+            return lambda obj: (_public_key, (obj.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),))
         if issubclass(kind, x509.Certificate):
-            return lambda obj: (x509.load_der_x509_certificate, (obj.public_bytes(Encoding.DER),))
+            return lambda obj: (_certificate, (obj.public_bytes(Encoding.DER),))
     return None
 
 
@@ -232,6 +229,14 @@ def _with_aws_policies(iam: IAMBackend, state: dict[str, Any]) -> None:
 
 def _private_key(content: bytes) -> PrivateKeyTypes:
     return load_der_private_key(content, password=None)
+
+
+def _public_key(content: bytes) -> PublicKeyTypes:
+    return load_der_public_key(content)
+
+
+def _certificate(content: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(content)
 
 
 def _empty(kind: type[defaultdict[Any, Any]], factory: Any) -> defaultdict[Any, Any]:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Refusals on the wire: in the protocol that the request speaks, also of services that are not here."""
+"""Requests, answers and refusals on the wire, in the protocol that the request speaks: botocore's own model of each API decides
+how they look. Refusals also of services that are not here.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,14 @@ from xml.sax.saxutils import escape
 
 import botocore.session
 from botocore.exceptions import BotoCoreError
+from botocore.utils import parse_timestamp
+from moto.core.model import OperationModel
+from moto.core.parse import PROTOCOL_PARSERS, RequestParserError
+from moto.core.serialize import get_serializer_class
+from moto.core.utils import get_service_model
 from werkzeug.wrappers import Request, Response
 
+from localcloud import cbor
 from localcloud.errors import ApiError
 
 NOT_IMPLEMENTED = 501
@@ -38,10 +46,53 @@ def full_name(service: str) -> str:
     return str(_metadata(service).get("serviceFullName", service))
 
 
-def has_operation(service: str, operation: str) -> bool:
+def operation(request: Request) -> str:
+    """The operation that a request names; empty if it names none."""
+    if protocol(request, "") == "cbor":
+        return request.path.rpartition("/operation/")[2]
+    target = request.headers.get("X-Amz-Target", "")
+    return target.rpartition(".")[2] or str(request.values.get("Action", ""))
+
+
+def parameters(request: Request, service: str, name: str) -> dict[str, Any]:
+    """The parameters of an operation, in boto3's shapes. Raises ApiError."""
+    spoken, model = protocol(request, service), _operation(service, name)
+    try:
+        if spoken == "cbor":
+            found = cbor.decode(request.get_data() or b"\xa0")
+            return dict(found)
+        parser = PROTOCOL_PARSERS[spoken](model, timestamp_parser=parse_timestamp)
+        asked: Any = {"values": request.values, "body": request.get_data(as_text=True) or "{}"}
+        return dict(parser.parse(asked))
+    except (RequestParserError, ValueError, TypeError, AttributeError, KeyError) as error:
+        code = "SerializationException" if spoken in ("json", "cbor") else "ValidationError"
+        raise ApiError(code, f"The parameters of {name} cannot be read: {error}") from None
+
+
+def answer(request: Request, service: str, name: str, result: Any) -> Response:
+    """What an operation returns, in boto3's shapes, on the wire."""
+    spoken = protocol(request, service)
+    if spoken == "cbor":
+        return Response(cbor.encode(result), 200, {"smithy-protocol": "rpc-v2-cbor"}, content_type="application/cbor")
+    model = _operation(service, name)
+    made = get_serializer_class(_MODELS.get(service, service), spoken)(model).serialize(result)
+    return Response(made["body"], made["status_code"], made["headers"])
+
+
+def speaks_json(service: str) -> bool:
+    """Whether the clients of a service speak JSON and nothing else."""
+    return str(_metadata(service).get("protocol", "")) in ("json", "rest-json")
+
+
+def no_action(name: str) -> ApiError:
+    """The refusal of what is no operation of the service."""
+    return ApiError("InvalidAction", f"The action {name} is not valid for this web service.")
+
+
+def has_operation(service: str, name: str) -> bool:
     """Whether AWS has such an operation; True if nobody here can tell."""
     model = _model(service)
-    return not model or operation in model["operations"]
+    return not model or name in model["operations"]
 
 
 def protocol(request: Request, service: str) -> str:
@@ -77,7 +128,7 @@ def refusal(request: Request, service: str, error: ApiError) -> Response:
         kind, body = "text/xml", f"<ErrorResponse>{said}<RequestId>{number}</RequestId></ErrorResponse>"
     elif spoken == "cbor":
         headers["smithy-protocol"] = "rpc-v2-cbor"
-        kind, body = "application/cbor", _cbor({"__type": error.code, "message": error.message})
+        kind, body = "application/cbor", cbor.encode({"__type": error.code, "message": error.message})
     else:
         headers["x-amzn-ErrorType"] = error.code
         kind = "application/json" if spoken == "rest-json" else "application/x-amz-json-1.1"
@@ -87,14 +138,12 @@ def refusal(request: Request, service: str, error: ApiError) -> Response:
     return Response(body, error.status, headers, content_type=kind)
 
 
-def _cbor(content: dict[str, str]) -> bytes:
-    """A map of a few texts (RFC 8949)."""
-    return bytes([0xA0 + len(content)]) + b"".join(_text(key) + _text(value) for key, value in content.items())
-
-
-def _text(text: str) -> bytes:
-    raw = text.encode()
-    return b"\x79" + len(raw).to_bytes(2, "big") + raw
+def _operation(service: str, name: str) -> OperationModel:
+    try:
+        model: OperationModel = get_service_model(_MODELS.get(service, service)).operation_model(name)
+        return model
+    except Exception:
+        raise no_action(name) from None
 
 
 def _metadata(service: str) -> dict[str, Any]:

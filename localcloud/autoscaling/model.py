@@ -43,6 +43,7 @@ from .state import (
 
 NEVER = float("inf")
 SIX_WEEKS = 42 * 86400.0
+_REMEMBERED = 100  # detached instances
 
 _DRAINING = " - Waiting For ELB Connection Draining."
 
@@ -220,6 +221,7 @@ class Model:
         self._finish(group, instance.activity, now)
         if instance.state == DETACHING:
             del group.instances[instance.id]
+            group.detached = [*group.detached[1 - _REMEMBERED :], instance.id]
         else:
             instance.enter(STANDBY, now)
         return True

@@ -181,6 +181,16 @@ class AutoScaling:
         with self._lock:
             return {i: group.name for group in self._all() for i in (*group.instances, *group.warm)}
 
+    def target_state(self, instance_id: str) -> str:
+        """The steady state that an instance is in or on its way to, as its own metadata says; empty if it was in no group."""
+        with self._lock:
+            for group in self._all():
+                instance = group.instances.get(instance_id) or group.warm.get(instance_id)
+                if instance is not None:
+                    return words.target_state(instance, group.warm_pool)
+            everyone = [*self._all(), *(group for groups in self._deleted.values() for group in groups)]
+            return "Detached" if any(instance_id in group.detached for group in everyone) else ""
+
     def dump(self) -> dict[str, Any]:
         """The whole state as JSON-able values."""
         with self._lock:

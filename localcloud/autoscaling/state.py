@@ -311,6 +311,7 @@ class Group:
     causes: list[str] = field(default_factory=list)  # why the next launches or scale-ins happen
     next_launch: float = 0.0  # a refused launch is not repeated before
     launch_failures: int = 0  # in a row
+    detached: list[str] = field(default_factory=list)  # the last instances that left it and run on
     shunned_zones: dict[str, float] = field(default_factory=dict)  # zone without capacity -> until
     # Instances launched beyond desired, to the one that goes when they are in service ("": AZ balance chooses it).
     extra: dict[str, str] = field(default_factory=dict)

@@ -6,6 +6,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ..errors import ApiError
+from .state import (
+    DETACHING,
+    ENTERING_STANDBY,
+    IN_SERVICE,
+    STANDBY,
+    TERMINATING,
+    TERMINATING_STATES,
+    WARMED,
+    Instance,
+    WarmPool,
+)
 
 
 def stamp(now: float) -> str:
@@ -132,3 +143,13 @@ def abandoned(token: str, why: str) -> str:
     return (
         f"Instance failed to complete user's Lifecycle Action: Lifecycle Action with token {token} was abandoned: {why}"
     )
+
+
+def target_state(instance: Instance, pool: WarmPool | None) -> str:
+    """The steady state that an instance is in or on its way to, in the words of its own metadata."""
+    warm = f"{WARMED}{'Stopped' if pool is None else pool.state}"
+    if instance.state.startswith(WARMED):
+        return f"{WARMED}Terminated" if instance.state == WARMED + TERMINATING else warm
+    if instance.state in TERMINATING_STATES:
+        return warm if instance.returning else "Terminated"
+    return {ENTERING_STANDBY: STANDBY, STANDBY: STANDBY, DETACHING: "Detached"}.get(instance.state, IN_SERVICE)

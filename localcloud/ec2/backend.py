@@ -33,7 +33,7 @@ from moto.ec2.models.amis import Ami
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociation
 from moto.ec2.models.instance_types import INSTANCE_TYPES
-from moto.ec2.models.instances import Instance, InstanceState, Reservation, StateReason
+from moto.ec2.models.instances import Instance, InstanceState, MetadataOptions, Reservation, StateReason
 from moto.ec2.models.key_pairs import KeyPair
 from moto.ec2.models.vpcs import VPC
 
@@ -47,6 +47,7 @@ from localcloud.hosts import seed
 from localcloud.hosts.base import DEBIAN_OWNER, Base
 from localcloud.hosts.fleet import Fleet, Host, Observer, Phase
 from localcloud.hosts.podman import HostError
+from localcloud.metadata import Notice
 
 ZONES = ("a", "b", "c")
 TERMINATED_SECONDS = 3600
@@ -55,6 +56,11 @@ TERMINATED_SECONDS = 3600
 _STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 _BY_USER = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
 _BY_ITSELF = ("Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown")
+_METADATA_OPTIONS = {
+    "http_tokens": "http_tokens", "http_put_response_hop_limit": "hop_limit", "http_endpoint": "http_endpoint",
+    "http_protocol_ipv6": "http_protocol", "instance_metadata_tags": "metadata_tags",
+}  # fmt: skip
+"""What moto calls them where they are kept, and as parameters."""
 _NO_TOKEN = "ABCDE"  # noqa: S105 - what moto takes for a missing client token
 
 
@@ -94,6 +100,12 @@ class HostBackend(EC2Backend):
         self.podman_images: dict[str, str] = {}  # by AMI id
         self.ended: dict[str, float] = {}  # when instances were terminated, unix seconds
         super().__init__(region_name, account_id)
+
+    @property
+    def notices(self) -> dict[str, Notice]:
+        """What is said of Spot instances that are taken, or that it is recommended to leave."""
+        found: dict[str, Notice] = vars(self).setdefault("_notices", {})  # states of earlier versions have none
+        return found
 
     # -- network ---------------------------------------------------------------------------------------------------
 
@@ -156,6 +168,8 @@ class HostBackend(EC2Backend):
             **(template.get("MetadataOptions") or {}),
             **(kwargs.get("metadata_options") or {}),
         }
+        if kwargs["metadata_options"].get("InstanceMetadataTags") == "enabled":
+            launch.check_shown_tags((kwargs.get("tags") or {}).get("instance") or {})
         self._place(kwargs, template)
         self._require_network(kwargs)
         profile = self._require_profile(kwargs, template)
@@ -181,6 +195,25 @@ class HostBackend(EC2Backend):
                 self.associate_iam_instance_profile(instance.id, iam_instance_profile_arn=profile)
             self._launch(instance, podman_image)
         return reservation
+
+    def modify_instance_metadata_options(self, instance_id: str, **given: Any) -> MetadataOptions:  # type: ignore[override]
+        """What is left out stays as it is."""
+        instance = self.get_instance(instance_id)
+        if given.get("metadata_tags") == "enabled":
+            launch.check_shown_tags(tag["key"] for tag in instance.get_tags())
+        before = vars(instance.metadata_options).copy()
+        changed = super().modify_instance_metadata_options(instance_id, **given)
+        for name, parameter in _METADATA_OPTIONS.items():
+            if given.get(parameter) is None:
+                setattr(changed, name, before[name])
+        return changed
+
+    def create_tags(self, resource_ids: list[str], tags: dict[str, str]) -> bool:
+        for resource_id in resource_ids:
+            instance = self.get_instance_by_id(resource_id)
+            if instance is not None and instance.metadata_options.instance_metadata_tags == "enabled":
+                launch.check_shown_tags(tags)
+        return bool(super().create_tags(resource_ids, tags))
 
     @staticmethod
     def _devices(image: Ami, template: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, Any]]:
@@ -307,7 +340,14 @@ class HostBackend(EC2Backend):
             },
         )
         fleet.launch(
-            Host(instance.id, podman_image, address, hostname, boot_fault=self.world.faults.boot_outcome() or "")
+            Host(
+                instance.id,
+                podman_image,
+                address,
+                hostname,
+                mac=str(instance.nics[0].mac_address),
+                boot_fault=self.world.faults.boot_outcome() or "",
+            )
         )
 
     def start_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
@@ -394,6 +434,7 @@ class HostBackend(EC2Backend):
         horizon = self.world.clock.now() - TERMINATED_SECONDS
         for instance_id in [key for key, ended in self.ended.items() if ended < horizon]:
             del self.ended[instance_id]
+            self.notices.pop(instance_id, None)
             for reservation in list(self.reservations.values()):
                 for instance in [i for i in reservation.instances if i.id == instance_id]:
                     reservation.instances.remove(instance)

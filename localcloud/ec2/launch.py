@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from moto.ec2.exceptions import EC2ClientError, InvalidAMIIdError
@@ -61,6 +62,17 @@ def check_type(name: str | None, architecture: str) -> None:
             "try again. You can use 'describe-instance-types' or 'describe-images' to discover the architecture of the "
             "instance type or AMI.",
         )
+
+
+def check_shown_tags(keys: Iterable[str]) -> None:
+    """Raise EC2ClientError for a tag that an instance cannot show in its metadata."""
+    for key in keys:
+        if not re.fullmatch(r"[0-9a-zA-Z\-_+=,.@:]{1,255}", key) or key in (".", "..", "_index"):
+            raise EC2ClientError(
+                "InvalidParameterValue",
+                f"'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), and must not be a "
+                "reserved name ('.', '..', '_index')",
+            )
 
 
 def resolved_image(backend: Any, image_id: str) -> str:

@@ -60,6 +60,7 @@ class Host:
     image: str
     address: str
     hostname: str
+    mac: str = ""  # of its network interface; podman's choice when empty
     goal: Goal = Goal.UP
     phase: Phase = Phase.NEW
     reboot: bool = False  # come up once more after going down
@@ -214,6 +215,7 @@ class Fleet:
                 hostname=host.hostname,
                 network=self.network,
                 address=host.address,
+                mac=host.mac,
                 seed=self.seed_directory(host.id),
                 labels={LABEL: self.name, "instance": host.id},
             )

@@ -95,6 +95,31 @@ class WithInside(Running):
     def host(self, **more: Any) -> Host:
         return Host(self, self.up(**more))
 
+    def group(self, name: str = "g", **more: Any) -> Any:
+        """A group of one host with the profile of ``profile``; the client of Auto Scaling."""
+        template = {"ImageId": self.base(), "IamInstanceProfile": {"Name": "hosts"}}
+        self.client("ec2").create_launch_template(LaunchTemplateName="hosts", LaunchTemplateData=template)
+        asg = self.client("autoscaling")
+        asg.create_auto_scaling_group(
+            **{
+                "AutoScalingGroupName": name, "MinSize": 0, "MaxSize": 2, "DesiredCapacity": 1,
+                "AvailabilityZones": ["eu-central-1a"], "LaunchTemplate": {"LaunchTemplateName": "hosts"}, **more,
+            }
+        )  # fmt: skip
+        return asg
+
+    def member(self, state: str = "InService") -> Host:
+        """The host of the only group, once it is in that state."""
+        asg = self.client("autoscaling")
+
+        def found() -> list[str]:
+            self.podman.boot()
+            members = asg.describe_auto_scaling_instances()["AutoScalingInstances"]
+            return [one["InstanceId"] for one in members if one["LifecycleState"] == state]
+
+        until(lambda: bool(found()), f"none was {state}")
+        return Host(self, found()[0])
+
 
 class Host:
     """What runs on an instance, as the cloud sees it: connections from its address."""
@@ -130,14 +155,17 @@ class Host:
         assert status == 200
         return dict(json.loads(self.get(f"meta-data/iam/security-credentials/{role}")[1]))
 
-    def ssm(self, **changed: str) -> Any:
-        """SSM with the credentials that the metadata gives."""
+    def client(self, service: str, **changed: str) -> Any:
+        """A service with the credentials that the metadata gives."""
         keys = {**self.keys(), **changed}
         return boto3.client(
-            "ssm", endpoint_url=self.cloud.cloud.settings.inside, region_name=REGION,
+            service, endpoint_url=self.cloud.cloud.settings.inside, region_name=REGION,
             aws_access_key_id=keys["AccessKeyId"], aws_secret_access_key=keys["SecretAccessKey"],
             aws_session_token=keys["Token"], config=Config(retries={"total_max_attempts": 1}),
         )  # fmt: skip
+
+    def ssm(self, **changed: str) -> Any:
+        return self.client("ssm", **changed)
 
 
 @pytest.fixture
@@ -162,7 +190,11 @@ def refusal(call: Callable[[], Any]) -> tuple[str, str]:
 class TestMetadata:
     def test_a_token_is_required_and_good_for_one_instance_and_a_time(self, cloud: WithInside) -> None:
         host, other = cloud.host(), cloud.host()
-        assert host.ask("/latest/meta-data/instance-id") == (401, "")
+        status, page = host.ask("/latest/meta-data/instance-id")
+        assert (status, "<title>401 - Unauthorized</title>" in page) == (
+            401,
+            True,
+        )  # as AWS's, which a script may take for a value
         assert host.ask("/latest/meta-data/instance-id", **{AHEAD: "made-up"})[0] == 401
         assert host.ask("/latest/api/token", "PUT")[0] == 400
         assert host.ask("/latest/api/token", "PUT", **{f"{AHEAD}-ttl-seconds": "21601"})[0] == 400
@@ -178,15 +210,93 @@ class TestMetadata:
         cloud.clock.ahead = 61
         assert host.ask("/latest/meta-data/instance-id", **{AHEAD: token})[0] == 401
 
+    def test_without_tokens_where_the_instance_allows_it(self, cloud: WithInside) -> None:
+        host, ec2 = cloud.host(MetadataOptions={"HttpTokens": "optional"}), cloud.client("ec2")
+        assert host.ask("/latest/meta-data/instance-id") == (200, host.id)
+        assert host.ask("/latest/meta-data/instance-id", **{AHEAD: "made-up"})[0] == 401
+        ec2.modify_instance_metadata_options(InstanceId=host.id, HttpEndpoint="disabled")
+        assert [host.ask("/latest/meta-data/instance-id")[0], host.ask("/latest/api/token", "PUT")[0]] == [403, 403]
+        ec2.modify_instance_metadata_options(InstanceId=host.id, HttpEndpoint="enabled", HttpTokens="required")
+        assert host.ask("/latest/meta-data/instance-id")[0] == 401
+        assert cloud.instance(host.id)["MetadataOptions"]["HttpPutResponseHopLimit"] == 2
+
+    def test_its_interface_key_and_groups(self, cloud: WithInside) -> None:
+        ec2 = cloud.client("ec2")
+        ec2.create_key_pair(KeyName="mine", KeyType="ed25519")
+        host = cloud.host(KeyName="mine")
+        interface = cloud.instance(host.id)["NetworkInterfaces"][0]
+        mac = interface["MacAddress"]
+        assert cloud.podman.containers_[f"lc-unit-{host.id}"].spec.mac == mac
+        assert host.get("meta-data/mac") == (200, mac)
+        assert host.get("meta-data/network/interfaces/macs/") == (200, f"{mac}/")
+        known = {
+            "interface-id": interface["NetworkInterfaceId"], "local-ipv4s": host.address, "device-number": "0",
+            "security-group-ids": interface["Groups"][0]["GroupId"], "subnet-id": interface["SubnetId"], "vpc-id": interface["VpcId"],
+            "vpc-ipv4-cidr-block": "127.86.0.0/16",
+        }  # fmt: skip
+        for name, value in known.items():
+            assert host.get(f"meta-data/network/interfaces/macs/{mac}/{name}") == (200, value)
+        assert host.get("meta-data/security-groups") == (200, "default")
+        assert host.get("meta-data/public-keys/") == (200, "0=mine")
+        assert host.get("meta-data/public-keys/0/") == (200, "openssh-key")
+        assert host.get("meta-data/public-keys/0/openssh-key")[1].startswith("ssh-ed25519 ")
+        assert "public-keys/" not in cloud.host().get("meta-data/")[1]
+
+    def test_tags_only_where_they_are_shown(self, cloud: WithInside) -> None:
+        tags = [{"ResourceType": "instance", "Tags": [{"Key": "role", "Value": "web"}]}]
+        quiet = cloud.host(TagSpecifications=tags)
+        assert quiet.get("meta-data/tags/instance/role")[0] == 404
+        host, ec2 = (
+            cloud.host(TagSpecifications=tags, MetadataOptions={"InstanceMetadataTags": "enabled"}),
+            cloud.client("ec2"),
+        )
+        assert host.get("meta-data/tags/instance/") == (200, "role")
+        ec2.create_tags(Resources=[host.id], Tags=[{"Key": "state", "Value": "ready"}])
+        assert host.get("meta-data/tags/instance/state") == (200, "ready")
+        code, message = refusal(lambda: ec2.create_tags(Resources=[host.id], Tags=[{"Key": "my key", "Value": "x"}]))
+        assert (code, "'my key' is not a valid tag key" in message) == ("InvalidParameterValue", True)
+        ec2.create_tags(Resources=[quiet.id], Tags=[{"Key": "my key", "Value": "x"}])
+        change = ec2.modify_instance_metadata_options
+        assert (
+            refusal(lambda: change(InstanceId=quiet.id, InstanceMetadataTags="enabled"))[0] == "InvalidParameterValue"
+        )
+
+    def test_the_document_and_older_versions_of_the_tree(self, cloud: WithInside) -> None:
+        host = cloud.host()
+        document = json.loads(host.get("dynamic/instance-identity/document")[1])
+        assert document["accountId"] == "123456789012"
+        assert document["pendingTime"] == f"{cloud.instance(host.id)['LaunchTime']:%Y-%m-%dT%H:%M:%SZ}"
+        assert (document["privateIp"], document["kernelId"]) == (host.address, None)
+        token = {AHEAD: host.token()}
+        assert host.ask("/2021-07-15/meta-data/instance-id", **token) == (200, host.id)
+        assert host.ask("/2999-01-01/meta-data/instance-id", **token)[0] == 404
+        assert host.ask("/", **token)[1].endswith("\nlatest")
+
+    def test_spot_is_taken_with_a_notice(self, cloud: WithInside) -> None:
+        host = cloud.host(InstanceMarketOptions={"MarketType": "spot"})
+        assert host.get("meta-data/instance-life-cycle") == (200, "spot")
+        for path in ("spot/instance-action", "spot/termination-time", "events/recommendations/rebalance"):
+            assert host.get(f"meta-data/{path}")[0] == 404
+        with cloud.cloud.lock:
+            cloud.cloud.backend().notices[host.id] = metadata.Notice("terminate", 1_800_000_120.0, 1_800_000_000.0)
+        assert json.loads(host.get("meta-data/spot/instance-action")[1]) == {
+            "action": "terminate",
+            "time": "2027-01-15T08:02:00Z",
+        }
+        assert host.get("meta-data/spot/termination-time") == (200, "2027-01-15T08:02:00Z")
+        assert json.loads(host.get("meta-data/events/recommendations/rebalance")[1]) == {
+            "noticeTime": "2027-01-15T08:00:00Z"
+        }
+
     def test_an_address_that_is_no_instance_learns_nothing(self, cloud: WithInside) -> None:
         host = cloud.host()
         token, address = host.token(), host.address
         host.address = "127.86.200.200"
-        assert host.ask("/latest/api/token", "PUT", **{f"{AHEAD}-ttl-seconds": "60"}) == (404, "")
-        assert host.ask("/latest/meta-data/instance-id", **{AHEAD: token}) == (404, "")
+        assert host.ask("/latest/api/token", "PUT", **{f"{AHEAD}-ttl-seconds": "60"})[0] == 404
+        assert host.ask("/latest/meta-data/instance-id", **{AHEAD: token})[0] == 404
         host.address = address
         cloud.client("ec2").terminate_instances(InstanceIds=[host.id])
-        assert host.ask("/latest/meta-data/instance-id", **{AHEAD: token}) == (404, "")
+        assert host.ask("/latest/meta-data/instance-id", **{AHEAD: token})[0] == 404
 
     def test_an_instance_is_told_about_itself(self, cloud: WithInside) -> None:
         host = cloud.host(UserData=USER_DATA, InstanceType="t3.small", Placement={"AvailabilityZone": "eu-central-1b"})
@@ -196,7 +306,7 @@ class TestMetadata:
         }  # fmt: skip
         for path, value in known.items():
             assert host.get(f"meta-data/{path}") == (200, value)
-        assert host.get("meta-data/placement/") == (200, "availability-zone\nregion")
+        assert host.get("meta-data/placement/") == (200, "availability-zone\navailability-zone-id\nregion")
         assert "placement/\n" in host.get("meta-data/")[1]
         assert host.get("user-data") == (200, USER_DATA)
         assert json.loads(host.get("dynamic/instance-identity/document")[1])["instanceId"] == host.id
@@ -339,16 +449,252 @@ class TestSsm:
             "ExpiredTokenException", "The security token included in the request is expired",
         )  # fmt: skip
 
-    def test_hosts_reach_no_other_service(self, host: Host) -> None:
-        keys = host.keys()
-        ec2 = boto3.client(
-            "ec2", endpoint_url=host.cloud.cloud.settings.inside, region_name=REGION,
-            aws_access_key_id=keys["AccessKeyId"], aws_secret_access_key=keys["SecretAccessKey"],
-            aws_session_token=keys["Token"], config=Config(retries={"total_max_attempts": 1}),
-        )  # fmt: skip
-        code, message = refusal(ec2.describe_instances)
-        assert (code, "and not DescribeInstances" in message) == ("AccessDeniedException", True)
+    def test_hosts_do_not_reach_what_is_for_the_owner(self, host: Host) -> None:
         assert host.ask("/_localcloud/status")[0] == 404
+
+
+STATE = "meta-data/autoscaling/target-lifecycle-state"
+
+
+class TestTargetState:
+    def test_follows_a_host_through_its_group(self, cloud: WithInside) -> None:
+        cloud.profile()
+        assert cloud.host().get(STATE)[0] == 404  # it is in no group
+        hook = {"LifecycleHookName": "leave", "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING"}
+        asg = cloud.group(LifecycleHookSpecificationList=[{**hook, "HeartbeatTimeout": 3600}])
+        host = cloud.member()
+        assert host.get(STATE) == (200, "InService")
+        who = {"AutoScalingGroupName": "g", "InstanceIds": [host.id]}
+        asg.enter_standby(**who, ShouldDecrementDesiredCapacity=True)
+        assert host.get(STATE) == (200, "Standby")
+        cloud.member("Standby")
+        asg.exit_standby(**who)
+        cloud.member()
+        assert host.get(STATE) == (200, "InService")
+        asg.terminate_instance_in_auto_scaling_group(InstanceId=host.id, ShouldDecrementDesiredCapacity=True)
+        assert cloud.member("Terminating:Wait").get(STATE) == (200, "Terminated")
+
+    def test_is_set_before_the_host_is_in_service(self, cloud: WithInside) -> None:
+        cloud.profile()
+        hook = {"LifecycleHookName": "come", "LifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING"}
+        cloud.group(LifecycleHookSpecificationList=[hook])
+        assert cloud.member("Pending:Wait").get(STATE) == (200, "InService")
+
+    def test_of_one_that_left_its_group(self, cloud: WithInside) -> None:
+        cloud.profile()
+        asg, host = cloud.group(), cloud.member()
+        asg.detach_instances(AutoScalingGroupName="g", InstanceIds=[host.id], ShouldDecrementDesiredCapacity=True)
+        until(lambda: not asg.describe_auto_scaling_instances()["AutoScalingInstances"])
+        assert host.get(STATE) == (200, "Detached")
+        cloud.restart()
+        assert host.get(STATE) == (200, "Detached")
+
+    def test_in_a_warm_pool(self, cloud: WithInside) -> None:
+        cloud.profile()
+        hook = {"LifecycleHookName": "come", "LifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING"}
+        asg = cloud.group(DesiredCapacity=0, LifecycleHookSpecificationList=[hook])
+        asg.put_warm_pool(AutoScalingGroupName="g", MinSize=1, PoolState="Running")
+        assert cloud.member("Warmed:Pending:Wait").get(STATE) == (200, "Warmed:Running")
+
+
+ALLOWED = [
+    {
+        "Effect": "Allow",
+        "Action": [
+            "autoscaling:CompleteLifecycleAction",
+            "autoscaling:RecordLifecycleActionHeartbeat",
+            "autoscaling:SetInstanceHealth",
+        ],
+        "Resource": "arn:aws:autoscaling:*:123456789012:autoScalingGroup:*:autoScalingGroupName/g",
+    },
+    {
+        "Effect": "Allow",
+        "Action": ["autoscaling:Describe*", "ec2:DescribeInstances", "ec2:DescribeTags"],
+        "Resource": ["*"],
+    },
+    {
+        "Effect": "Allow",
+        "Action": "ec2:CreateTags",
+        "Resource": "*",
+        "Condition": {
+            "StringEquals": {"ec2:SourceInstanceARN": "${ec2:SourceInstanceARN}", "aws:ResourceTag/role": "web"},
+            "ForAllValues:StringEquals": {"aws:TagKeys": ["state"]},
+        },
+    },
+    {
+        "Effect": "Allow",
+        "Action": "cloudwatch:PutMetricData",
+        "Resource": "*",
+        "Condition": {"StringEquals": {"cloudwatch:namespace": "web"}},
+    },
+    {
+        "Effect": "Allow",
+        "Action": ["elasticloadbalancing:RegisterTargets", "elasticloadbalancing:DeregisterTargets"],
+        "Resource": "arn:aws:elasticloadbalancing:*:123456789012:targetgroup/web/*",
+    },
+]
+WHO = "arn:aws:sts::123456789012:assumed-role/hosts"
+
+
+def denied(call: Callable[[], Any]) -> tuple[str, str]:
+    with pytest.raises(ClientError) as error:
+        call()
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    return error.value.response["Error"]["Code"], error.value.response["Error"]["Message"]
+
+
+class TestCalls:
+    """A host calls AWS's API under its role, with requests that boto3 signs."""
+
+    @pytest.fixture
+    def host(self, cloud: WithInside) -> Host:
+        cloud.profile({"Version": "2012-10-17", "Statement": ALLOWED})
+        hook = {
+            "LifecycleHookName": "come",
+            "LifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING",
+            "HeartbeatTimeout": 600,
+        }
+        cloud.group(
+            LifecycleHookSpecificationList=[hook], Tags=[{"Key": "role", "Value": "web", "PropagateAtLaunch": True}]
+        )
+        return cloud.member("Pending:Wait")
+
+    def test_it_completes_its_own_launch_and_says_that_it_is_ill(self, cloud: WithInside, host: Host) -> None:
+        asg = host.client("autoscaling")
+        action = {"AutoScalingGroupName": "g", "LifecycleHookName": "come", "InstanceId": host.id}
+        asg.record_lifecycle_action_heartbeat(**action)
+        assert (
+            asg.describe_auto_scaling_instances(InstanceIds=[host.id])["AutoScalingInstances"][0]["LifecycleState"]
+            == "Pending:Wait"
+        )
+        asg.complete_lifecycle_action(**action, LifecycleActionResult="CONTINUE")
+        cloud.member()
+        asg.set_instance_health(InstanceId=host.id, HealthStatus="Unhealthy", ShouldRespectGracePeriod=False)
+        until(
+            lambda: host.id not in str(cloud.client("autoscaling").describe_auto_scaling_instances()),
+            "it was not replaced",
+        )
+
+    def test_other_groups_are_denied(self, cloud: WithInside, host: Host) -> None:
+        other = {"AutoScalingGroupName": "other", "LifecycleHookName": "come", "InstanceId": host.id}
+        code, message = denied(
+            lambda: host.client("autoscaling").complete_lifecycle_action(**other, LifecycleActionResult="CONTINUE")
+        )
+        action = "autoscaling:CompleteLifecycleAction"
+        assert (code, message) == (
+            "AccessDenied",
+            f"User: {WHO}/{host.id} is not authorized to perform: {action} on resource: "
+            f"arn:aws:autoscaling:{REGION}:123456789012:autoScalingGroup:*:autoScalingGroupName/other because no identity-based policy "
+            f"allows the {action} action",
+        )
+
+    def test_it_tags_itself_as_far_as_conditions_allow(self, cloud: WithInside, host: Host) -> None:
+        ec2 = host.client("ec2")
+        ec2.create_tags(Resources=[host.id], Tags=[{"Key": "state", "Value": "ready"}])
+        filters = [{"Name": "resource-id", "Values": [host.id]}, {"Name": "key", "Values": ["state"]}]
+        assert [tag["Value"] for tag in ec2.describe_tags(Filters=filters)["Tags"]] == ["ready"]
+        assert ec2.describe_instances()["Reservations"]
+        code, message = denied(lambda: ec2.create_tags(Resources=[host.id], Tags=[{"Key": "role", "Value": "root"}]))
+        assert (code, message) == (
+            "UnauthorizedOperation",
+            f"You are not authorized to perform this operation. User: {WHO}/{host.id} is not authorized to perform: ec2:CreateTags on "
+            f"resource: arn:aws:ec2:{REGION}:123456789012:instance/{host.id} because no identity-based policy allows the ec2:CreateTags "
+            "action",
+        )
+        stranger = cloud.run()  # it has not the tag
+        assert (
+            denied(lambda: ec2.create_tags(Resources=[host.id, stranger], Tags=[{"Key": "state", "Value": "x"}]))[0]
+            == code
+        )
+
+    def test_it_puts_metrics_of_its_own_namespace(self, cloud: WithInside, host: Host) -> None:
+        watch = host.client("cloudwatch")
+        watch.put_metric_data(Namespace="web", MetricData=[{"MetricName": "queue", "Value": 3.0}])
+        assert [one["MetricName"] for one in cloud.client("cloudwatch").list_metrics()["Metrics"]] == ["queue"]
+        code, message = denied(
+            lambda: watch.put_metric_data(Namespace="other", MetricData=[{"MetricName": "queue", "Value": 3.0}])
+        )
+        assert (code, "cloudwatch:PutMetricData because no identity-based" in message) == ("AccessDenied", True)
+
+    def test_it_puts_itself_behind_a_load_balancer(self, cloud: WithInside, host: Host) -> None:
+        owner, vpc = cloud.client("elbv2"), cloud.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+        arns = [
+            owner.create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=vpc)["TargetGroups"][0][
+                "TargetGroupArn"
+            ]
+            for name in ("web", "other")
+        ]
+        elbv2 = host.client("elbv2")
+        elbv2.register_targets(TargetGroupArn=arns[0], Targets=[{"Id": host.id}])
+        found = owner.describe_target_health(TargetGroupArn=arns[0])["TargetHealthDescriptions"]
+        assert [one["Target"]["Id"] for one in found] == [host.id]
+        code, message = denied(lambda: elbv2.register_targets(TargetGroupArn=arns[1], Targets=[{"Id": host.id}]))
+        assert (code, f"RegisterTargets on resource: {arns[1]}" in message) == ("AccessDenied", True)
+
+    def test_who_it_is(self, cloud: WithInside, host: Host) -> None:
+        assert host.client("sts").get_caller_identity()["Arn"] == f"{WHO}/{host.id}"
+
+    def test_what_no_policy_allows_is_denied_and_what_is_not_modelled_is_refused(
+        self, cloud: WithInside, host: Host
+    ) -> None:
+        ec2 = host.client("ec2")
+        code, message = denied(lambda: ec2.terminate_instances(InstanceIds=[host.id]))
+        assert (code, "perform: ec2:TerminateInstances because no identity-based" in message) == (
+            "UnauthorizedOperation",
+            True,
+        )
+        iam = cloud.client("iam")
+
+        def allow(statement: dict[str, Any]) -> None:
+            document = {"Version": "2012-10-17", "Statement": [statement]}
+            iam.put_role_policy(RoleName="hosts", PolicyName="secrets", PolicyDocument=json.dumps(document))
+
+        allow({"Effect": "Allow", "Action": "*", "Resource": "*"})
+        with pytest.raises(
+            ClientError, match=r"does not model TerminateInstances by hosts of Amazon Elastic Compute Cloud"
+        ):
+            ec2.terminate_instances(InstanceIds=[host.id])
+        allow(
+            {
+                "Effect": "Allow",
+                "Action": "ec2:*",
+                "Resource": "*",
+                "Condition": {"StringEquals": {"ec2:Tenancy": "host"}},
+            }
+        )
+        with pytest.raises(
+            ClientError,
+            match=r"does not model the condition key ec2:Tenancy in the policies of the role hosts, on which ec2:De",
+        ):
+            ec2.describe_instances()
+
+    def test_denials_and_boundaries_count(self, cloud: WithInside, host: Host) -> None:
+        iam, ec2 = cloud.client("iam"), host.client("ec2")
+        document = {
+            "Version": "2012-10-17",
+            "Statement": {"Effect": "Deny", "Action": "ec2:*Instances", "Resource": "*"},
+        }
+        made = iam.create_policy(PolicyName="not", PolicyDocument=json.dumps(document))["Policy"]["Arn"]
+        iam.attach_role_policy(RoleName="hosts", PolicyArn=made)
+        assert denied(ec2.describe_instances)[1].endswith("with an explicit deny in an identity-based policy")
+        iam.detach_role_policy(RoleName="hosts", PolicyArn=made)
+        ec2.describe_instances()
+        document["Statement"] = {"Effect": "Allow", "Action": "ssm:*", "Resource": "*"}
+        limit = iam.create_policy(PolicyName="limit", PolicyDocument=json.dumps(document))["Policy"]["Arn"]
+        iam.put_role_permissions_boundary(RoleName="hosts", PermissionsBoundary=limit)
+        assert (
+            "because no permissions boundary allows the ec2:DescribeInstances action"
+            in denied(ec2.describe_instances)[1]
+        )
+
+    def test_certificates(self, cloud: WithInside, host: Host) -> None:
+        arn = cloud.client("acm").request_certificate(DomainName="web.example")["CertificateArn"]
+        acm = host.client("acm")
+        assert refusal(lambda: acm.describe_certificate(CertificateArn=arn))[0] == "AccessDeniedException"
+        statement = {"Effect": "Allow", "Action": "acm:DescribeCertificate", "Resource": arn}
+        document = {"Version": "2012-10-17", "Statement": [statement]}
+        cloud.client("iam").put_role_policy(RoleName="hosts", PolicyName="more", PolicyDocument=json.dumps(document))
+        assert acm.describe_certificate(CertificateArn=arn)["Certificate"]["DomainName"] == "web.example"
 
 
 def test_an_instance_without_a_profile_has_no_credentials(cloud: WithInside) -> None:

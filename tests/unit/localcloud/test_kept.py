@@ -122,6 +122,7 @@ CALLS: dict[str, Call] = {
     "profile": lambda c, n: c("iam").create_instance_profile(InstanceProfileName=n),
     "user": lambda c, n: c("iam").create_user(UserName=n),
     "user's key": lambda c, n: c("iam").create_access_key(UserName=n),
+    "certificate": lambda c, n: c("acm").request_certificate(DomainName=f"{n}.example"),
     "assumed role": lambda c, n: c("sts").assume_role(RoleArn="arn:aws:iam::123456789012:role/r", RoleSessionName="me"),
     # Auto Scaling, load balancers
     "group": lambda c, n: c("autoscaling").create_auto_scaling_group(
@@ -149,6 +150,7 @@ ASKED: dict[str, list[str]] = {
         "describe_subnets", "describe_security_groups", "describe_addresses", "describe_tags",
     ],
     "kms": ["list_keys", "list_aliases"],
+    "acm": ["list_certificates"],
     "ssm": ["describe_parameters"],
     "iam": ["list_roles", "list_users", "list_instance_profiles"],
     "autoscaling": ["describe_auto_scaling_groups", "describe_tags", "describe_scaling_activities"],

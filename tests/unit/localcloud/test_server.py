@@ -174,7 +174,7 @@ class TestDispatch:
             ("s3", "list_buckets", {}, "Amazon Simple Storage Service"),  # REST with XML
             ("route53", "list_hosted_zones", {}, "Amazon Route 53"),
             ("lambda", "list_functions", {}, "AWS Lambda"),  # REST with JSON
-            ("cloudwatch", "list_metrics", {}, "Amazon CloudWatch"),
+            ("codedeploy", "list_applications", {}, "AWS CodeDeploy"),  # CBOR
             ("elb", "describe_load_balancers", {}, "classic load balancers of Elastic Load Balancing"),
             ("stepfunctions", "list_state_machines", {}, "AWS Step Functions"),
         ],
@@ -198,6 +198,7 @@ class TestDispatch:
                 "Name": "t", "CaCertificatesBundleS3Bucket": "b", "CaCertificatesBundleS3Key": "k",
             }, "CreateTrustStore of Elastic Load Balancing"),
             ("ssm", "list_nodes", {}, "ListNodes of Amazon Simple Systems Manager"),
+            ("cloudwatch", "list_dashboards", {}, "ListDashboards of Amazon CloudWatch"),
             ("kms", "describe_custom_key_stores", {}, "DescribeCustomKeyStores of AWS Key Management Service"),
         ],
     )  # fmt: skip

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The API of CloudWatch: boto3's shapes in and out, AWS's refusals in its own words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from localcloud.clock import Clock
+from localcloud.cloudwatch.metrics import KEPT_SECONDS, STATISTICS, Metrics, Name, Point, name
+from localcloud.errors import ApiError
+
+Params = dict[str, Any]
+_PAST, _AHEAD = 14 * 86400.0, 2 * 3600.0
+_MOST_DATA, _MOST_DIMENSIONS, _PAGE = 1000, 30, 500
+_MOST_POINTS = 1440
+
+
+class CloudWatch:
+    """The service. Whoever calls holds the cloud's lock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._metrics: dict[str, Metrics] = {}  # by region
+        self._calls: dict[str, Callable[[Params, str], dict[str, Any]]] = {
+            "GetMetricData": self._get_metric_data,
+            "GetMetricStatistics": self._get_metric_statistics,
+            "ListMetrics": self._list_metrics,
+            "PutMetricData": self._put_metric_data,
+        }
+
+    @property
+    def operations(self) -> list[str]:
+        return sorted(self._calls)
+
+    def handle(self, operation: str, params: Params, region: str) -> dict[str, Any]:
+        """Run one operation; see :class:`localcloud.service.Service`."""
+        if operation not in self._calls:
+            raise _not_modelled(operation)
+        return self._calls[operation](params, region)
+
+    def metrics(self, region: str) -> Metrics:
+        return self._metrics.setdefault(region, Metrics())
+
+    def tick(self) -> None:
+        """Forget what is old."""
+        for metrics in self._metrics.values():
+            metrics.forget(self._clock.now() - KEPT_SECONDS)
+
+    # -- metrics ---------------------------------------------------------------------------------------------------
+
+    def _put_metric_data(self, params: Params, region: str) -> dict[str, Any]:
+        namespace, data = _required(params, "Namespace"), params.get("MetricData") or []
+        if params.get("EntityMetricData"):
+            raise _not_modelled("EntityMetricData of PutMetricData")
+        if str(namespace).startswith("AWS/"):
+            raise _invalid("The value AWS/ for parameter Namespace is invalid.")
+        if len(data) > _MOST_DATA:
+            raise _invalid(f"The collection MetricData must not have a size greater than {_MOST_DATA}.")
+        now, metrics = self._clock.now(), self.metrics(region)
+        for number, datum in enumerate(data, 1):
+            _check_datum(datum, number, now)
+        for datum in data:
+            at = datum["Timestamp"].timestamp() if datum.get("Timestamp") else now
+            metric = name(namespace, datum["MetricName"], datum.get("Dimensions") or [])
+            _put(metrics.point(metric, at, 1 if datum.get("StorageResolution") == 1 else 60), datum)
+        return {}
+
+    def _list_metrics(self, params: Params, region: str) -> dict[str, Any]:
+        wanted = params.get("Dimensions") or []
+
+        def fits(one: Name) -> bool:
+            has = dict(one.dimensions)
+            return (
+                params.get("Namespace") in (None, one.namespace)
+                and params.get("MetricName") in (None, one.metric)
+                and all(d["Name"] in has and d.get("Value") in (None, has[d["Name"]]) for d in wanted)
+            )
+
+        rows = [_shape(one) for one in self.metrics(region).names() if fits(one)]
+        token = params.get("NextToken") or "0"
+        if not str(token).isdecimal():
+            raise _invalid("The token is not valid.")
+        end = int(token) + _PAGE
+        return {"Metrics": rows[int(token) : end], **({"NextToken": str(end)} if end < len(rows) else {})}
+
+    def _get_metric_statistics(self, params: Params, region: str) -> dict[str, Any]:
+        metric = name(params["Namespace"], params["MetricName"], params.get("Dimensions") or [])
+        start, end, period = params["StartTime"].timestamp(), params["EndTime"].timestamp(), int(params["Period"])
+        wanted = [*(params.get("Statistics") or []), *(params.get("ExtendedStatistics") or [])]
+        if not wanted:
+            raise _missing("At least one of the parameters Statistics and ExtendedStatistics must be specified.")
+        _check_period(period)
+        if start >= end:
+            raise _invalid(
+                "The parameter StartTime must be less than the parameter EndTime.", "InvalidParameterCombination"
+            )
+        if (end - start) / period > _MOST_POINTS:
+            raise _invalid(
+                f"You have requested up to {(end - start) / period:.0f} datapoints, which exceeds the limit of {_MOST_POINTS}. You may "
+                "reduce the datapoints requested by increasing Period, or decreasing the time range.",
+                "InvalidParameterCombination",
+            )
+        rows = []
+        for at, point in self.metrics(region).series(metric, start, end, period).items():
+            row: dict[str, Any] = {"Timestamp": _when(at), "Unit": point.unit}
+            row.update({one: _statistic(point, one) for one in wanted if one in STATISTICS})
+            if extended := {one: _statistic(point, one) for one in wanted if one not in STATISTICS}:
+                row["ExtendedStatistics"] = extended
+            rows.append(row)
+        return {"Label": params["MetricName"], "Datapoints": rows}
+
+    def _get_metric_data(self, params: Params, region: str) -> dict[str, Any]:
+        start, end = params["StartTime"].timestamp(), params["EndTime"].timestamp()
+        results = []
+        for query in params["MetricDataQueries"]:
+            stat = query.get("MetricStat")
+            if not stat:
+                raise _not_modelled("expressions in GetMetricData")
+            _check_period(int(stat["Period"]))
+            one = stat["Metric"]
+            metric = name(one["Namespace"], one["MetricName"], one.get("Dimensions") or [])
+            series = self.metrics(region).series(metric, start, end, int(stat["Period"]))
+            times = sorted(series, reverse=params.get("ScanBy") != "TimestampAscending")
+            if query.get("ReturnData", True):
+                results.append(
+                    {
+                        "Id": query["Id"],
+                        "Label": query.get("Label") or one["MetricName"],
+                        "Timestamps": [_when(at) for at in times],
+                        "Values": [_statistic(series[at], stat["Stat"]) for at in times],
+                        "StatusCode": "Complete",
+                    }
+                )
+        return {"MetricDataResults": results, "Messages": []}
+
+
+def _check_datum(datum: Params, number: int, now: float) -> None:
+    """Raise ApiError for a value that CloudWatch does not take."""
+    where = f"MetricData.member.{number}"
+    if not datum.get("MetricName"):
+        raise _missing(f"The parameter {where}.MetricName is required.")
+    dimensions = datum.get("Dimensions") or []
+    if len(dimensions) > _MOST_DIMENSIONS:
+        raise _invalid(f"The collection {where}.Dimensions must not have a size greater than {_MOST_DIMENSIONS}.")
+    for at, one in enumerate(dimensions, 1):
+        if not one.get("Name") or not one.get("Value"):
+            raise _missing(
+                f"The parameter {where}.Dimensions.member.{at}.{'Value' if one.get('Name') else 'Name'} is required."
+            )
+    given = [key for key in ("Value", "Values", "StatisticValues") if datum.get(key) is not None]
+    if not given:
+        raise _missing(
+            f"At least one of the parameters {where}.Value, {where}.Values or {where}.StatisticValues must be specified."
+        )
+    if len(given) > 1:
+        raise _invalid(
+            f"The parameters {where}.{given[0]} and {where}.{given[1]} are mutually exclusive.",
+            "InvalidParameterCombination",
+        )
+    if "Counts" in datum and len(datum["Counts"]) != len(datum.get("Values") or []):
+        raise _invalid(f"The parameters {where}.Values and {where}.Counts must be of the same size.")
+    for value in [datum.get("Value"), *(datum.get("Values") or [])]:
+        if value is not None and not -(2.0**360) <= value <= 2.0**360:  # also NaN
+            raise _invalid(f"The value {value} for parameter {where}.Value is invalid.")
+    if datum.get("Timestamp") and not now - _PAST <= datum["Timestamp"].timestamp() <= now + _AHEAD:
+        raise _invalid(
+            f"The value {datum['Timestamp']:%Y-%m-%dT%H:%M:%SZ} for parameter {where}.Timestamp is invalid: it must be within the last two "
+            "weeks, and at most two hours ahead."
+        )
+
+
+def _put(point: Point, datum: Params) -> None:
+    point.unit = datum.get("Unit") or "None"
+    if datum.get("StatisticValues") is not None:
+        put = datum["StatisticValues"]
+        point.merge(put["Sum"], put["SampleCount"], put["Minimum"], put["Maximum"])
+        return
+    values: Iterable[float] = [datum["Value"]] if datum.get("Value") is not None else datum["Values"]
+    counts = datum.get("Counts") or [1.0] * len(datum.get("Values") or [0])
+    for value, times in zip(values, counts, strict=True):
+        point.add(float(value), float(times))
+
+
+def _check_period(period: int) -> None:
+    if period not in (1, 5, 10, 20, 30) and (period < 60 or period % 60):
+        raise _invalid(
+            f"The value {period} for parameter Period is invalid: it must be 1, 5, 10, 20, 30 or a multiple of 60."
+        )
+
+
+def _statistic(point: Point, wanted: str) -> float:
+    if wanted not in STATISTICS and not re.fullmatch(r"p(100|\d{1,2}(\.\d+)?)", wanted):
+        raise _not_modelled(f"the statistic {wanted}")
+    try:
+        return point.statistic(wanted)
+    except ValueError as error:
+        raise _invalid(f"{error}.") from None
+
+
+def _shape(one: Name) -> dict[str, Any]:
+    dimensions = [{"Name": key, "Value": value} for key, value in one.dimensions]
+    return {"Namespace": one.namespace, "MetricName": one.metric, "Dimensions": dimensions}
+
+
+def _required(params: Params, key: str) -> Any:
+    if not params.get(key):
+        raise _missing(f"The parameter {key} is required.")
+    return params[key]
+
+
+def _when(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _missing(message: str) -> ApiError:
+    return ApiError("MissingParameter", message)
+
+
+def _invalid(message: str, code: str = "InvalidParameterValue") -> ApiError:
+    return ApiError(code, message)
+
+
+def _not_modelled(what: str) -> ApiError:
+    return ApiError("NotImplemented", f"The local cloud does not model {what} of Amazon CloudWatch; AWS does.", 501)
