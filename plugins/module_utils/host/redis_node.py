@@ -28,7 +28,6 @@ UNIT: Final = "redis-server.service"
 SENTINEL_UNIT: Final = "redis-sentinel.service"
 RESPONDER_UNIT: Final = "redis-responder.service"
 _START: Final = 600.0  # seconds: a large file is loaded
-_STEP: Final = 900.0  # seconds in one try for a node to copy the data
 _HAND_OVER: Final = 120.0
 _TURN: Final = 30.0  # seconds that each Sentinel has for itself to forget in
 _INNER: Final = ("admin", "replica", "sentinel")
@@ -47,6 +46,7 @@ class RedisNode:
     now: Callable[[], float]
     sleep: Callable[[float], None]
     say: Callable[[str], None]
+    patience: float = 900.0  # seconds in one try for a node to copy the data
 
     # -- enter ---------------------------------------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ class RedisNode:
         return str(found[0]) if found else ""
 
     def _until_in_step(self, found: peers.Peers, admin: str) -> None:
-        deadline = self.clock() + _STEP
+        deadline = self.clock() + self.patience
         while why := self._behind(found.me, admin):
             if self.clock() >= deadline:
                 raise HostError(f"Redis is not in step: {why}")
