@@ -25,6 +25,9 @@ DATA: Final = "/var/lib/redis"
 # These two belong to Redis and its Sentinel, which write down there what they decided.
 OWN: Final = f"{DATA}/redis.conf"
 SENTINEL_OWN: Final = f"{DATA}/sentinel.conf"
+# The address of the master with which this node began, and that it has had all data since.
+BEGAN: Final = f"{ETC}/began-with"
+JOINED: Final = f"{ETC}/joined"
 PORT, SENTINEL, RESPONDER_PORT = 6379, 26379, 6380
 NAME: Final = "main"
 MIN_REPLICAS: Final = 1
@@ -50,6 +53,15 @@ def quoted(text: str) -> str:
     if not text.isprintable():
         raise HostError("a value for Redis has control characters, which its configuration cannot hold", never=True)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def check_sentinel_password(password: str) -> None:
+    """A Sentinel writes it into its own file without quotes, and then does not start again. Raises HostError."""
+    if not re.fullmatch(r"[!$-&(-[\]-~]+", password):
+        raise HostError(
+            "the password of the user sentinel has a space, a quote, a # or a backslash, which a Sentinel cannot keep: write the parameter anew",
+            never=True,
+        )
 
 
 def server(told: Told, address: str, passwords: Passwords) -> str:
@@ -81,6 +93,8 @@ def server(told: Told, address: str, passwords: Passwords) -> str:
             "min-replicas-to-write": str(MIN_REPLICAS if keeps else 0),
             "replica-announce-ip": address,
             "replica-announce-port": str(PORT),
+            # What a replica may miss while the master changes, and need not copy everything for.
+            "repl-backlog-size": str(16 << 20),
             "repl-diskless-sync-max-replicas": str(told.nodes - 1),
         }
     lines = [

@@ -56,10 +56,13 @@ class RedisNode:
         passwords = self._write(found)
         if self.told.nodes > 1:
             self._begin(found, passwords)
+        elif not self.machine.exists(redis_config.OWN):
+            self.machine.write(redis_config.OWN, "", "redis", "redis", 0o640)
         for unit in [UNIT, *([SENTINEL_UNIT] if self.told.nodes > 1 else [])]:
             if not machines.active(self.machine, unit):
                 machines.unit(self.machine, "start", unit, _START)
         self._until_in_step(found, passwords.admin)
+        self.machine.write(redis_config.JOINED, f"{self.me}\n", "root", "redis", 0o640)
         if self.told.target_group:
             machines.unit(self.machine, "restart", RESPONDER_UNIT, 30)
             self.aws.register(self.told.target_group, self.me)
@@ -80,6 +83,8 @@ class RedisNode:
         passwords = redis_config.Passwords(
             known["admin"], known.get("replica", ""), known.get("sentinel", ""), self._responder()
         )
+        if told.nodes > 1:
+            redis_config.check_sentinel_password(passwords.sentinel)
         address = found.me.address
         texts = {
             redis_config.CONFIG: redis_config.server(told, address, passwords),
@@ -112,16 +117,22 @@ class RedisNode:
         return passwords
 
     def _begin(self, found: peers.Peers, passwords: redis_config.Passwords) -> None:
-        """Whose replica this node is. Only once: what it is later, Redis and its Sentinel write down."""
-        if self.machine.exists(redis_config.OWN) and self.machine.exists(redis_config.SENTINEL_OWN):
+        """Whose replica this node is. Once it was in step, that is for Redis and its Sentinel to decide, which write it down."""
+        if self.machine.exists(redis_config.JOINED):
             return
         master = self._master(found, passwords.admin)
+        if self.machine.read(redis_config.BEGAN) == master:
+            return
         own = "" if master == found.me.address else f"replicaof {master} {redis_config.PORT}\n"
         self.say(f"this node begins as {f'a replica of {master}' if own else 'the first master of a new set'}")
+        for unit in (SENTINEL_UNIT, UNIT):  # in a try before this one the master was another
+            if machines.active(self.machine, unit):
+                machines.unit(self.machine, "stop", unit, _START)
         self.machine.write(
             redis_config.SENTINEL_OWN, redis_config.sentinel_own(master, passwords), "redis", "redis", 0o640
         )
         self.machine.write(redis_config.OWN, own, "redis", "redis", 0o640)
+        self.machine.write(redis_config.BEGAN, master, "root", "redis", 0o640)
 
     def _master(self, found: peers.Peers, admin: str) -> str:
         """The address of the master. Raises HostError when it is not known for sure."""
@@ -131,9 +142,12 @@ class RedisNode:
             if votes < sum(said.values()):
                 raise HostError(f"the Sentinels do not agree on the master: {', '.join(sorted(said))}")
             if address == found.me.address:
+                if self.machine.read(redis_config.BEGAN) == address:
+                    return address  # the first master of a new set, by a try before this one
                 raise HostError(
                     "the Sentinels take this host for the master, and it has no data: they must fail over first"
                 )
+            self._must_be_master(found, address, admin)
             return address
         if found.formed:
             raise HostError(
@@ -147,6 +161,20 @@ class RedisNode:
         if first.id != self.me:
             raise HostError(f"waiting for {first.id}, the oldest node of this new set, to be its first master")
         return first.address
+
+    def _must_be_master(self, found: peers.Peers, address: str, admin: str) -> None:
+        """A node that copies from one that just died would never hear of the next master."""
+        node = next((one for one in found.others if one.address == address), None)
+        role = ""
+        if node is not None:
+            try:
+                role = fields(self._ask(node, redis_config.PORT, admin, "INFO", "replication")).get("role", "")
+            except RedisError:
+                role = ""
+        if role != "master":
+            raise HostError(
+                f"the Sentinels name {address} as the master, and it is none now: waiting until they fail over"
+            )
 
     def _believed(self, node: Instance, admin: str) -> str:
         """What the Sentinel of another node takes for the master, "" when it does not answer."""
@@ -162,7 +190,7 @@ class RedisNode:
 
     def _until_in_step(self, found: peers.Peers, admin: str) -> None:
         deadline = self.clock() + self.patience
-        while why := self._behind(found.me, admin):
+        while why := self._behind(found.me, admin) or self._writing(found.me, admin):
             if self.clock() >= deadline:
                 raise HostError(f"Redis is not in step: {why}")
             self.sleep(1)
@@ -180,6 +208,15 @@ class RedisNode:
             return f"it does not reach its master {info.get('master_host')}"
         return ""
 
+    def _writing(self, node: Instance, admin: str) -> str:
+        """Data that was copied is on disk only after the first append-only file, and until then a Redis does not end when it is asked to."""
+        try:
+            info = fields(self._ask(node, redis_config.PORT, admin, "INFO", "persistence"))
+        except RedisError as exc:
+            return str(exc)
+        busy = info.get("aof_rewrite_in_progress") == "1" or info.get("aof_rewrite_scheduled") == "1"
+        return "it writes its append-only file" if busy else ""
+
     # -- leave ---------------------------------------------------------------------------------------------------------
 
     def leave(self) -> None:
@@ -187,15 +224,17 @@ class RedisNode:
         if not self.machine.exists(redis_config.CONFIG) or not machines.active(self.machine, UNIT):
             self._away()
             return
+        found = peers.look(self.aws, self.told, self.me)
+        admin = self._admin()
         if self.told.nodes > 1:
-            self._hand_over()
+            self._hand_over(found, admin)
         self._away()
+        if why := self._writing(found.me, admin):
+            raise HostError(f"{why}: it ends after that")
         for unit in (SENTINEL_UNIT, UNIT):
             machines.unit(self.machine, "stop", unit, _START)
 
-    def _hand_over(self) -> None:
-        found = peers.look(self.aws, self.told, self.me)
-        admin = self._admin()
+    def _hand_over(self, found: peers.Peers, admin: str) -> None:
         staying = [
             one for one in found.others if one.id not in found.leaving and not one.lifecycle.startswith("Pending")
         ]
