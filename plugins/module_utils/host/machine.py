@@ -32,7 +32,7 @@ class Machine(Protocol):
         """Put it there in one step; whether it differed."""
 
     def overwrite(self, path: str, text: str) -> None:
-        """Write into the file that is there, which nobody may replace."""
+        """Write into the file that is there, if there is one, in place."""
 
     def run(self, argv: Sequence[str], seconds: float = _SECONDS) -> tuple[int, str]:
         """A program's exit status and what it printed. One that takes longer ends with 124."""
@@ -81,6 +81,7 @@ class Host:
     def overwrite(self, path: str, text: str) -> None:
         """See Machine."""
         try:
+            Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             Path(path).write_text(text, encoding="utf-8")
         except OSError as exc:
             raise HostError(f"{path} cannot be written: {exc.strerror}") from exc
@@ -120,6 +121,10 @@ class StateFile:
             temporary.replace(self._path)
         except OSError:
             return
+
+
+MAY_START: Final = "/run/host-lifecycle/may-start"
+"""The units of NATS, Redis and Sentinel start on a host of a fleet only once it is there: not at a boot before it was looked at what they have."""
 
 
 def active(machine: Machine, unit: str) -> bool:

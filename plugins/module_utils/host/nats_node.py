@@ -65,6 +65,7 @@ class NatsNode:
                 f"{len(found.nodes)} of {self.told.nodes} nodes of a new cluster are there: waiting for the others"
             )
         self._write(found, joined=has_store)
+        self.machine.overwrite(machines.MAY_START, "")
         if not machines.active(self.machine, UNIT):
             machines.unit(self.machine, "start", UNIT, _START)
         deadline = self.clock() + self.patience

@@ -25,9 +25,9 @@ DATA: Final = "/var/lib/redis"
 # These two belong to Redis and its Sentinel, which write down there what they decided.
 OWN: Final = f"{DATA}/redis.conf"
 SENTINEL_OWN: Final = f"{DATA}/sentinel.conf"
-# The address of the master with which this node began, and that it has had all data since.
-BEGAN: Final = f"{ETC}/began-with"
-JOINED: Final = f"{ETC}/joined"
+# The address of the master with which this node began, and that it has had all data since: beside the data, to be lost with it.
+BEGAN: Final = f"{DATA}/began-with"
+JOINED: Final = f"{DATA}/joined"
 PORT, SENTINEL, RESPONDER_PORT = 6379, 26379, 6380
 NAME: Final = "main"
 MIN_REPLICAS: Final = 1

@@ -58,11 +58,12 @@ class RedisNode:
             self._begin(found, passwords)
         elif not self.machine.exists(redis_config.OWN):
             self.machine.write(redis_config.OWN, "", "redis", "redis", 0o640)
+        self.machine.overwrite(machines.MAY_START, "")
         for unit in [UNIT, *([SENTINEL_UNIT] if self.told.nodes > 1 else [])]:
             if not machines.active(self.machine, unit):
                 machines.unit(self.machine, "start", unit, _START)
         self._until_in_step(found, passwords.admin)
-        self.machine.write(redis_config.JOINED, f"{self.me}\n", "root", "redis", 0o640)
+        self.machine.write(redis_config.JOINED, f"{self.me}\n", "redis", "redis", 0o640)
         if self.told.target_group:
             machines.unit(self.machine, "restart", RESPONDER_UNIT, 30)
             self.aws.register(self.told.target_group, self.me)
@@ -132,7 +133,7 @@ class RedisNode:
             redis_config.SENTINEL_OWN, redis_config.sentinel_own(master, passwords), "redis", "redis", 0o640
         )
         self.machine.write(redis_config.OWN, own, "redis", "redis", 0o640)
-        self.machine.write(redis_config.BEGAN, master, "root", "redis", 0o640)
+        self.machine.write(redis_config.BEGAN, master, "redis", "redis", 0o640)
 
     def _master(self, found: peers.Peers, admin: str) -> str:
         """The address of the master. Raises HostError when it is not known for sure."""

@@ -6,6 +6,7 @@ Needs redis-server on the path. The same is tested on hosts (tests/contract); th
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -150,3 +151,17 @@ def test_a_cache_of_one_starts_empty(tmp_path: Path) -> None:
         assert not node.runs("redis-server.service")
     finally:
         group.end()
+
+
+def test_after_a_power_cut_a_master_whose_disk_is_empty_takes_the_data_of_the_others(three: Group) -> None:
+    """All end at once, and the master's disk comes back empty: it must not be the master that the others copy."""
+    with Writer(three) as writer:
+        pass
+    time.sleep(1.5)  # fsync every second
+    for node in three.nodes.values():
+        node.kill()
+    shutil.rmtree(three.nodes["i-01"].folder / "var" / "lib" / "redis")
+    (three.nodes["i-01"].folder / "var" / "lib" / "redis").mkdir()
+    three.enter(*three.nodes.values(), seconds=90)
+    assert lost(three, writer) == 0
+    assert three.masters() != ["i-01"]
