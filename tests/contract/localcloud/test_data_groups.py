@@ -18,17 +18,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import bcrypt
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.lists import lists
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.reader import read_fleet
@@ -39,6 +34,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.client import R
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import fields
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 from tests.contract.localcloud.test_ec2 import ROOT, Cloud, podman, until
+from tests.unit.plugins.module_utils.host.authority import Authority, pem
 
 pytestmark = [
     pytest.mark.hosts,
@@ -64,53 +60,6 @@ FLEET = {
 }
 JOINED = 240  # seconds for three hosts to boot and to join on a machine that does ten other things
 REPLACED = 300
-
-
-class Authority:
-    """That of the fleet, and what it signs."""
-
-    def __init__(self) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shop fleet")])
-        self.certificate = self._build(
-            name, name, self.key.public_key(), x509.BasicConstraints(ca=True, path_length=0), []
-        )
-
-    def sign(self, names: list[str]) -> tuple[str, str]:
-        """Certificate and key in PEM."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        more: list[x509.ExtensionType] = [
-            x509.SubjectAlternativeName([x509.DNSName(name) for name in names]),
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
-        ]
-        made = self._build(
-            subject, self.certificate.subject, key.public_key(), x509.BasicConstraints(ca=False, path_length=None), more
-        )
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return self.pem(made), private.decode()
-
-    @staticmethod
-    def pem(certificate: x509.Certificate) -> str:
-        return certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-    def _build(
-        self,
-        subject: x509.Name,
-        issuer: x509.Name,
-        key: Any,
-        basic: x509.BasicConstraints,
-        more: list[x509.ExtensionType],
-    ) -> x509.Certificate:
-        now = datetime.now(UTC)
-        made = x509.CertificateBuilder(
-            issuer, subject, key, x509.random_serial_number(), now - timedelta(hours=1), now + timedelta(days=60)
-        ).add_extension(basic, critical=True)
-        for extension in more:
-            made = made.add_extension(extension, critical=False)
-        return made.sign(self.key, hashes.SHA256())
 
 
 class Shop:
@@ -170,7 +119,7 @@ class Shop:
             made, name = one["made"], one["name"]
             kind, dummy, of = made.partition(" of ")
             if kind == "authority":
-                value = authority.pem(authority.certificate)
+                value = pem(authority.certificate)
             elif kind in ("certificate", "key"):
                 value = signed[name]
             elif kind == "bcrypt":
@@ -263,7 +212,7 @@ class Shop:
         return Login("web", password, ca=str(self.authority_file), name=f"{instance}.{data}.shop.fleet.internal")
 
     def tag(self, instance: str) -> str:
-        tags = {tag["Key"]: tag["Value"] for tag in self.cloud.instance(instance).get("Tags", [])}
+        tags = {str(tag["Key"]): str(tag["Value"]) for tag in self.cloud.instance(instance).get("Tags", [])}
         return tags.get("boring:lifecycle", "")
 
 

@@ -17,7 +17,11 @@ from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Cl
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 
 SERVER = Path(sys.executable).parent / "nats-server"
-SYSTEM, CLUSTER, APP = "system-password-of-the-tests", "cluster-password/of the?tests", "app-password-of-the-tests"
+SYSTEM, CLUSTER, APP = (
+    'system "password" of \\ the $tests äß',
+    "cluster-password/of the?tests",
+    "app-password-of-the-tests",
+)
 DOMAIN = "bus.shop.fleet.internal"
 
 

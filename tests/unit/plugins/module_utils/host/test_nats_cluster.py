@@ -12,10 +12,11 @@ from typing import Any
 import bcrypt
 import pytest
 
+from ansible_collections.boring.fleet.plugins.module_utils.host import peers
 from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError
 from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, NatsError
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
-from tests.unit.plugins.module_utils.host.loopback import APP, SERVER, Group, Node
+from tests.unit.plugins.module_utils.host.loopback import APP, SERVER, SYSTEM, Group, Node
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -116,15 +117,8 @@ def leave(group: Group, node: Node, seconds: float = 60) -> None:
 
 def members(group: Group) -> set[str]:
     node = next(node for node in group.nodes.values() if node.runs)
-    cluster = node.node._view("system-password-of-the-tests", group_peers(group, node))
-    return set(cluster.members)
-
-
-def group_peers(group: Group, node: Node) -> Any:
-    from ansible_collections.boring.fleet.plugins.module_utils.host import peers
-
     there: Any = group
-    return peers.look(there, group.told, node.id)
+    return set(node.node._view(SYSTEM, peers.look(there, group.told, node.id)).members)
 
 
 def test_all_three_are_replaced_one_by_one_under_load_and_nothing_is_lost(three: Group) -> None:
