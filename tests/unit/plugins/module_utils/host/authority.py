@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,12 +23,14 @@ class Authority:
         basic = x509.BasicConstraints(ca=True, path_length=0)
         self.certificate = self._build(name, name, self.key.public_key(), [(basic, True)], 60)
 
-    def sign(self, names: list[str], days: float = 60) -> tuple[str, str]:
+    def sign(self, names: list[str], days: float = 60, addresses: Sequence[str] = ()) -> tuple[str, str]:
         """Certificate and key in PEM; with fewer than no days it ended already."""
+        known = [x509.DNSName(name) for name in names]
+        for_addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         key = ec.generate_private_key(ec.SECP256R1())
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.BasicConstraints(ca=False, path_length=None), True),
-            (x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False),
+            (x509.SubjectAlternativeName([*known, *for_addresses]), False),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False),
         ]
         made = self._build(_name(names[0]), self.certificate.subject, key.public_key(), extensions, days)

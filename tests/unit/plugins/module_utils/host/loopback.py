@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.boring.fleet.plugins.module_utils.host import aws, machine, nats_node, told
 from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
+from tests.unit.plugins.module_utils.host.authority import Authority, pem
 
 SERVER = Path(sys.executable).parent / "nats-server"
 SYSTEM, CLUSTER, APP = (
@@ -33,11 +34,16 @@ class Group:
         self.nodes: dict[str, Node] = {}
         self.away: set[str] = set()
         self.lifecycle: dict[str, str] = {}
-        self.values = {"/s": SYSTEM, "/c": CLUSTER, "/v": verifier}
+        authority = Authority()
+        # by names on a host; here, where /etc/hosts is everybody's, servers reach each other by addresses
+        certificate, key = authority.sign([f"*.{DOMAIN}"], addresses=[f"127.0.20.{number}" for number in range(1, 10)])
+        self.values = {
+            "/s": SYSTEM, "/c": CLUSTER, "/v": verifier, "/cert": certificate, "/key": key, "/ca": pem(authority.certificate),
+        }  # fmt: skip
         self.told = told.Told(
-            "shop", "bus", "nats", "eu-central-1", "shop-bus", "", "enter", "leave", 120, nodes, "", True, DOMAIN, 0, "", False, "",
+            "shop", "bus", "nats", "eu-central-1", "shop-bus", "", "enter", "leave", 120, nodes, "", False, DOMAIN, 0, "", False, "",
             {"nats_jetstream_max_file": "200MB"},
-            {"system": "/s", "cluster": "/c"},
+            {"system": "/s", "cluster": "/c", "certificate": "/cert", "key": "/key", "authority": "/ca"},
             (told.User("app", "/v", {"account": "APP"}),),
         )  # fmt: skip
 
@@ -125,8 +131,9 @@ class Node:
             return nats_node.health(0, b"")
         return nats_node.health(answer.status, answer.body)
 
-    def connect(self, password: str, user: str = "system") -> Client:
-        return Client([(self.address, 4222)], Login(user, password, tls=False))
+    def connect(self, password: str, user: str = "system", seconds: float = 5.0) -> Client:
+        login = Login(user, password, ca=str(self._at("/etc/nats/tls/ca.pem")), name=f"{self.id}.{DOMAIN}")
+        return Client([(self.address, 4222)], login, seconds)
 
     # -- Machine -------------------------------------------------------------------------------------------------------
 
@@ -153,6 +160,8 @@ class Node:
     def run(self, argv: Sequence[str], seconds: float = 30) -> tuple[int, str]:
         if argv[0] == "systemctl":
             return self._systemctl(argv[1])
+        if argv[0] == "nats-server":
+            self.overwrite(argv[-1], self._mapped(self.read(argv[-1])))
         mapped = [str(self._at(word)) if word.startswith("/") else word for word in argv]
         return self.host.run([str(SERVER) if mapped[0] == "nats-server" else mapped[0], *mapped[1:]], seconds)
 
@@ -166,17 +175,20 @@ class Node:
             self._start()
         return 0, ""
 
-    def _start(self) -> None:
-        """With addresses in place of names, as there is no /etc/hosts of its own here."""
-        text = self.read("/etc/nats/nats.conf").replace("0.0.0.0", self.address)
+    def _mapped(self, text: str) -> str:
+        """With addresses in place of names, as there is no /etc/hosts of its own here, and paths below the node's folder."""
+        text = text.replace("0.0.0.0", self.address)
         text = text.replace("127.0.0.1:8222", f"{self.address}:8222")
+        text = text.replace("/etc/nats/tls", str(self._at("/etc/nats/tls")))
         text = text.replace('"/var/lib/nats"', f'"{self._at("/var/lib/nats")}"')
         lines = [line.split() for line in self.read("/etc/hosts").splitlines() if line.endswith(DOMAIN)]
         names = {name: address for address, name in lines}
         # as URLs are compared, another name of the same address is another port that nobody listens at
         text = re.sub(rf"i-\d+-(\d+)\.{DOMAIN}:6222", lambda found: f"{self.address}:{6300 + int(found[1])}", text)
-        text = re.sub(rf"i-\d+(-\d+)?\.{DOMAIN}", lambda found: names[found[0]], text)
-        self.overwrite("/run/nats.conf", text)
+        return re.sub(rf"i-\d+(-\d+)?\.{DOMAIN}", lambda found: names[found[0]], text)
+
+    def _start(self) -> None:
+        self.overwrite("/run/nats.conf", self._mapped(self.read("/etc/nats/nats.conf")))
         log = self._at("/log").open("ab")
         self.process = subprocess.Popen([str(SERVER), "-c", str(self._at("/run/nats.conf"))], stdout=log, stderr=log)
         end = time.monotonic() + 20

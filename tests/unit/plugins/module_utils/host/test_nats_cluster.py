@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import pytest
 from ansible_collections.boring.fleet.plugins.module_utils.host import peers
 from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError
 from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, NatsError
-from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 from tests.unit.plugins.module_utils.host.loopback import APP, SERVER, SYSTEM, Group, Node
 
 pytestmark = [
@@ -62,7 +62,10 @@ class Writer(threading.Thread):
             self.first.set()
 
     def _client(self) -> Client:
-        return Client([(node.address, 4222) for node in self.group.nodes.values()], Login("app", APP, tls=False), 1.0)
+        for node in self.group.nodes.values():
+            with suppress(NatsError):
+                return node.connect(APP, "app", 1.0)
+        raise NatsError("nobody answers")
 
 
 @pytest.fixture
@@ -157,12 +160,18 @@ def test_a_node_that_died_is_forgotten_once_another_has_its_replicas(three: Grou
 
 
 def test_empty_nodes_never_form_a_cluster_of_their_own(three: Group) -> None:
-    """Two of three are lost at once: the third has the only copy, and two empty ones must not elect a leader that forgets the stream."""
-    for name in ("i-01", "i-02"):
+    """Two of three are lost for good, and the last is away for a while: two empty ones must not elect a leader that forgets the stream.
+
+    nats-server 2.9 lets them, if each counts no more routes than there are nodes.
+    """
+    for name in ("i-01", "i-02", "i-03"):
         three.nodes[name].kill()
-        three.away.add(name)
+    three.away |= {"i-01", "i-02"}
     new = [three.launch(), three.launch()]
     with pytest.raises(AssertionError, match="not in step"):
         three.enter(*new, seconds=20)
     last = three.nodes["i-03"]
-    assert last.exists("/var/lib/nats/jetstream/APP/streams/KEPT"), "its copy is still there"
+    last.run(["systemctl", "start", "nats-server.service"])
+    with pytest.raises(AssertionError, match="not in step"):
+        three.enter(*new, seconds=10)
+    assert last.exists("/var/lib/nats/jetstream/APP/streams/KEPT"), "its last copy is still there"
