@@ -26,7 +26,7 @@ RESERVATIONS = """<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc
 ITEM = """<item><instancesSet><item><instanceId>{}</instanceId><privateIpAddress>{}</privateIpAddress><instanceState><name>running</name></instanceState>
 <launchTime>{}</launchTime></item></instancesSet></item>"""
 STATES = """<R xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/"><D><AutoScalingInstances><member><InstanceId>i-1</InstanceId>
-<LifecycleState>InService</LifecycleState></member></AutoScalingInstances></D></R>"""
+<LifecycleState>{}</LifecycleState></member></AutoScalingInstances></D></R>"""
 ERROR = "<ErrorResponse><Error><Type>Sender</Type><Code>{}</Code><Message>{}</Message></Error></ErrorResponse>"
 
 
@@ -38,6 +38,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.key, self.ahead, self.session = "ASIA1", 0.0, "token-1"
+        self.state = "InService"
         self.answers: list[tuple[int, str]] = []
         self.asked: list[dict[str, str]] = []
         self.paths = {"instance-id": "i-1", "iam/security-credentials/": "role", "services/domain": "amazonaws.com"}
@@ -82,6 +83,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         asked = dict(urllib.parse.parse_qsl(body.decode()))
         self.server.asked.append(asked)
+        if asked["Action"] == "CompleteLifecycleAction":
+            self.server.state = {"enter": "InService", "leave": "Terminating:Proceed"}[asked["LifecycleHookName"]]
         more = "NextToken" in asked
         instances = (
             ITEM.format("i-1", "10.0.0.1", "2026-11-30T10:00:00Z")
@@ -90,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
         )
         answers = {
             "DescribeInstances": RESERVATIONS.format(instances, "" if more else "<nextToken>more</nextToken>"),
-            "DescribeAutoScalingInstances": STATES,
+            "DescribeAutoScalingInstances": STATES.format(self.server.state),
             "DescribeTargetGroups": "<R><T><TargetGroups><member><TargetGroupArn>arn:tg</TargetGroupArn></member></TargetGroups></T></R>",
         }
         self.tell(200, answers.get(asked["Action"], "<R/>"))
