@@ -18,7 +18,9 @@ _RIGHTS: Final[dict[str, Any]] = {
     "redis": {"rules": ["~*", "&*", "+@all", "-@admin", "-@dangerous"]},
 }
 # Users among the nodes themselves and of whoever administers them.
-_INNER: Final = {"nats": ("cluster", "system"), "redis": ("admin", "replica", "sentinel")}
+INNER: Final = {"nats": ("cluster", "system"), "redis": ("admin", "replica", "sentinel")}
+# The tag of its own instance in which a host says how far it is.
+TAG: Final = "boring:lifecycle"
 _HASHES: Final = {"nats": "bcrypt", "redis": "sha256"}
 
 
@@ -66,8 +68,13 @@ def authority(fleet: Fleet) -> dict[str, str]:
     return {"name": f"{fleet.name} fleet", "certificate": names.parameter(fleet.name, "authority", "certificate")}
 
 
+def domain(fleet: Fleet, name: str) -> str:
+    """In which the hosts of a service or data service have their names, which only they themselves resolve."""
+    return f"{name}.{fleet.name}.fleet.internal"
+
+
 def _own_names(fleet: Fleet, name: str) -> list[str]:
-    return [f"{name}.{fleet.name}.fleet.internal", f"*.{name}.{fleet.name}.fleet.internal"]
+    return [domain(fleet, name), f"*.{domain(fleet, name)}"]
 
 
 def _signed(fleet: Fleet, what: str, name: str, dns_names: list[str]) -> dict[str, Any]:
@@ -104,7 +111,7 @@ def parameters(fleet: Fleet) -> list[dict[str, Any]]:
     if everyone:
         add(authority(fleet)["certificate"], "authority", everyone, secret=False)
     for data in fleet.data.values():
-        for inner in _INNER[data.kind]:
+        for inner in INNER[data.kind]:
             add(inner_password(fleet, data, inner), "password", [data.name])
     for user in users(fleet):
         add(user["password"], "password", [user["name"]])
@@ -146,11 +153,14 @@ def roles(fleet: Fleet, account: str) -> list[dict[str, Any]]:
         if not has_role(fleet, name, readable[name]):
             continue
         service = fleet.services.get(name)
-        statements = []
+        statements: list[dict[str, Any]] = []
         if readable[name]:
             statements.append({"Effect": "Allow", "Action": ["ssm:GetParameters"], "Resource": sorted(readable[name])})
         if service is None or not service.isolated:
             group = names.group(fleet.name, name)
+            looks = ["autoscaling:DescribeAutoScalingInstances", "ec2:DescribeInstances"]
+            if _registers(fleet, name):
+                looks.append("elasticloadbalancing:DescribeTargetGroups")
             statements += [
                 {
                     "Effect": "Allow",
@@ -159,11 +169,20 @@ def roles(fleet: Fleet, account: str) -> list[dict[str, Any]]:
                         f"arn:{partition}:autoscaling:{place}:autoScalingGroup:*:autoScalingGroupName/{group}"
                     ],
                 },
-                # These two cannot be narrowed to a resource.
+                # These cannot be narrowed to a resource.
+                {"Effect": "Allow", "Action": looks, "Resource": ["*"]},
+                # Where a person sees why a host does not enter or leave.
                 {
                     "Effect": "Allow",
-                    "Action": ["autoscaling:DescribeAutoScalingInstances", "ec2:DescribeInstances"],
-                    "Resource": ["*"],
+                    "Action": ["ec2:CreateTags"],
+                    "Resource": [f"arn:{partition}:ec2:{place}:instance/*"],
+                    "Condition": {
+                        "StringEquals": {
+                            "aws:ResourceTag/boring:fleet": fleet.name,
+                            "aws:ResourceTag/boring:service": name,
+                        },
+                        "ForAllValues:StringEquals": {"aws:TagKeys": [TAG]},
+                    },
                 },
             ]
         trust = {
@@ -171,7 +190,7 @@ def roles(fleet: Fleet, account: str) -> list[dict[str, Any]]:
             "Principal": {"Service": f"ec2.amazonaws.com{'.cn' if partition == 'aws-cn' else ''}"},
             "Action": "sts:AssumeRole",
         }
-        if name in fleet.data and fleet.users_of(name) and balancers.only_master(fleet, name):
+        if _registers(fleet, name):
             target = names.target_group(fleet.name, name)
             statements.append(
                 {
@@ -189,6 +208,11 @@ def roles(fleet: Fleet, account: str) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _registers(fleet: Fleet, name: str) -> bool:
+    """Whether its hosts put themselves behind their load balancer."""
+    return name in fleet.data and bool(fleet.users_of(name)) and balancers.only_master(fleet, name)
 
 
 def has_role(fleet: Fleet, name: str, readable: list[str]) -> bool:

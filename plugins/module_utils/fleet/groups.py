@@ -9,17 +9,25 @@ from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any, Final
 
-from ansible_collections.boring.fleet.plugins.module_utils.fleet import access, balancers, environment, images, names
+from ansible_collections.boring.fleet.plugins.module_utils.fleet import (
+    access,
+    balancers,
+    environment,
+    host,
+    images,
+    names,
+)
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import Fleet
 
 ENVIRONMENT_FILE: Final = "/etc/fleet/environment"
 SECRETS_FILE: Final = "/etc/fleet/secrets.env"
-# A host that is dead stays for as long, so it is short; a living one sends heartbeats.
-_HEARTBEAT: Final = 120
 
 
-def groups(fleet: Fleet, addresses: Mapping[str, str], kept: Mapping[str, int], account: str) -> list[dict[str, Any]]:
-    """One entry a group, in the order in which they are brought up and rolled. `addresses` are the load balancers', by their part."""
+def groups(
+    fleet: Fleet, addresses: Mapping[str, str], kept: Mapping[str, int], account: str, endpoint: str = ""
+) -> list[dict[str, Any]]:
+    """One entry a group, in the order in which they are brought up and rolled. `addresses` are the load balancers', by their part;
+    `endpoint` is where hosts reach AWS, "" for AWS's own."""
     families = {name: entry["family"] for entry in images.images(fleet) for name in entry["for"]}
     targets: dict[str, list[str]] = {}
     for target in filter(itemgetter("attached"), balancers.target_groups(fleet)):
@@ -34,6 +42,8 @@ def groups(fleet: Fleet, addresses: Mapping[str, str], kept: Mapping[str, int], 
     for name in fleet.order:
         behind = sorted(targets.get(name, []))
         template, own = _data(fleet, name) if name in fleet.data else _service(fleet, name, known, ports)
+        if not template["isolated"]:  # such a host reaches no metadata, and its group has no hooks
+            template["files"].insert(1, _file(host.PATH, host.text(fleet, name, endpoint) + "\n"))
         size, roll, hooks, version = own["size"], own["roll"], own["hooks"], own["version"]
         machine = fleet.machines[own["machine"]]
         group = names.group(fleet.name, name)
@@ -126,6 +136,16 @@ def _file(path: str, content: str) -> dict[str, Any]:
 def _hooks() -> list[dict[str, Any]]:
     """A host completes both by itself: it enters service when it is of use, and leaves when it has finished."""
     return [
-        {"name": "enter", "transition": "launching", "heartbeat_timeout": _HEARTBEAT, "default_result": "ABANDON"},
-        {"name": "leave", "transition": "terminating", "heartbeat_timeout": _HEARTBEAT, "default_result": "CONTINUE"},
+        {
+            "name": host.ENTER,
+            "transition": "launching",
+            "heartbeat_timeout": host.HEARTBEAT,
+            "default_result": "ABANDON",
+        },
+        {
+            "name": host.LEAVE,
+            "transition": "terminating",
+            "heartbeat_timeout": host.HEARTBEAT,
+            "default_result": "CONTINUE",
+        },
     ]

@@ -19,8 +19,10 @@ from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import (
 )
 
 # On every host, before what it is for.
-_EVERYWHERE: Final = ("boring.fleet.base", "boring.fleet.host_secrets")
+_EVERYWHERE: Final = ("boring.fleet.base", "boring.fleet.host_secrets", "boring.fleet.host_lifecycle")
 CONTAINER_ROLE: Final = "boring.fleet.container_service"
+# Of Redis's image: it may be that of a set, where a Sentinel is beside each node.
+_DATA_VARIABLES: Final[dict[str, dict[str, Any]]] = {"nats": {}, "redis": {"redis_sentinel": True}}
 
 
 def images(fleet: Fleet) -> list[dict[str, Any]]:
@@ -31,7 +33,11 @@ def images(fleet: Fleet) -> list[dict[str, Any]]:
     for name in fleet.order:
         if name in fleet.data:
             data = fleet.data[name]
-            machine, roles, own = fleet.machines[data.machine], (KINDS[data.kind].role,), {}
+            machine, roles, own = (
+                fleet.machines[data.machine],
+                (KINDS[data.kind].role,),
+                {"role_variables": dict(_DATA_VARIABLES[data.kind])},
+            )
             alike = [
                 other.name for other in fleet.data.values() if (other.kind, other.machine) == (data.kind, data.machine)
             ]

@@ -31,11 +31,13 @@ def lists(
     addresses: Mapping[str, str] | None = None,
     kept: Mapping[str, int] | None = None,
     only: Sequence[str] = (),
+    endpoint: str = "",
 ) -> dict[str, Any]:
     """The lists, JSON-clean. Raises FleetError when `only` names what the fleet does not have.
 
     `addresses` are the DNS names of the load balancers `data` and `internal`, once there are any. `kept` are the numbers that
-    AWS has: priorities of rules by their `key`, ports inside by `data NAME` and `internal NAME`.
+    AWS has: priorities of rules by their `key`, ports inside by `data NAME` and `internal NAME`. `endpoint` is where hosts reach AWS, if
+    that is not AWS itself.
     """
     unknown = [name for name in only if name not in fleet.order]
     if unknown:
@@ -64,7 +66,7 @@ def lists(
         "roles": access.roles(fleet, account),
         "target_groups": balancers.target_groups(fleet),
         "load_balancers": balancers.load_balancers(fleet, now),
-        "groups": groups.groups(fleet, addresses or {}, now, account),
+        "groups": groups.groups(fleet, addresses or {}, now, account, endpoint),
     }
     found["rolls"] = [{**group["roll"], "group": group["name"], "for": group["for"]} for group in found["groups"]]
     return {**found, "numbers": _numbers(found, fleet, now), "warnings": _warnings(fleet, found)}

@@ -78,6 +78,27 @@ class Client:
                 f"NATS did not answer {subject}: {reason}; see whether JetStream has its majority, and the user's permissions."
             ) from exc
 
+    def ask_all(self, subject: str, payload: Mapping[str, Any], most: int, seconds: float) -> list[dict[str, Any]]:
+        """Send a request to all servers; the answers that came within `seconds`, `most` at most. Others may come later, so close the connection after it.
+
+        Raises NatsError.
+        """
+        inbox = f"_INBOX.{secrets.token_hex(12)}"
+        text = json.dumps(payload).encode()
+        self._deadline = self._clock() + seconds
+        self._asked += 1
+        request = f"SUB {inbox} {self._asked}\r\nPUB {subject} {inbox} {len(text)}\r\n"
+        found: list[dict[str, Any]] = []
+        try:
+            self._say(request.encode() + text + b"\r\n")
+            while len(found) < most:
+                found.append(self._answer())
+        except TimeoutError:  # those that do not answer are not there
+            pass
+        except (OSError, ValueError) as exc:
+            raise NatsError(f"NATS did not answer {subject}: {exc}; see the user's permissions.") from exc
+        return found
+
     def _connect(self, host: str, port: int, login: Login) -> None:
         plain = socket.create_connection((host, port), timeout=self._timeout)
         self._socket = plain

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Login:
-    """How to come in. `ca`, `cert`, `key`: PEM files; with `tls` off, plain text."""
+    """How to come in. `ca`, `cert`, `key`: PEM files; with `tls` off, plain text. `name`: what the certificate is for, if not the address."""
 
     user: str
     password: str = field(repr=False)
@@ -20,10 +20,11 @@ class Login:
     ca: str = ""
     cert: str = ""
     key: str = ""
+    name: str = ""
 
     def encrypted(self, plain: socket.socket, host: str) -> socket.socket:
         """TLS over a connection to `host`, whose certificate must be for that name. Raises OSError, of which ssl.SSLError is one."""
         context = ssl.create_default_context(cafile=self.ca or None)
         if self.cert:
             context.load_cert_chain(self.cert, self.key or None)
-        return context.wrap_socket(plain, server_hostname=host)
+        return context.wrap_socket(plain, server_hostname=self.name or host)

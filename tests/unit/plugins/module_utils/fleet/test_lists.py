@@ -157,7 +157,12 @@ def test_an_image_a_service_and_one_for_data_that_is_alike() -> None:
         ("shop-web", ["web"], "cpu"),
     ]
     thumbs, web = one(found["images"], "shop-thumbs", "family"), one(found["images"], "shop-web", "family")
-    assert thumbs["roles"] == ["boring.fleet.base", "boring.fleet.host_secrets", "acme.shop.thumbs"]
+    assert thumbs["roles"] == [
+        "boring.fleet.base",
+        "boring.fleet.host_secrets",
+        "boring.fleet.host_lifecycle",
+        "acme.shop.thumbs",
+    ]
     assert (thumbs["lock"], thumbs["container"]) == ("locks/debian-13-amd64-proprietary.lock.json", None)
     assert web["container"]["port"] == 8000 and web["roles"][-1] == "boring.fleet.container_service"
     assert {group["for"]: group["template"]["instance_type"] for group in found["groups"]} == {
@@ -355,7 +360,7 @@ def test_plain_text_only_where_the_file_says_so() -> None:
 
 def test_a_host_that_has_nothing_to_know_gets_no_environment() -> None:
     (group,) = listed(small(web={}))["groups"]
-    assert [file["path"] for file in group["template"]["files"]] == ["/etc/fleet-release"]
+    assert [file["path"] for file in group["template"]["files"]] == ["/etc/fleet-release", "/etc/fleet/host.json"]
     assert (group["template"]["authority"], group["template"]["secrets_file"]) == ("", "")
 
 

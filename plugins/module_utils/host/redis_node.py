@@ -1,0 +1,313 @@
+# Copyright: (c) 2026, boring.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Redis node joins its replica set, hands over when it leaves, and its Sentinel forgets who is gone.
+
+A node of a set starts as a replica of the master that the Sentinels of the others name. It is a master without data only as the oldest node of a
+set of which nobody has been in service yet: a host gets out of Pending only when it has joined.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ansible_collections.boring.fleet.plugins.module_utils.host import machine as machines
+from ansible_collections.boring.fleet.plugins.module_utils.host import peers, redis_config
+from ansible_collections.boring.fleet.plugins.module_utils.host.aws import Aws, Instance
+from ansible_collections.boring.fleet.plugins.module_utils.host.machine import Machine
+from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError, Told
+from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Answers, RedisError
+from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import Sets, fields, hand_over
+
+UNIT: Final = "redis-server.service"
+SENTINEL_UNIT: Final = "redis-sentinel.service"
+RESPONDER_UNIT: Final = "redis-responder.service"
+_START: Final = 600.0  # seconds: a large file is loaded
+_HAND_OVER: Final = 120.0
+_TURN: Final = 30.0  # seconds that each Sentinel has for itself to forget in
+_INNER: Final = ("admin", "replica", "sentinel")
+
+
+@dataclass
+class RedisNode:
+    """`connect` makes a connection to a node's port with the administrator's password. It raises RedisError."""
+
+    told: Told
+    me: str
+    aws: Aws
+    machine: Machine
+    connect: Callable[[Instance, int, str], Answers]
+    clock: Callable[[], float]
+    now: Callable[[], float]
+    sleep: Callable[[float], None]
+    say: Callable[[str], None]
+    patience: float = 900.0  # seconds in one try for a node to copy the data
+
+    # -- enter ---------------------------------------------------------------------------------------------------------
+
+    def enter(self) -> None:
+        """Write what the servers need, start them, and wait until this node has all data. Raises HostError with what is missing."""
+        found = peers.look(self.aws, self.told, self.me)
+        passwords = self._write(found)
+        if self.told.nodes > 1:
+            self._begin(found, passwords)
+        elif not self.machine.exists(redis_config.OWN):
+            self.machine.write(redis_config.OWN, "", "redis", "redis", 0o640)
+        self.machine.overwrite(machines.MAY_START, "")
+        for unit in [UNIT, *([SENTINEL_UNIT] if self.told.nodes > 1 else [])]:
+            if not machines.active(self.machine, unit):
+                machines.unit(self.machine, "start", unit, _START)
+        self._until_in_step(found, passwords.admin)
+        self.machine.write(redis_config.JOINED, f"{self.me}\n", "redis", "redis", 0o640)
+        if self.told.target_group:
+            machines.unit(self.machine, "restart", RESPONDER_UNIT, 30)
+            self.aws.register(self.told.target_group, self.me)
+
+    def _write(self, found: peers.Peers) -> redis_config.Passwords:
+        told = self.told
+        inner = _INNER if told.nodes > 1 else ("admin",)
+        files = [] if told.plaintext else ["authority", "certificate", "key"]
+        names = [told.parameters[one] for one in [*inner, *files]] + [user.verifier for user in told.users]
+        values = self.aws.parameters(names)
+        own = peers.name(told, self.me)
+        changed = False
+        if not told.plaintext:
+            changed = peers.write_certificate(
+                self.machine, told, values, folder=redis_config.TLS, group="redis", own_name=own
+            )
+        known = {one: peers.secret(told, values, one) for one in inner}
+        passwords = redis_config.Passwords(
+            known["admin"], known.get("replica", ""), known.get("sentinel", ""), self._responder()
+        )
+        if told.nodes > 1:
+            redis_config.check_sentinel_password(passwords.sentinel)
+        address = found.me.address
+        texts = {
+            redis_config.CONFIG: redis_config.server(told, address, passwords),
+            redis_config.ACL: redis_config.users(
+                told, {user.name: values[user.verifier] for user in told.users}, passwords
+            ),
+            redis_config.RESPONDER: redis_config.responder(told, passwords, own),
+        }
+        if told.nodes > 1:
+            texts[redis_config.SENTINEL_CONFIG] = redis_config.sentinel(told, address, passwords)
+            texts[redis_config.SENTINEL_ACL] = redis_config.sentinel_users(passwords)
+        for path, text in texts.items():
+            changed = self.machine.write(path, text, "root", "redis", 0o640) or changed
+        return self._again(changed, passwords)
+
+    def _responder(self) -> str:
+        """The password of the program that answers the load balancer: this host's own, as long as it lives."""
+        try:
+            known = str(json.loads(self.machine.read(redis_config.RESPONDER))["password"])
+        except (ValueError, KeyError, TypeError):
+            return secrets.token_hex(24)
+        return known
+
+    def _again(self, changed: bool, passwords: redis_config.Passwords) -> redis_config.Passwords:
+        """Servers that a try before this one started read all of it anew: nobody relies on a node that enters."""
+        if changed:
+            for unit in (UNIT, SENTINEL_UNIT):
+                if machines.active(self.machine, unit):
+                    machines.unit(self.machine, "restart", unit, _START)
+        return passwords
+
+    def _begin(self, found: peers.Peers, passwords: redis_config.Passwords) -> None:
+        """Whose replica this node is. Once it was in step, that is for Redis and its Sentinel to decide, which write it down."""
+        if self.machine.exists(redis_config.JOINED):
+            return
+        master = self._master(found, passwords.admin)
+        if self.machine.read(redis_config.BEGAN) == master:
+            return
+        own = "" if master == found.me.address else f"replicaof {master} {redis_config.PORT}\n"
+        self.say(f"this node begins as {f'a replica of {master}' if own else 'the first master of a new set'}")
+        for unit in (SENTINEL_UNIT, UNIT):  # in a try before this one the master was another
+            if machines.active(self.machine, unit):
+                machines.unit(self.machine, "stop", unit, _START)
+        self.machine.write(
+            redis_config.SENTINEL_OWN, redis_config.sentinel_own(master, passwords), "redis", "redis", 0o640
+        )
+        self.machine.write(redis_config.OWN, own, "redis", "redis", 0o640)
+        self.machine.write(redis_config.BEGAN, master, "redis", "redis", 0o640)
+
+    def _master(self, found: peers.Peers, admin: str) -> str:
+        """The address of the master. Raises HostError when it is not known for sure."""
+        said = Counter(one for one in (self._believed(other, admin) for other in found.others) if one)
+        if said:
+            address, votes = said.most_common(1)[0]
+            if votes < sum(said.values()):
+                raise HostError(f"the Sentinels do not agree on the master: {', '.join(sorted(said))}")
+            if address == found.me.address:
+                if self.machine.read(redis_config.BEGAN) == address:
+                    return address  # the first master of a new set, by a try before this one
+                raise HostError(
+                    "the Sentinels take this host for the master, and it has no data: they must fail over first"
+                )
+            self._must_be_master(found, address, admin)
+            return address
+        if found.formed:
+            raise HostError(
+                "no Sentinel of the nodes that are in service answers: this node would be a second master without data, and waits for them"
+            )
+        if len(found.nodes) < self.told.nodes:
+            raise HostError(
+                f"{len(found.nodes)} of {self.told.nodes} nodes of a new set are there: waiting for the others"
+            )
+        first = found.nodes[0]
+        if first.id != self.me:
+            raise HostError(f"waiting for {first.id}, the oldest node of this new set, to be its first master")
+        return first.address
+
+    def _must_be_master(self, found: peers.Peers, address: str, admin: str) -> None:
+        """A node that copies from one that just died would never hear of the next master."""
+        node = next((one for one in found.others if one.address == address), None)
+        role = ""
+        if node is not None:
+            try:
+                role = fields(self._ask(node, redis_config.PORT, admin, "INFO", "replication")).get("role", "")
+            except RedisError:
+                role = ""
+        if role != "master":
+            raise HostError(
+                f"the Sentinels name {address} as the master, and it is none now: waiting until they fail over"
+            )
+
+    def _believed(self, node: Instance, admin: str) -> str:
+        """What the Sentinel of another node takes for the master, "" when it does not answer."""
+        try:
+            sentinel = self.connect(node, redis_config.SENTINEL, admin)
+            try:
+                found = sentinel("SENTINEL", "GET-MASTER-ADDR-BY-NAME", redis_config.NAME)
+            finally:
+                sentinel.close()
+        except RedisError:
+            return ""
+        return str(found[0]) if found else ""
+
+    def _until_in_step(self, found: peers.Peers, admin: str) -> None:
+        deadline = self.clock() + self.patience
+        while why := self._behind(found.me, admin) or self._writing(found.me, admin):
+            if self.clock() >= deadline:
+                raise HostError(f"Redis is not in step: {why}")
+            self.sleep(1)
+
+    def _behind(self, node: Instance, admin: str) -> str:
+        try:
+            info = fields(self._ask(node, redis_config.PORT, admin, "INFO"))
+        except RedisError as exc:
+            return str(exc)
+        if info.get("loading") == "1":
+            return "it loads its data"
+        if info.get("role") == "slave" and info.get("master_sync_in_progress") != "0":
+            return f"it copies from its master {info.get('master_host')}"
+        if info.get("role") == "slave" and info.get("master_link_status") != "up":
+            return f"it does not reach its master {info.get('master_host')}"
+        return ""
+
+    def _writing(self, node: Instance, admin: str) -> str:
+        """Data that was copied is on disk only after the first append-only file, and until then a Redis does not end when it is asked to."""
+        try:
+            info = fields(self._ask(node, redis_config.PORT, admin, "INFO", "persistence"))
+        except RedisError as exc:
+            return str(exc)
+        busy = info.get("aof_rewrite_in_progress") == "1" or info.get("aof_rewrite_scheduled") == "1"
+        return "it writes its append-only file" if busy else ""
+
+    # -- leave ---------------------------------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Let another be master, if this one is, and end. Raises HostError while the others are too few for that."""
+        if not self.machine.exists(redis_config.CONFIG) or not machines.active(self.machine, UNIT):
+            self._away()
+            return
+        found = peers.look(self.aws, self.told, self.me)
+        admin = self._admin()
+        if self.told.nodes > 1:
+            self._hand_over(found, admin)
+        self._away()
+        if why := self._writing(found.me, admin):
+            raise HostError(f"{why}: it ends after that")
+        for unit in (SENTINEL_UNIT, UNIT):
+            machines.unit(self.machine, "stop", unit, _START)
+
+    def _hand_over(self, found: peers.Peers, admin: str) -> None:
+        staying = [
+            one for one in found.others if one.id not in found.leaving and not one.lifecycle.startswith("Pending")
+        ]
+        ready = [one for one in staying if not self._behind(one, admin)]
+        need = 1 + (redis_config.MIN_REPLICAS if self.told.kept else 0)
+        if len(ready) < need:
+            away = "" if len(staying) == len(ready) else f", and {len(staying) - len(ready)} are not in step"
+            raise HostError(f"{len(ready)} other nodes hold all data{away}; {need} must, before this one goes")
+        info = fields(self._ask(found.me, redis_config.PORT, admin, "INFO", "replication"))
+        if info.get("role") != "master":
+            return
+        by_address = {one.address: one for one in [found.me, *ready]}
+        sets = Sets(
+            list(by_address),
+            redis_config.NAME,
+            lambda address: self.connect(by_address[address], redis_config.PORT, admin),
+            lambda address: self.connect(by_address[address], redis_config.SENTINEL, admin),
+        )
+        try:
+            master = hand_over(sets, found.me.address, _HAND_OVER, self.clock, self.sleep)
+        except RedisError as exc:
+            raise HostError(str(exc)) from exc
+        self.say(f"{master} is the master now")
+
+    def _away(self) -> None:
+        if self.told.target_group:
+            self.aws.register(self.told.target_group, self.me, away=True)
+
+    # -- keep ----------------------------------------------------------------------------------------------------------
+
+    def keep(self) -> None:
+        """What a node does from time to time: let its Sentinel forget who is gone, in turn with the others."""
+        if self.told.nodes == 1:
+            return
+        found = peers.look(self.aws, self.told, self.me)
+        admin = self._admin()
+        here = {one.address for one in found.nodes}
+        try:
+            gone = self._gone(found.me, admin, here)
+            turn = int(self.now() / _TURN) % len(found.nodes)
+            if gone and sorted(one.id for one in found.nodes)[turn] == self.me:
+                self._ask(found.me, redis_config.SENTINEL, admin, "SENTINEL", "RESET", redis_config.NAME)
+                self.say(f"its Sentinel forgot {', '.join(sorted(gone))}")
+        except RedisError as exc:
+            raise HostError(str(exc)) from exc
+        if not self.told.plaintext and (why := peers.ends_soon(self.machine, redis_config.TLS)):
+            raise HostError(why)
+
+    def _gone(self, me: Instance, admin: str, here: set[str]) -> set[str]:
+        """Addresses that this Sentinel still counts and that no node has any more. None while it is busy with a failover."""
+        flat = self._ask(me, redis_config.SENTINEL, admin, "SENTINEL", "MASTER", redis_config.NAME)
+        master = dict(zip(flat[::2], flat[1::2], strict=True))
+        if master.get("flags") != "master" or master.get("ip") not in here:
+            return set()
+        found: set[str] = set()
+        for what in ("REPLICAS", "SENTINELS"):
+            for each in self._ask(me, redis_config.SENTINEL, admin, "SENTINEL", what, redis_config.NAME):
+                one = dict(zip(each[::2], each[1::2], strict=True))
+                down = {"s_down", "o_down", "disconnected"} & set(str(one.get("flags", "")).split(","))
+                if down and one["ip"] not in here:
+                    found.add(one["ip"])
+        return found
+
+    # -- what all of them do -------------------------------------------------------------------------------------------
+
+    def _admin(self) -> str:
+        where = self.told.parameters["admin"]
+        return self.aws.parameters([where])[where]
+
+    def _ask(self, node: Instance, port: int, admin: str, *words: str) -> Any:
+        connection = self.connect(node, port, admin)
+        try:
+            return connection(*words)
+        finally:
+            connection.close()

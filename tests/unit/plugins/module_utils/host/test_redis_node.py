@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a Redis node decides, with stand-ins for the others; and what it writes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.boring.fleet.plugins.module_utils.host import peers, redis_config, responder
+from ansible_collections.boring.fleet.plugins.module_utils.host.aws import Instance
+from ansible_collections.boring.fleet.plugins.module_utils.host.redis_node import RedisNode
+from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError, Told, User
+from ansible_collections.boring.fleet.plugins.module_utils.redis.client import RedisError
+
+TOLD = Told(
+    "shop", "store", "redis", "eu-central-1", "shop-store", "", "enter", "leave", 120, 3, "store", False, "store.shop.fleet.internal", 0, "", False,
+    "shop-store", {}, {"admin": "/a"}, (User("web", "/v", {"rules": ["~*", "+@all"]}),),
+)  # fmt: skip
+PASSWORDS = redis_config.Passwords("admin-password", "replica-password", "sentinel-password", "responder-password")
+
+
+class World:
+    """Nodes by number; `says` is what the Sentinel of each answers, `roles` what its Redis is."""
+
+    def __init__(
+        self, me: int, states: Sequence[str], says: dict[int, str] | None = None, roles: dict[int, str] | None = None
+    ) -> None:
+        self.found = [
+            Instance(f"i-{number}", f"10.0.0.{number}", "running", f"2026-11-30T10:00:0{number}Z", state)
+            for number, state in enumerate(states, 1)
+        ]
+        self.says, self.roles = says or {}, roles or {}
+        self.files: dict[str, str] = {}
+        there: Any = self
+        self.node = RedisNode(
+            TOLD,
+            f"i-{me}",
+            there,
+            there,
+            self.connect,
+            lambda: 0.0,
+            lambda: self.now,
+            lambda _: None,
+            lambda _: None,
+            0.0,
+        )
+        self.now = 0.0
+        self.sent: list[tuple[str, ...]] = []
+
+    def connect(self, node: Instance, port: int, password: str) -> Any:
+        number = int(node.id[2:])
+        if number not in (self.says if port == 26379 else self.roles):
+            raise RedisError(f"{node.address} does not answer")
+
+        class Connection:
+            def __call__(inner, *words: str) -> Any:  # noqa: N805
+                self.sent.append(words)
+                if words[0] == "INFO":
+                    return f"role:{self.roles[number]}\r\nmaster_link_status:up\r\nmaster_sync_in_progress:0\r\nmaster_host:x\r\n"
+                if words[1] == "GET-MASTER-ADDR-BY-NAME":
+                    return [self.says[number], "6379"]
+                if words[1] == "MASTER":
+                    return ["flags", "master", "ip", "10.0.0.2"]
+                if words[1] == "REPLICAS":
+                    return [
+                        ["ip", "10.0.0.1", "flags", "slave"],
+                        ["ip", "10.0.0.9", "flags", "s_down,slave,disconnected"],
+                    ]
+                return []
+
+            def close(inner) -> None:  # noqa: N805
+                pass
+
+        return Connection()
+
+    def instances(self, fleet: str, service: str) -> list[Instance]:
+        return self.found
+
+    def parameters(self, names: Sequence[str]) -> dict[str, str]:
+        return dict.fromkeys(names, "password")
+
+    def read(self, path: str) -> str:
+        return self.files.get(path, "")
+
+    def master(self) -> str:
+        there: Any = self
+        return self.node._master(peers.look(there, TOLD, self.node.me), "password")
+
+
+NEW = ["Pending:Wait"] * 3
+
+
+def test_the_oldest_of_a_new_set_is_its_first_master() -> None:
+    assert World(1, NEW).master() == "10.0.0.1"
+    with pytest.raises(HostError, match="waiting for i-1, the oldest node of this new set"):
+        World(2, NEW).master()
+
+
+def test_a_new_set_begins_only_when_all_are_there() -> None:
+    with pytest.raises(HostError, match="2 of 3 nodes of a new set are there"):
+        World(1, NEW[:2]).master()
+
+
+def test_others_that_are_in_service_and_do_not_answer_are_waited_for() -> None:
+    with pytest.raises(HostError, match="would be a second master without data"):
+        World(3, ["InService", "InService", "Pending:Wait"]).master()
+
+
+def test_it_follows_whom_the_sentinels_name_if_that_is_the_master() -> None:
+    says = {1: "10.0.0.2", 2: "10.0.0.2"}
+    assert World(3, NEW, says, {1: "slave", 2: "master"}).master() == "10.0.0.2"
+    with pytest.raises(HostError, match="it is none now: waiting until they fail over"):
+        World(3, NEW, says, {1: "slave"}).master()
+    with pytest.raises(HostError, match="it is none now"):
+        World(3, NEW, says, {2: "slave"}).master()
+    with pytest.raises(HostError, match="do not agree on the master"):
+        World(3, NEW, {1: "10.0.0.1", 2: "10.0.0.2"}, {1: "master", 2: "master"}).master()
+    with pytest.raises(HostError, match="take this host for the master, and it has no data"):
+        World(3, NEW, {1: "10.0.0.3"}, {}).master()
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2])
+def test_each_sentinel_forgets_in_its_own_turn(turn: int) -> None:
+    sent = []
+    for me in (1, 2, 3):
+        world = World(me, ["InService"] * 3, {1: "x", 2: "x", 3: "x"}, {1: "slave", 2: "master", 3: "slave"})
+        world.now = 30.0 * turn + 5
+        world.node.told = replace(TOLD, plaintext=True)
+        world.node.keep()
+        sent += [me for words in world.sent if words[:2] == ("SENTINEL", "RESET")]
+    assert sent == [turn + 1]
+
+
+@given(
+    st.text(
+        st.characters(min_codepoint=32, exclude_categories=["C", "Zl", "Zp"], exclude_characters="\xa0"), min_size=1
+    )
+)
+def test_a_hostile_password_comes_out_as_it_went_in(password: str) -> None:
+    """Redis's own quoting: in double quotes a backslash stands before a quote and a backslash."""
+    if not password.isprintable():
+        return
+    text = redis_config.server(TOLD, "10.0.0.1", replace(PASSWORDS, replica=password))
+    (line,) = [line for line in text.splitlines() if line.startswith("masterauth ")]
+    assert shlex.split(line)[1] == password
+
+
+@pytest.mark.parametrize("password", ["two\nlines", "a\0b", "a\x1b[31m"])
+def test_control_characters_are_refused(password: str) -> None:
+    with pytest.raises(HostError, match="control characters"):
+        redis_config.server(TOLD, "10.0.0.1", replace(PASSWORDS, replica=password))
+
+
+def test_the_acl_has_hashes_only_and_closes_the_rest() -> None:
+    text = redis_config.users(TOLD, {"web": "a" * 64}, PASSWORDS)
+    assert "user default reset off\n" in text
+    assert f"user web reset on #{'a' * 64} ~* +@all\n" in text
+    for password in ("admin-password", "replica-password", "sentinel-password", "responder-password"):
+        assert password not in text
+    with pytest.raises(HostError, match="the parameter /v is no SHA-256"):
+        redis_config.users(TOLD, {"web": "nopass"}, PASSWORDS)
+
+
+@pytest.mark.parametrize("password", ["with space", 'a"b', "a#b", "a\\b", "a'b", ""])
+def test_a_password_that_a_sentinel_cannot_keep_is_refused(password: str) -> None:
+    with pytest.raises(HostError, match="which a Sentinel cannot keep"):
+        redis_config.check_sentinel_password(password)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("256MB", 256 << 20), ("1g", 10**9), ("2 GB", 2 << 30), ("1048576", 1 << 20)]
+)
+def test_memory_is_counted_as_redis_does(text: str, size: int) -> None:
+    told = replace(TOLD, limits={"redis_maxmemory": text})
+    assert f'maxmemory "{size}"\n' in redis_config.server(told, "10.0.0.1", PASSWORDS)
+
+
+def test_a_size_that_is_none_is_a_sentence() -> None:
+    with pytest.raises(HostError, match=r"redis_maxmemory '256 monkeys' is no size"):
+        redis_config.server(replace(TOLD, limits={"redis_maxmemory": "256 monkeys"}), "10.0.0.1", PASSWORDS)
+
+
+def test_a_store_keeps_and_a_cache_forgets() -> None:
+    store, cache = (
+        redis_config.server(replace(TOLD, purpose=purpose), "10.0.0.1", PASSWORDS) for purpose in ("store", "cache")
+    )
+    for line in ('appendonly "yes"', 'maxmemory-policy "noeviction"', 'min-replicas-to-write "1"', 'port "0"'):
+        assert line in store
+    for line in ('appendonly "no"', 'maxmemory-policy "allkeys-lru"', 'min-replicas-to-write "0"'):
+        assert line in cache
+
+
+@pytest.mark.parametrize(
+    ("info", "replicas", "why"),
+    [
+        ({"role": "master", "min_slaves_good_slaves": "2"}, 1, ""),
+        ({"role": "master", "connected_slaves": "0"}, 0, ""),
+        ({"role": "master", "min_slaves_good_slaves": "0"}, 1, "a master with 0 of 1 replicas"),
+        ({"role": "slave", "master_host": "10.0.0.2"}, 1, "a replica of 10.0.0.2"),
+        ({}, 1, "a replica of nobody"),
+    ],
+)
+def test_only_the_master_that_takes_writes_serves(info: dict[str, str], replicas: int, why: str) -> None:
+    assert responder.judge(info, replicas) == why

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Redis nodes that join, hand over and die, with real servers and Sentinels on loopback and a client that writes meanwhile.
+
+Needs redis-server on the path. The same is tested on hosts (tests/contract); the decisions alone are in test_redis_node.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError
+from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Client, RedisError
+from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
+from tests.unit.plugins.module_utils.host.redis_loopback import APP, SERVER, Group
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.skipif(not SERVER, reason="redis-server is not installed")]
+
+
+class Writer(threading.Thread):
+    """Each number is one key; it is acknowledged when the server said OK."""
+
+    def __init__(self, group: Group) -> None:
+        super().__init__(daemon=True)
+        self.group, self.stop, self.first = group, threading.Event(), threading.Event()
+        self.acknowledged, self.pause = 0, 0.0
+
+    def __enter__(self) -> Writer:
+        self.start()
+        assert self.first.wait(20), "no write was acknowledged"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.join(30)
+
+    def run(self) -> None:
+        client: Client | None = None
+        last = time.monotonic()
+        while not self.stop.is_set():
+            try:
+                client = client or self._client()
+                client("SET", f"key-{self.acknowledged}", "1")
+                time.sleep(0.001)  # some hundreds a second
+            except RedisError:
+                if client is not None:
+                    client.close()
+                client = None
+                time.sleep(0.05)
+                continue
+            self.acknowledged += 1
+            self.pause, last = max(self.pause, time.monotonic() - last), time.monotonic()
+            self.first.set()
+
+    def _client(self) -> Client:
+        """To the master, as the load balancer would."""
+        for node in self.group.here:
+            client = Client(node.address, 6379, Login("app", APP, tls=False), 1.0)
+            try:
+                client("SET", "probe", "1")
+            except RedisError:
+                client.close()
+                continue
+            return client
+        raise RedisError("no master")
+
+
+def lost(group: Group, writer: Writer) -> int:
+    """How many acknowledged writes the master does not have."""
+    (master,) = group.masters()
+    found = 0
+    for first in range(0, writer.acknowledged, 500):
+        keys = [f"key-{number}" for number in range(first, min(first + 500, writer.acknowledged))]
+        found += int(group.nodes[master].ask(6379, "EXISTS", *keys))
+    return writer.acknowledged - found
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[Group]:
+    found = Group(tmp_path)
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def three(group: Group) -> Group:
+    group.enter(*[group.launch() for _ in range(3)])
+    assert group.masters() == ["i-01"], "the oldest of a new set"
+    time.sleep(12)  # a Sentinel asks for new replicas every ten seconds
+    return group
+
+
+def test_all_three_are_replaced_one_by_one_under_load_and_nothing_is_lost(three: Group) -> None:
+    with Writer(three) as writer:
+        for old in list(three.nodes.values()):
+            three.enter(three.launch())
+            three.leave(old)
+            three.keep()
+            assert len(three.masters()) == 1
+    assert three.registered == {"i-04", "i-05", "i-06"} == {node.id for node in three.here}
+    assert writer.acknowledged > 100
+    assert lost(three, writer) == 0
+    assert writer.pause < 20
+
+
+def test_the_master_that_died_is_replaced(three: Group) -> None:
+    with Writer(three) as writer:
+        three.nodes["i-01"].kill()
+        three.away.add("i-01")
+        three.enter(three.launch())
+        three.keep()
+    assert len(three.masters()) == 1
+    assert lost(three, writer) == 0
+
+
+def test_the_last_that_hold_the_data_stay(three: Group) -> None:
+    for name in ("i-01", "i-02"):
+        three.lifecycle[name] = "Terminating:Wait"
+    for name in ("i-01", "i-02"):
+        with pytest.raises(HostError, match="1 other nodes hold all data; 2 must, before this one goes"):
+            three.nodes[name].node.leave()
+    assert len(three.here) == 3
+
+
+def test_a_new_node_never_becomes_a_second_master(three: Group) -> None:
+    """All others are there and none answers: they form a set, so that it waits for them."""
+    for node in three.nodes.values():
+        node.kill()
+    new = three.launch()
+    with pytest.raises(HostError, match="would be a second master without data"):
+        new.node.enter()
+    assert not new.runs("redis-server.service")
+    for node in list(three.nodes.values())[:3]:
+        node.start()
+    three.enter(new)
+    assert new.info()["role"] == "slave"
+
+
+def test_a_cache_of_one_starts_empty(tmp_path: Path) -> None:
+    group = Group(tmp_path, nodes=1, purpose="cache")
+    node = group.launch()
+    try:
+        group.enter(node)
+        assert node.info()["role"] == "master"
+        group.leave(node)
+        assert not node.runs("redis-server.service")
+    finally:
+        group.end()
+
+
+def test_after_a_power_cut_a_master_whose_disk_is_empty_takes_the_data_of_the_others(three: Group) -> None:
+    """All end at once, and the master's disk comes back empty: it must not be the master that the others copy."""
+    with Writer(three) as writer:
+        pass
+    time.sleep(1.5)  # fsync every second
+    for node in three.nodes.values():
+        node.kill()
+    shutil.rmtree(three.nodes["i-01"].folder / "var" / "lib" / "redis")
+    (three.nodes["i-01"].folder / "var" / "lib" / "redis").mkdir()
+    three.enter(*three.nodes.values(), seconds=90)
+    assert lost(three, writer) == 0
+    assert three.masters() != ["i-01"]
