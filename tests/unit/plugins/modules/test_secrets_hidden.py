@@ -27,6 +27,7 @@ from tests.fakes.twingate import FakeTwingate, Server
 from tests.unit.plugins.playbook_runs import ROOT, run_playbook
 
 SECRET = "hunter2hunter2"
+HASH = "5ec2e7" * 10 + "abcd"
 
 
 class _Redis(socketserver.StreamRequestHandler):
@@ -42,15 +43,21 @@ class _Redis(socketserver.StreamRequestHandler):
 
     def answer(self, words: list[str]) -> str:
         port = self.server.server_address[1]
-        info = "role:master\r\nmaster_repl_offset:1\r\n"
+        info = "role:master\r\nmaster_repl_offset:1\r\nserver_time_usec:1\r\nuptime_in_seconds:0\r\n"
+        users = f"user app on #{HASH} ~* +@all"
         answers = {
             "INFO": f"${len(info)}\r\n{info}\r\n",
             "GET-MASTER-ADDR-BY-NAME": f"*2\r\n$9\r\n127.0.0.1\r\n${len(str(port))}\r\n{port}\r\n",
             "CKQUORUM": "+OK 1 usable Sentinels\r\n",
             "REPLICAS": "*0\r\n",
+            "MASTER": f"*2\r\n$9\r\nauth-pass\r\n${len(SECRET)}\r\n{SECRET}\r\n",
+            "CONFIG": f"*2\r\n$10\r\nmasterauth\r\n${len(SECRET) + 4}\r\n{SECRET}-old\r\n",
+            "ACL": f"*1\r\n${len(users)}\r\n{users}\r\n",
         }
         if words[0] == "AUTH":
             return "+OK\r\n" if words[2] == SECRET else f"-WRONGPASS for {' '.join(words)}\r\n"
+        if words[1] in ("SET", "SETUSER", "DELUSER"):
+            return f"-ERR I will not {' '.join(words)}\r\n" if "refuse" in words else "+OK\r\n"
         return answers[words[1] if words[0] == "SENTINEL" else words[0]]
 
 
@@ -155,6 +162,19 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
                     }
                 }
 
+            def server(at: int, password: str) -> dict[str, Any]:
+                common = {"port": at, "password": password, "tls": False, "patience": 0}
+                given = {
+                    "settings": {"maxmemory": "1", "refuse": "refuse"},
+                    "secret_settings": {"masterauth": "{{ secret }}-new"},
+                    "users": [f"user app reset on #{HASH}", "user mark reset off"],
+                }
+                return {"boring.fleet.redis_server": {**common, **given}}
+
+            def sentinel(at: int, password: str, **more: Any) -> dict[str, Any]:
+                common = {"port": at, "password": password, "tls": False, "patience": 0, "own_file": f"{here}/plain"}
+                return {"boring.fleet.redis_sentinel": {**common, "auth_pass": "{{ secret }}-new", **more}}
+
             def stream(at: int, password: str, **more: Any) -> dict[str, Any]:
                 login = {
                     "servers": [f"127.0.0.1:{at}"],
@@ -173,6 +193,10 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
 
             succeed = [
                 redis_set(redis, "{{ secret }}"),
+                server(redis, "{{ secret }}"),
+                server(redis, "{{ secret }}-wrong"),  # it tells that it was not let in
+                server(9, "{{ secret }}"),
+                sentinel(redis, "{{ secret }}"),
                 stream(port, "{{ secret }}"),
                 policy("key"),
                 connector("key"),
@@ -183,6 +207,9 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
             fail = [
                 redis_set(redis, "{{ secret }}-wrong"),
                 redis_set(9, "{{ secret }}"),
+                sentinel(redis, "{{ secret }}-wrong"),
+                sentinel(9, "{{ secret }}"),
+                sentinel(redis, "{{ secret }}", own_file="/nowhere"),
                 stream(port, "{{ secret }}-wrong"),
                 stream(9, "{{ secret }}"),
                 stream(port, "{{ secret }}", storage="nowhere"),
@@ -213,6 +240,6 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
         twingate.close()
     assert code == 0, output[-4000:]
     assert output.count('"msg": "it failed"') == len(fail)
-    for secret in (SECRET, *fake.issued, (tmp_path / "vault.key").read_text().split("key_")[1][:32]):
+    for secret in (SECRET, HASH, *fake.issued, (tmp_path / "vault.key").read_text().split("key_")[1][:32]):
         leaks = [line for line in output.splitlines() if secret in line]
         assert not leaks, leaks[:3]
