@@ -15,7 +15,7 @@ description:
   - Makes a stream and its durable consumers what they should be, and says what it would change. What is not named stays
     as it is.
   - A change that would remove messages is refused, unless O(may_lose_messages) says otherwise. So is one that JetStream can
-    make only to a new stream.
+    make only to a new stream, and one that does not fit into what the account may store, with the sum.
   - Needs nothing on the host but Python.
 extends_documentation_fragment: [boring.fleet.login]
 attributes:
@@ -167,14 +167,18 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, NatsError
 from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import (
     Config,
+    Plan,
     Stream,
+    boundless,
     carry_out,
     check_name,
     look,
+    look_for_room,
     nanoseconds,
     permit,
     plan,
     plan_removal,
+    shortage,
     size,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import LOGIN_OPTIONS, Login
@@ -218,6 +222,21 @@ def _server(text: str) -> tuple[str, int]:
     if not port.isdigit():
         raise ValueError(f"{text!r} is no server: write host or host:port.")
     return host.strip("[]"), int(port)
+
+
+def _look_whether_it_fits(module: AnsibleModule, client: Client, name: str, config: Config, made: Plan) -> None:
+    """Raises NatsError. Where nothing of it changes, nothing is asked."""
+    if not {"name", "max_bytes", "num_replicas"} & {*made.after}:
+        return
+    room = look_for_room(client, config, name)
+    if room is None:
+        return
+    too_much = shortage(name, config, room)
+    if too_much:
+        raise NatsError(too_much)
+    warning = boundless(name, config, room)
+    if warning:
+        module.warn(warning)
 
 
 def main() -> None:
@@ -285,6 +304,7 @@ def main() -> None:
                 }
                 made = plan(Stream(name, config, consumers, options["only_these_consumers"]), actual)
             permit(made, may_lose=options["may_lose_messages"])
+            _look_whether_it_fits(module, client, name, {**(actual.config if actual else {}), **config}, made)
             if not module.check_mode:
                 carry_out(client, made)
         finally:

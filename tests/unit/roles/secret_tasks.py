@@ -45,7 +45,7 @@ SOUND_ONLY: Final = re.compile(r"(^|_)host_secrets(_|$)")
 # What is made of a secret and is none
 PLAIN: Final[dict[str, set[str]]] = {
     "certificates": {"__certificates_ca_made", "__certificates_ca_request", "__certificates_differ", "__certificates_signed"},
-    "nats": {"__nats_accounts", "__nats_routes", "__nats_users_without_password", "__nats_config_written", "__nats_config_fault"},
+    "nats": {"__nats_config_fault", "__nats_config_written", "__nats_refusals"},
     # names, addresses, sentences and yes or no; what its modules tell without secrets; and what was cleaned of passwords
     "redis": {
         "__redis_acl_fault", "__redis_acl_written", "__redis_as_wanted", "__redis_believed", "__redis_config_fault", "__redis_config_written",

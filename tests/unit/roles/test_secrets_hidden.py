@@ -131,7 +131,7 @@ USERS = [
 ]
 VALUES: dict[str, Any] = {
     "redis_users": USERS,
-    "nats_users": [{"user": "app", "password_bcrypt": "$2b$04$" + SECRET}],
+    "nats_users": [{"user": "app", "password_bcrypt": "$2b$04$" + SECRET + "a" * 32}],
     "nats_leafnode_remotes": [{"url": "tls://h:7422", "user": "u", "password": SECRET + "-leaf"}],
     "redis_settings": {},
     "redis_nodes": ["a", "b", "c"],

@@ -79,6 +79,18 @@ class _Echo(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+class _Monitor(_Echo):
+    """The monitoring of a NATS server that leads its cluster, of which another is gone."""
+
+    def do_GET(self) -> None:
+        meta = {"leader": "n1", "cluster_size": 3, "replicas": [{"name": "n2"}, {"name": "n3"}]}
+        data = json.dumps({"server_name": "n1", "meta_cluster": meta, "routes": [{"remote_name": "n2"}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
 @contextlib.contextmanager
 def serving(server: socketserver.BaseServer) -> Iterator[int]:
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -140,6 +152,7 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
             serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Redis)) as redis,
             serving(ThreadingHTTPServer(("127.0.0.1", 0), _Echo)) as echo,
             nats(tmp_path) as port,
+            serving(ThreadingHTTPServer(("127.0.0.1", 0), _Monitor)) as monitor,
         ):
 
             def policy(key: str, url: str = tailnet.url) -> dict[str, Any]:
@@ -187,6 +200,18 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
                     "boring.fleet.nats_stream": {"name": "S", "subjects": ["s"], "storage": "memory", **login, **more}
                 }
 
+            def peer(at: int, password: str, **more: Any) -> dict[str, Any]:
+                account = {"account": "APP", "user": "app", "password": password}
+                login = {
+                    "user": "app",
+                    "password": password,
+                    "port": at,
+                    "tls": False,
+                    "peer": "n3",
+                    "accounts": [account],
+                }
+                return {"boring.fleet.nats_peer": {**login, **more}}
+
             def vault(**more: Any) -> dict[str, Any]:
                 files = {"file": f"{here}/v", "environment": "production", "key_file": f"{here}/vault.key"}
                 return {"boring.fleet.dotenv_vault": {**files, **more}}
@@ -213,6 +238,9 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
                 stream(port, "{{ secret }}-wrong"),
                 stream(9, "{{ secret }}"),
                 stream(port, "{{ secret }}", storage="nowhere"),
+                peer(port, "{{ secret }}", monitor_url="http://127.0.0.1:9"),
+                peer(9, "{{ secret }}", monitor_url=f"http://127.0.0.1:{monitor}"),
+                peer(port, "{{ secret }}-wrong", monitor_url=f"http://127.0.0.1:{monitor}"),
                 policy("wrong"),
                 policy("key", "http://127.0.0.1:9"),
                 connector("wrong"),

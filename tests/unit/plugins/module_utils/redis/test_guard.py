@@ -146,6 +146,36 @@ def test_the_program_of_a_lone_store(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert main(arguments) == 0
 
 
+@pytest.mark.timeout(120)
+def test_a_snapshot_becomes_an_append_only_file_as_the_docs_say(tmp_path: Path) -> None:
+    program, data = redis_server(tmp_path), tmp_path / "data"
+    data.mkdir()
+    options = ["--port", "0", "--unixsocket", str(tmp_path / "s"), "--dir", str(data), "--save", ""]
+    process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+    nobody = Login("", "", False)
+    until((tmp_path / "s").exists)
+    client = Client(str(tmp_path / "s"), 0, nobody)
+    assert client("SET", "key", "value") == client("SAVE") == "OK"
+    process.kill()
+    process.wait(timeout=30)
+    assert not alone("redis", look(data), append_only=True).start
+    text = (ROOT / "docs" / "redis.md").read_text().split("```sh\n")[1].split("```")[0]
+    for command in (
+        text.replace("sudo -u redis redis-server", str(program)).replace("/var/lib/redis", str(data)).splitlines()
+    ):
+        done = subprocess.run(["/bin/sh", "-c", command], cwd=data, timeout=30, capture_output=True, text=True)
+        assert done.returncode == 0, (command, done.stderr)
+        time.sleep(1)
+    assert look(data).has_data
+    process = subprocess.Popen([program, *options, "--appendonly", "yes"], stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: Client(str(tmp_path / "s"), 0, nobody)("GET", "key") == "value")
+    finally:
+        process.kill()
+        process.wait(timeout=30)
+
+
+ROOT = Path(__file__).resolve().parents[5]
 ADDRESSES = ("127.0.7.1", "127.0.7.2", "127.0.7.3")
 # What a person may choose, and no Sentinel spoils
 HOSTILE = 'a "b" c\\d\'e #{é$x% \\'
