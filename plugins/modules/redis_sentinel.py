@@ -68,7 +68,14 @@ EXAMPLES = r"""
     ca: /etc/redis/tls/ca.pem
 """
 
-RETURN = r"""#"""
+RETURN = r"""
+differs:
+  description: Names of the options that were changed, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [quorum]
+"""
 
 import time
 from pathlib import Path
@@ -116,7 +123,11 @@ def main() -> None:
         module.fail_json(
             msg=f"{options['own_file']} cannot be read: {exc.strerror}; see whether the Sentinel was ever started."
         )
-    module.exit_json(changed=bool(made.change), diff={"before": dict(made.before), "after": dict(made.after)})
+    module.exit_json(
+        changed=bool(made.change),
+        differs=sorted(made.change),
+        diff={"before": dict(made.before), "after": dict(made.after)},
+    )
 
 
 if __name__ == "__main__":
