@@ -20,6 +20,9 @@ from testinfra.host import Host
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for localcloud and benchmarks
 sys.path.insert(0, str(Path(__file__).resolve().parent / "shared"))
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent.parent / "build" / "collections")
+)  # for the collection's own clients
 
 from benchmarks.figures import keep
 

@@ -15,8 +15,9 @@ description:
   - Makes a stream and its durable consumers what they should be, and says what it would change. What is not named stays
     as it is.
   - A change that would remove messages is refused, unless O(may_lose_messages) says otherwise. So is one that JetStream can
-    make only to a new stream.
+    make only to a new stream, and one that does not fit into what the account may store, with the sum.
   - Needs nothing on the host but Python.
+extends_documentation_fragment: [boring.fleet.login]
 attributes:
   check_mode:
     description: Says what it would do, and refuses what it would refuse.
@@ -123,23 +124,6 @@ options:
     description: User whose account has the stream.
     type: str
     required: true
-  password:
-    description: The user's password.
-    type: str
-    required: true
-  tls:
-    description: Speak TLS. The server's certificate must be for the name or address in O(servers).
-    type: bool
-    default: true
-  ca:
-    description: PEM file with the CA to trust; without one, those that the host trusts.
-    type: path
-  cert:
-    description: PEM file with the certificate to show.
-    type: path
-  key:
-    description: PEM file with the key of O(cert).
-    type: path
   timeout:
     description: Seconds for the connection, and for each answer.
     type: int
@@ -183,17 +167,21 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, NatsError
 from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import (
     Config,
+    Plan,
     Stream,
+    boundless,
     carry_out,
     check_name,
     look,
+    look_for_room,
     nanoseconds,
     permit,
     plan,
     plan_removal,
+    shortage,
     size,
 )
-from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
+from ansible_collections.boring.fleet.plugins.module_utils.tls.login import LOGIN_OPTIONS, Login
 
 # option -> JetStream's word, and what makes its value of ours
 _STREAM: dict[str, tuple[str, Any]] = {
@@ -236,6 +224,21 @@ def _server(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _look_whether_it_fits(module: AnsibleModule, client: Client, name: str, config: Config, made: Plan) -> None:
+    """Raises NatsError. Where nothing of it changes, nothing is asked."""
+    if not {"name", "max_bytes", "num_replicas"} & {*made.after}:
+        return
+    room = look_for_room(client, config, name)
+    if room is None:
+        return
+    too_much = shortage(name, config, room)
+    if too_much:
+        raise NatsError(too_much)
+    warning = boundless(name, config, room)
+    if warning:
+        module.warn(warning)
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -271,11 +274,7 @@ def main() -> None:
             "may_lose_messages": {"type": "bool", "default": False},
             "servers": {"type": "list", "elements": "str", "default": ["127.0.0.1:4222"]},
             "user": {"type": "str", "required": True},
-            "password": {"type": "str", "required": True, "no_log": True},
-            "tls": {"type": "bool", "default": True},
-            "ca": {"type": "path"},
-            "cert": {"type": "path"},
-            "key": {"type": "path", "no_log": False},
+            **LOGIN_OPTIONS,
             "timeout": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
@@ -288,14 +287,7 @@ def main() -> None:
         consumers = {check_name("Consumer", each["name"]): _config(each, _CONSUMER) for each in options["consumers"]}
         if len(consumers) < len(options["consumers"]):
             raise ValueError(f"Stream {name}: consumers name one twice.")
-        login = Login(
-            options["user"],
-            options["password"],
-            options["tls"],
-            options["ca"] or "",
-            options["cert"] or "",
-            options["key"] or "",
-        )
+        login = Login.of(options)
         client = Client(servers, login, float(options["timeout"]))
         try:
             actual = look(client, name)
@@ -312,6 +304,7 @@ def main() -> None:
                 }
                 made = plan(Stream(name, config, consumers, options["only_these_consumers"]), actual)
             permit(made, may_lose=options["may_lose_messages"])
+            _look_whether_it_fits(module, client, name, {**(actual.config if actual else {}), **config}, made)
             if not module.check_mode:
                 carry_out(client, made)
         finally:

@@ -17,6 +17,7 @@ description:
   - A hand-over holds writes up until every replica has all of them, and then lets Sentinel fail over, so none is lost.
     Sentinel's own failover does not wait (redis/redis#13118).
   - Needs nothing on the host but Python.
+extends_documentation_fragment: [boring.fleet.login]
 attributes:
   check_mode:
     description: Looks, and hands nothing over.
@@ -29,8 +30,9 @@ options:
     description:
       - V(whole) waits until the set is whole.
       - V(handed_over) waits for that too, and if O(node) is the master lets another become it.
+      - V(known) does not wait, and asks only whom the Sentinels take for the master.
     type: str
-    choices: [whole, handed_over]
+    choices: [whole, handed_over, known]
     default: whole
   node:
     description: Address of the node that is to be no master. Needed by V(handed_over).
@@ -56,23 +58,6 @@ options:
     description: User of Redis and of Sentinel.
     type: str
     default: admin
-  password:
-    description: The user's password.
-    type: str
-    required: true
-  tls:
-    description: Speak TLS.
-    type: bool
-    default: true
-  ca:
-    description: PEM file on the host with the CA to trust.
-    type: path
-  cert:
-    description: PEM file on the host with the certificate to show.
-    type: path
-  key:
-    description: PEM file on the host with the key of O(cert).
-    type: path
   patience:
     description: Seconds until the set must be whole.
     type: int
@@ -91,7 +76,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 master:
-  description: Address of the master, at the end.
+  description: Address of the master, at the end. With O(state=known) empty where no Sentinel says one.
   returned: success
   type: str
   sample: 10.0.0.12
@@ -102,39 +87,33 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Answers, Client, RedisError
-from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import Sets, hand_over, wait_until_whole
-from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
+from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import (
+    Sets,
+    hand_over,
+    known_master,
+    wait_until_whole,
+)
+from ansible_collections.boring.fleet.plugins.module_utils.tls.login import LOGIN_OPTIONS, Login
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["whole", "handed_over"], "default": "whole"},
+            "state": {"type": "str", "choices": ["whole", "handed_over", "known"], "default": "whole"},
             "node": {"type": "str"},
             "nodes": {"type": "list", "elements": "str", "required": True},
             "name": {"type": "str", "default": "main"},
             "port": {"type": "int", "default": 6379},
             "sentinel_port": {"type": "int", "default": 26379},
             "user": {"type": "str", "default": "admin"},
-            "password": {"type": "str", "required": True, "no_log": True},
-            "tls": {"type": "bool", "default": True},
-            "ca": {"type": "path"},
-            "cert": {"type": "path"},
-            "key": {"type": "path", "no_log": False},
+            **LOGIN_OPTIONS,
             "patience": {"type": "int", "default": 120},
         },
         required_if=[("state", "handed_over", ["node"])],
         supports_check_mode=True,
     )
     options = module.params
-    login = Login(
-        options["user"],
-        options["password"],
-        options["tls"],
-        options["ca"] or "",
-        options["cert"] or "",
-        options["key"] or "",
-    )
+    login = Login.of(options)
 
     def redis(address: str) -> Answers:
         return Client(address, options["port"], login)
@@ -145,6 +124,8 @@ def main() -> None:
     sets = Sets(options["nodes"], options["name"], redis, sentinel)
     patience = float(options["patience"])
     try:
+        if options["state"] == "known":
+            module.exit_json(changed=False, master=known_master(sets))
         master = wait_until_whole(sets, patience, time.monotonic, time.sleep)
         changed = options["state"] == "handed_over" and master == options["node"]
         if changed and not module.check_mode:

@@ -32,9 +32,13 @@ def pids(everywhere: dict[str, Host]) -> dict[str, str]:
 def test_a_bad_configuration_never_replaces_a_good_one(change: Callable[..., Any], everywhere: dict[str, Host]) -> None:
     before = {name: host.file(CONFIG).sha256sum for name, host in everywhere.items()}
     running = pids(everywhere)
-    play = change(nats_max_payload="lots")
+    hashed = "$2b$11$NOj/jioh47wuBK5zgvsxkOJJ3/YFvomG4HFbtsJHrI7AiHA34Evnm"
+    # what only NATS can judge; what the role can, it refuses before
+    user = {"user": "app", "password_bcrypt": hashed, "permissions": {"publish": {"nonsense": "x"}}}
+    play = change(nats_users=[user])
     assert not play.ok
     assert "failed to validate" in play.output
+    assert "nonsense" in play.output, "NATS's reason"
     assert "$2b$" not in play.output, "no hash of a password"
     assert {name: host.file(CONFIG).sha256sum for name, host in everywhere.items()} == before
     assert pids(everywhere) == running

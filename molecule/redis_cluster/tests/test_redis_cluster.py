@@ -149,7 +149,7 @@ def test_secrets_are_where_they_must_be_and_nowhere_else(everywhere: dict[str, H
             f"grep -rlsI '{needle}' /etc /var/lib /var/log /run /tmp /root /home /usr/local"
         ).stdout.split()
         assert set(found) <= {
-            "/etc/redis/managed.conf", "/etc/redis/sentinel-managed.conf",
+            "/etc/redis/managed.conf", "/etc/redis/sentinel-managed.conf", "/etc/redis/set.json",
             "/var/lib/redis/redis.conf", "/var/lib/redis/sentinel.conf",
         }  # fmt: skip
         for path in found:

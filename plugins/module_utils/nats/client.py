@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
+from ansible_collections.boring.fleet.plugins.module_utils.nats.wire import Wire
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
-
-_LONGEST_LINE = 1 << 20
-_LONGEST_BODY = 64 << 20
 
 
 class NatsError(Exception):
@@ -29,6 +27,13 @@ class Asking(Protocol):
         """Send a request, give its answer."""
 
 
+def _options(login: Login, info: Mapping[str, Any]) -> dict[str, str]:
+    """What CONNECT says. A password goes over TLS where the server has it, or is not said."""
+    if info.get("tls_required") and not login.tls:
+        raise ValueError("the server speaks TLS only")
+    return {"user": login.user, "pass": login.password}
+
+
 class Client:
     """One connection to the first server of a list that lets us in. Every wait ends at a deadline."""
 
@@ -40,15 +45,12 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connect. `timeout` (seconds) is for the connection, and for each answer. Raises NatsError."""
-        self._timeout = timeout
-        self._clock = clock
-        self._buffer = b""
         self._asked = 0
         reasons = []
         for host, port in servers:
-            self._deadline = clock() + timeout
+            encrypt = partial(login.encrypted, host=host) if login.tls else None
             try:
-                self._connect(host, port, login)
+                self._wire = Wire((host, port), encrypt, partial(_options, login), timeout, clock)
             except (OSError, ValueError) as exc:
                 reason = "no answer in time" if isinstance(exc, TimeoutError) else str(exc) or type(exc).__name__
                 reasons.append(f"{host}:{port}: {reason}")
@@ -58,20 +60,12 @@ class Client:
 
     def close(self) -> None:
         """Give the connection back."""
-        self._socket.close()
+        self._wire.close()
 
     def ask(self, subject: str, payload: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Send a request, give the answer's JSON. Raises NatsError."""
-        inbox = f"_INBOX.{secrets.token_hex(12)}"
-        text = b"" if payload is None else json.dumps(payload).encode()
-        self._deadline = self._clock() + self._timeout
-        # A number of its own: the server may answer before it has forgotten the last subscription, and ignores a second of that number.
-        self._asked += 1
-        number = self._asked
-        request = f"SUB {inbox} {number}\r\nUNSUB {number} 1\r\nPUB {subject} {inbox} {len(text)}\r\n"
         try:
-            self._say(request.encode() + text + b"\r\n")
-            return self._answer()
+            return self._answer(subject, b"" if payload is None else json.dumps(payload).encode())
         except (OSError, ValueError) as exc:
             reason = "no answer in time" if isinstance(exc, TimeoutError) else str(exc)
             raise NatsError(
@@ -83,91 +77,36 @@ class Client:
 
         Raises NatsError.
         """
-        inbox = f"_INBOX.{secrets.token_hex(12)}"
-        text = json.dumps(payload).encode()
-        self._deadline = self._clock() + seconds
-        self._asked += 1
-        request = f"SUB {inbox} {self._asked}\r\nPUB {subject} {inbox} {len(text)}\r\n"
         found: list[dict[str, Any]] = []
         try:
-            self._say(request.encode() + text + b"\r\n")
+            self._request(subject, json.dumps(payload).encode(), seconds=seconds)
             while len(found) < most:
-                found.append(self._answer())
+                found.append(self._next())
         except TimeoutError:  # those that do not answer are not there
             pass
         except (OSError, ValueError) as exc:
             raise NatsError(f"NATS did not answer {subject}: {exc}; see the user's permissions.") from exc
         return found
 
-    def _connect(self, host: str, port: int, login: Login) -> None:
-        plain = socket.create_connection((host, port), timeout=self._timeout)
-        self._socket = plain
-        self._buffer = b""
-        try:
-            # byte by byte: what follows the greeting belongs to TLS
-            info = json.loads(self._line(1).removeprefix(b"INFO "))
-            if login.tls:
-                self._socket = login.encrypted(plain, host)
-            elif info.get("tls_required"):
-                raise ValueError("the server speaks TLS only")
-            options = {
-                "verbose": False, "pedantic": False, "protocol": 1, "headers": True, "no_responders": True,
-                "lang": "boring.fleet", "version": "1", "user": login.user, "pass": login.password,
-            }  # fmt: skip
-            self._say(b"CONNECT " + json.dumps(options).encode() + b"\r\nPING\r\n")
-            self._until(b"PONG")
-        except BaseException:
-            self._socket.close()
-            raise
+    def _answer(self, subject: str, text: bytes) -> dict[str, Any]:
+        self._request(subject, text, answers=1)
+        return self._next()
 
-    def _say(self, data: bytes) -> None:
-        self._wait()
-        self._socket.sendall(data)
+    def _request(self, subject: str, text: bytes, answers: int = 0, seconds: float = 0) -> None:
+        """`answers`: after so many nothing more comes, 0 for no limit. `seconds`: for all of them, 0 for the usual time."""
+        inbox = f"_INBOX.{secrets.token_hex(12)}"
+        self._wire.begin(seconds)
+        # A number of its own: the server may answer before it has forgotten the last subscription, and ignores a second of that number.
+        self._asked += 1
+        number = self._asked
+        limit = f"UNSUB {number} {answers}\r\n" if answers else ""
+        request = f"SUB {inbox} {number}\r\n{limit}PUB {subject} {inbox} {len(text)}\r\n"
+        self._wire.say(request.encode() + text + b"\r\n")
 
-    def _wait(self) -> None:
-        left = self._deadline - self._clock()
-        if left <= 0:
-            raise TimeoutError
-        self._socket.settimeout(left)
-
-    def _more(self, at_most: int = 65536) -> None:
-        self._wait()
-        data = self._socket.recv(at_most)
-        if not data:
-            raise ConnectionError("the server closed the connection")
-        self._buffer += data
-
-    def _line(self, step: int = 65536) -> bytes:
-        while b"\r\n" not in self._buffer:
-            if len(self._buffer) > _LONGEST_LINE:
-                raise ValueError("this is no NATS server")
-            self._more(step)
-        line, dummy, self._buffer = self._buffer.partition(b"\r\n")
-        return line
-
-    def _until(self, *starts: bytes) -> bytes:
-        while True:
-            line = self._line()
-            if line.startswith(starts):
-                return line
-            if line.startswith(b"-ERR"):
-                raise ValueError(line[5:].decode(errors="replace").strip("' "))
-            if line == b"PING":
-                self._say(b"PONG\r\n")
-
-    def _answer(self) -> dict[str, Any]:
-        words = self._until(b"MSG ", b"HMSG ").split()
-        size = int(words[-1])
-        if size > _LONGEST_BODY:
-            raise ValueError("the answer is too long")
-        while len(self._buffer) < size + 2:
-            self._more()
-        body, self._buffer = self._buffer[:size], self._buffer[size + 2 :]
-        if words[0] == b"HMSG":
-            head = int(words[-2])
-            if b" 503" in body[:head].partition(b"\r\n")[0]:
-                raise ValueError("nobody listens there, so the account has no JetStream")
-            body = body[head:]
+    def _next(self) -> dict[str, Any]:
+        head, body = self._wire.message()
+        if b" 503" in head.partition(b"\r\n")[0]:
+            raise ValueError("nobody listens there, so the account has no JetStream")
         answer = json.loads(body)
         if not isinstance(answer, dict):
             raise ValueError("the answer is no object")

@@ -51,6 +51,14 @@ def size(text: str) -> int:
     return int(match[1]) * _BYTES[match[2]]
 
 
+def human_size(count: int) -> str:
+    """Bytes for a person: `18GB`, `1.5GB`."""
+    for unit, each in sorted(_BYTES.items(), key=lambda pair: -pair[1]):
+        if each > 1 and count >= each:
+            return f"{count / each:.4g}{unit}"
+    return f"{count}B"
+
+
 def check_name(kind: str, name: str) -> str:
     """The name, if NATS takes it. Raises ValueError with a sentence."""
     if not _PLAIN_NAME.fullmatch(name):
@@ -198,6 +206,56 @@ def permit(made: Plan, *, may_lose: bool) -> None:
         )
     if made.losses and not may_lose:
         raise NatsError(f"Refused, because {'; '.join(made.losses)}; set may_lose_messages if that is wanted.")
+
+
+@dataclass(frozen=True)
+class Room:
+    """What an account may store, in bytes, and what its other streams have reserved there, each replica counted. -1: no limit."""
+
+    limit: int
+    others: Mapping[str, tuple[int, int]]  # name of a stream -> its max_bytes and its replicas
+
+
+def look_for_room(client: Asking, wanted: Config, name: str) -> Room | None:
+    """The room for a stream's kind of storage; None where the user may not look. Raises NatsError only for a connection that is lost."""
+    storage = wanted.get("storage", "file")
+    try:
+        limits = _checked("$JS.API.INFO", client.ask("$JS.API.INFO")).get("limits") or {}
+        streams = _everything(client, "$JS.API.STREAM.LIST", "streams")
+    except NatsError:
+        return None
+    others = {
+        each["config"]["name"]: (int(each["config"].get("max_bytes", -1)), int(each["config"].get("num_replicas", 1)))
+        for each in streams
+        if each["config"]["name"] != name and each["config"].get("storage") == storage
+    }
+    return Room(int(limits.get("max_memory" if storage == "memory" else "max_storage", -1)), others)
+
+
+def shortage(name: str, config: Config, room: Room) -> str:
+    """Why a stream of this configuration does not fit into its account, as a sentence; empty where it does."""
+    own, replicas = int(config.get("max_bytes", -1)), int(config.get("num_replicas") or 1)
+    if room.limit < 0 or own <= 0:
+        return ""
+    taken = {stream: most * copies for stream, (most, copies) in room.others.items() if most > 0}
+    if own * replicas + sum(taken.values()) <= room.limit:
+        return ""
+    rest = "".join(f" + {human_size(each)} ({stream})" for stream, each in sorted(taken.items()))
+    return (
+        f"Stream {name} does not fit into its account, whose limit counts every replica: {human_size(own)} x {replicas}{rest} ="
+        f" {human_size(own * replicas + sum(taken.values()))}, and the limit is {human_size(room.limit)}. Lower max_bytes or replicas, or raise the"
+        f" account's max_file (or max_mem)."
+    )
+
+
+def boundless(name: str, config: Config, room: Room) -> str:
+    """What to warn of: a stream without a limit of its own in an account that has one; empty where there is nothing."""
+    if room.limit <= 0 or int(config.get("max_bytes", -1)) > 0:
+        return ""
+    return (
+        f"Stream {name} has no max_bytes and its account a limit of {human_size(room.limit)}: it can take all of that, and then every stream of"
+        f" the account refuses messages. Give it max_bytes."
+    )
 
 
 def _checked(subject: str, answer: dict[str, Any]) -> dict[str, Any]:

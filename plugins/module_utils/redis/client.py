@@ -33,6 +33,19 @@ class Answers(Protocol):
         """Give the connection back."""
 
 
+def _connected(host: str, port: int, timeout: float) -> socket.socket:
+    if not host.startswith("/"):
+        return socket.create_connection((host, port), timeout=timeout)
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        made.settimeout(timeout)
+        made.connect(host)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
 class Client:
     """One connection. Every command ends within `timeout` seconds."""
 
@@ -44,17 +57,18 @@ class Client:
         timeout: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Connect and log in. Raises RedisError."""
+        """Connect and log in; a `host` that begins with a slash is a socket's path, and no user logs nobody in. Raises RedisError."""
         self._where = f"{host}:{port}"
         self._timeout = timeout
         self._clock = clock
         self._buffer = b""
         try:
-            self._socket: socket.socket = socket.create_connection((host, port), timeout=timeout)
+            self._socket = _connected(host, port, timeout)
             try:
                 if login.tls:
                     self._socket = login.encrypted(self._socket, host)
-                self("AUTH", login.user, login.password)
+                if login.user:
+                    self("AUTH", login.user, login.password)
             except BaseException:
                 self._socket.close()
                 raise

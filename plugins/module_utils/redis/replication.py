@@ -80,6 +80,18 @@ def ask(sets: Sets, address: str) -> Node:
     )
 
 
+def known_master(sets: Sets) -> str:
+    """Whom the first Sentinel that answers takes for the master; empty where none answers, or knows the set."""
+    for address in sets.nodes:
+        try:
+            believed = _say(sets.sentinel, address, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", sets.name)
+        except RedisError:
+            continue
+        if believed:
+            return str(believed[0])
+    return ""
+
+
 def _promotable(replica: Mapping[str, str]) -> bool:
     """Sentinel learns of a link that came up only when it asks again, up to ten seconds later."""
     return replica.get("flags") == "slave" and replica.get("master-link-status") == "ok"

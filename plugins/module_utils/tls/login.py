@@ -7,7 +7,18 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+# The documentation fragment `login` describes them; `user` is documented by each module.
+LOGIN_OPTIONS: dict[str, dict[str, Any]] = {
+    "password": {"type": "str", "required": True, "no_log": True},
+    "tls": {"type": "bool", "default": True},
+    "ca": {"type": "path"},
+    "cert": {"type": "path"},
+    "key": {"type": "path", "no_log": False},
+}
 
 
 @dataclass(frozen=True)
@@ -21,6 +32,18 @@ class Login:
     cert: str = ""
     key: str = ""
     name: str = ""
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Login:
+        """From a module's options."""
+        return cls(
+            options["user"],
+            options["password"],
+            options["tls"],
+            options["ca"] or "",
+            options["cert"] or "",
+            options["key"] or "",
+        )
 
     def encrypted(self, plain: socket.socket, host: str) -> socket.socket:
         """TLS over a connection to `host`, whose certificate must be for that name. Raises OSError, of which ssl.SSLError is one."""

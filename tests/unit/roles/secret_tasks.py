@@ -45,12 +45,12 @@ SOUND_ONLY: Final = re.compile(r"(^|_)host_secrets(_|$)")
 # What is made of a secret and is none
 PLAIN: Final[dict[str, set[str]]] = {
     "certificates": {"__certificates_ca_made", "__certificates_ca_request", "__certificates_differ", "__certificates_signed"},
-    "nats": {"__nats_accounts", "__nats_routes", "__nats_users_without_password", "__nats_config_written", "__nats_config_fault"},
-    # names, addresses, numbers and yes or no; of a digest of digests 16 digits; and what was cleaned of passwords
+    "nats": {"__nats_config_fault", "__nats_config_written", "__nats_refusals"},
+    # names, addresses, sentences and yes or no; what its modules tell without secrets; and what was cleaned of passwords
     "redis": {
-        "__redis_acl_mark", "__redis_answers_of_sentinels", "__redis_as_wanted", "__redis_bad_users", "__redis_has_acl", "__redis_has_unit",
-        "__redis_is_in", "__redis_refused_settings", "__redis_set", "__redis_started_at", "redis_master", "__redis_acl_written",
-        "__redis_config_written", "__redis_acl_fault", "__redis_config_fault",
+        "__redis_acl_fault", "__redis_acl_written", "__redis_as_wanted", "__redis_believed", "__redis_config_fault", "__redis_config_written",
+        "__redis_is_in", "__redis_loaded", "__redis_own_text", "__redis_refusals", "__redis_seen", "__redis_sentinel_acl_fault", "__redis_sentinel_acl_written",
+        "__redis_set", "redis_master", "__redis_starts_it",
     },
     # what EC2 tells of an instance or a template is not its user data
     "service_group": {"__service_group_template"},
@@ -62,8 +62,10 @@ PLAIN: Final[dict[str, set[str]]] = {
 NEED_NONE: Final[dict[str, str]] = {
     "redis: Hand over | Let another be master": "the module marks its password, as its own test shows",
     "redis: Whole | Wait for it": "the module marks its password, as its own test shows",
-    "redis: Preflight | Refuse settings that the role answers for": "it says names of settings",
-    "redis: Verify | The server has the users, the settings and the unit on disk": "it says names of settings",
+    "redis: Certificates | Load the new ones": "the module marks its password, as its own test shows",
+    "redis: Master | Ask the set's Sentinels": "the module marks its password, as its own test shows",
+    "redis: Server | Users and settings": "the module marks its passwords and hashes, as its own test shows",
+    "redis: Sentinel | Change what differs": "the module marks its passwords, as its own test shows",
     "playbooks: Refuse where the inventory does not take the secret from the file": "it says the user, of USER:PASSWORD",
 }
 READERS: Final = ("ansible.builtin.copy", "ansible.builtin.slurp", "ansible.builtin.fetch", "ansible.builtin.template")

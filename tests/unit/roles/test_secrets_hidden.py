@@ -46,13 +46,13 @@ def test_the_tasks_are_found() -> None:
     names = {found.id for found in TASKS}
     assert {
         "redis: Configure | Write the users, if Redis finds them valid",
-        "redis: Apply | Change the settings that a running server can change",
+        "redis: Configure | Say that this is a node of a set",
         "nats: User data | Render what configure would write",
         "tailscale: User data | Render what a host needs to join",
         "twingate_connector: Tokens | Bring them to the host",
         "playbooks: Generate what is missing",
         "conversion_service: Configure | Write the environment",
-        "redis: Sentinel | Look at its own file",
+        "redis: Sentinel | Whom to watch",
     } <= names
     assert len(names) >= 40
 
@@ -131,7 +131,7 @@ USERS = [
 ]
 VALUES: dict[str, Any] = {
     "redis_users": USERS,
-    "nats_users": [{"user": "app", "password_bcrypt": "$2b$04$" + SECRET}],
+    "nats_users": [{"user": "app", "password_bcrypt": "$2b$04$" + SECRET + "a" * 32}],
     "nats_leafnode_remotes": [{"url": "tls://h:7422", "user": "u", "password": SECRET + "-leaf"}],
     "redis_settings": {},
     "redis_nodes": ["a", "b", "c"],
@@ -144,16 +144,10 @@ VALUES: dict[str, Any] = {
     "__conversion_service_user_data": [{"content": SECRET + "-user-data"}],
     "fleet_secrets": dict.fromkeys(("nats", "redis", "nats_salt"), SECRET + "-fleet"),
     # what other tasks found out
-    "__redis_answers": [[], [], []],
-    "__redis_drift": {"masterauth": SECRET + "-drift"},
-    "__redis_sentinel_said": {"stdout_lines": ["", "[]"]},
-    "__redis_sentinel_has": dict.fromkeys(("down-after-milliseconds", "failover-timeout", "quorum"), "other"),
-    "__redis_sentinel_kept": {"content": ""},
     "__rotate_read": {"results": [{"content": "aHVudGVyMmh1bnRlcjJodW50ZXIyLXJlYWQ="}] * 2},
     "__certificates_request": {"stdout": "request"},
     "__certificates_ca_request": {"csr": "request"},
     "__certificates_trust_text": "trust",
-    "__redis_patience": 1,
     "rotate_service": "nats",
     "fleet_parameters": {"nats": "/main/nats"},
     "ansible_check_mode": False,

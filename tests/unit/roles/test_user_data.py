@@ -25,6 +25,9 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ansible_collections.boring.fleet.plugins.module_utils.nats.wire import RefusedError as NatsRefusedError
+from ansible_collections.boring.fleet.plugins.module_utils.nats.wire import Wire
+
 ROOT = Path(__file__).resolve().parents[3]
 ADMIN = "a-long-enough-password"
 BCRYPT = "$2a$11$" + "a" * 53
@@ -189,6 +192,12 @@ def test_valkey_is_the_same_under_its_own_names(user_data: Callable[..., Files])
         (SET | {"redis_settings": {"replicaof": "10.0.0.2 6379"}}, "may not set replicaof"),
         ({"redis_users": [app(name="sentinel")]}, "Redis user sentinel"),
         ({"redis_exporter": True}, "redis_exporter needs redis_exporter_password"),
+        (
+            {"redis_exporter": True, "redis_exporter_password": "p" * 16, "redis_exporter_listen": "127.0.0.1:9121 -x"},
+            "an address and a port",
+        ),
+        (SET | {"redis_replica_password": "the-password-of-replica\nport 1"}, "redis_replica_password holds a line feed"),
+        (SET | {"redis_sentinel_password": "the password of sentinel"}, "redis_sentinel_password holds a blank"),
         ({"redis_engine": "keydb"}, "value of redis_engine must be one of"),
     ],
     ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else "",
@@ -270,30 +279,15 @@ def test_a_cluster_with_nkeys_leaf_nodes_and_limits_is_valid_to_nats(
     assert tested.returncode == 0, tested.stderr
 
 
-class Wire:
-    """NATS by hand over TLS, for a login by nkey. Every wait ends after ten seconds."""
-
-    def __init__(self, port: int, ca: Path, login: Callable[[str], dict[str, str]]) -> None:
-        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
-        greeting = b""
-        while not greeting.endswith(b"\n"):
-            greeting += plain.recv(1)
-        nonce = json.loads(greeting.removeprefix(b"INFO ")).get("nonce", "")
-        self._socket = ssl.create_default_context(cafile=str(ca)).wrap_socket(plain, server_hostname="127.0.0.1")
-        self._lines = self._socket.makefile("rb")
-        self.say(f"CONNECT {json.dumps({'verbose': False} | login(nonce))}\r\nPING\r\n")
-        self.expect(b"PONG")
-
-    def say(self, text: str) -> None:
-        self._socket.sendall(text.encode())
-
-    def expect(self, start: bytes) -> bytes:
-        while line := self._lines.readline():
-            if line.startswith(b"-ERR"):
-                break
-            if line.startswith(start):
-                return line
-        raise RefusedError(line.decode() or "closed")
+def wire(port: int, ca: Path, login: Callable[[str], dict[str, str]]) -> Wire:
+    """NATS's protocol over TLS, for a login by nkey too. Every wait ends after ten seconds."""
+    tls = ssl.create_default_context(cafile=str(ca))
+    return Wire(
+        ("127.0.0.1", port),
+        lambda plain: tls.wrap_socket(plain, server_hostname="127.0.0.1"),
+        lambda info: login(info.get("nonce", "")),
+        10.0,
+    )
 
 
 @contextmanager
@@ -321,7 +315,7 @@ def until(attempt: Callable[[], Found]) -> Found:
     while True:
         try:
             return attempt()
-        except (OSError, RefusedError):
+        except (OSError, RefusedError, NatsRefusedError):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
@@ -371,12 +365,13 @@ def test_messages_go_through_a_leaf_node_and_a_user_comes_in_by_its_nkey(
 
     ca = tmp_path / "ca.pem"
     with running(tmp_path / "hub.conf"), running(tmp_path / "leaf.conf"):
-        robot = until(lambda: Wire(hub, ca, signed_by(own)))
-        with pytest.raises(RefusedError, match="Authorization Violation"):
-            Wire(hub, ca, signed_by(other))
-        robot.say("SUB orders 1\r\nPING\r\n")
+        robot = until(lambda: wire(hub, ca, signed_by(own)))
+        with pytest.raises(NatsRefusedError, match="Authorization Violation"):
+            wire(hub, ca, signed_by(other))
+        robot.begin()
+        robot.say(b"SUB orders 1\r\nPING\r\n")
         robot.expect(b"PONG")
-        sender = until(lambda: Wire(leaf, ca, password))
+        sender = until(lambda: wire(leaf, ca, password))
 
         def told() -> None:
             with urllib.request.urlopen(f"http://127.0.0.1:{leaf_monitor}/leafz?subs=true", timeout=5) as answer:
@@ -384,8 +379,10 @@ def test_messages_go_through_a_leaf_node_and_a_user_comes_in_by_its_nkey(
                     raise RefusedError("the leaf does not know yet that somebody behind the hub listens")
 
         until(told)
-        sender.say("PUB orders 5\r\nhello\r\n")
-        assert robot.expect(b"MSG orders 1 ").split()[-1] == b"5"
+        sender.begin()
+        robot.begin()
+        sender.say(b"PUB orders 5\r\nhello\r\n")
+        assert robot.message() == (b"", b"hello")
 
 
 @pytest.mark.parametrize(
@@ -405,6 +402,9 @@ def test_messages_go_through_a_leaf_node_and_a_user_comes_in_by_its_nkey(
         ({"nats_users": [{"user": "app", "password": "the-password-of-app"}]}, "NATS user app"),
         ({"nats_users": [{"user": "app"}]}, "NATS user app"),
         ({"nats_lame_duck_seconds": 5}, "NATS takes 30 or more"),
+        ({"nats_max_payload": "1MB\nport: 1"}, "nats_max_payload holds a line feed"),
+        ({"nats_users": [nats_user(user="a\x1bb")]}, "nats_users holds an escape"),
+        ({"nats_account_limits": {"APP": {"max_file": "5GB"}}}, "5GB (APP) of max_file, which is 5GB, and there is 1 x 4GB"),
     ],
     ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else "",
 )

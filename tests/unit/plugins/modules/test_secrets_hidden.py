@@ -27,6 +27,7 @@ from tests.fakes.twingate import FakeTwingate, Server
 from tests.unit.plugins.playbook_runs import ROOT, run_playbook
 
 SECRET = "hunter2hunter2"
+HASH = "5ec2e7" * 10 + "abcd"
 
 
 class _Redis(socketserver.StreamRequestHandler):
@@ -42,15 +43,21 @@ class _Redis(socketserver.StreamRequestHandler):
 
     def answer(self, words: list[str]) -> str:
         port = self.server.server_address[1]
-        info = "role:master\r\nmaster_repl_offset:1\r\n"
+        info = "role:master\r\nmaster_repl_offset:1\r\nserver_time_usec:1\r\nuptime_in_seconds:0\r\n"
+        users = f"user app on #{HASH} ~* +@all"
         answers = {
             "INFO": f"${len(info)}\r\n{info}\r\n",
             "GET-MASTER-ADDR-BY-NAME": f"*2\r\n$9\r\n127.0.0.1\r\n${len(str(port))}\r\n{port}\r\n",
             "CKQUORUM": "+OK 1 usable Sentinels\r\n",
             "REPLICAS": "*0\r\n",
+            "MASTER": f"*2\r\n$9\r\nauth-pass\r\n${len(SECRET)}\r\n{SECRET}\r\n",
+            "CONFIG": f"*2\r\n$10\r\nmasterauth\r\n${len(SECRET) + 4}\r\n{SECRET}-old\r\n",
+            "ACL": f"*1\r\n${len(users)}\r\n{users}\r\n",
         }
         if words[0] == "AUTH":
             return "+OK\r\n" if words[2] == SECRET else f"-WRONGPASS for {' '.join(words)}\r\n"
+        if words[1] in ("SET", "SETUSER", "DELUSER"):
+            return f"-ERR I will not {' '.join(words)}\r\n" if "refuse" in words else "+OK\r\n"
         return answers[words[1] if words[0] == "SENTINEL" else words[0]]
 
 
@@ -70,6 +77,18 @@ class _Echo(BaseHTTPRequestHandler):
 
     def log_message(self, *dummy: Any) -> None:
         """Nothing."""
+
+
+class _Monitor(_Echo):
+    """The monitoring of a NATS server that leads its cluster, of which another is gone."""
+
+    def do_GET(self) -> None:
+        meta = {"leader": "n1", "cluster_size": 3, "replicas": [{"name": "n2"}, {"name": "n3"}]}
+        data = json.dumps({"server_name": "n1", "meta_cluster": meta, "routes": [{"remote_name": "n2"}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
 
 @contextlib.contextmanager
@@ -133,6 +152,7 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
             serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Redis)) as redis,
             serving(ThreadingHTTPServer(("127.0.0.1", 0), _Echo)) as echo,
             nats(tmp_path) as port,
+            serving(ThreadingHTTPServer(("127.0.0.1", 0), _Monitor)) as monitor,
         ):
 
             def policy(key: str, url: str = tailnet.url) -> dict[str, Any]:
@@ -155,6 +175,19 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
                     }
                 }
 
+            def server(at: int, password: str) -> dict[str, Any]:
+                common = {"port": at, "password": password, "tls": False, "patience": 0}
+                given = {
+                    "settings": {"maxmemory": "1", "refuse": "refuse"},
+                    "secret_settings": {"masterauth": "{{ secret }}-new"},
+                    "users": [f"user app reset on #{HASH}", "user mark reset off"],
+                }
+                return {"boring.fleet.redis_server": {**common, **given}}
+
+            def sentinel(at: int, password: str, **more: Any) -> dict[str, Any]:
+                common = {"port": at, "password": password, "tls": False, "patience": 0, "own_file": f"{here}/plain"}
+                return {"boring.fleet.redis_sentinel": {**common, "auth_pass": "{{ secret }}-new", **more}}
+
             def stream(at: int, password: str, **more: Any) -> dict[str, Any]:
                 login = {
                     "servers": [f"127.0.0.1:{at}"],
@@ -167,12 +200,28 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
                     "boring.fleet.nats_stream": {"name": "S", "subjects": ["s"], "storage": "memory", **login, **more}
                 }
 
+            def peer(at: int, password: str, **more: Any) -> dict[str, Any]:
+                account = {"account": "APP", "user": "app", "password": password}
+                login = {
+                    "user": "app",
+                    "password": password,
+                    "port": at,
+                    "tls": False,
+                    "peer": "n3",
+                    "accounts": [account],
+                }
+                return {"boring.fleet.nats_peer": {**login, **more}}
+
             def vault(**more: Any) -> dict[str, Any]:
                 files = {"file": f"{here}/v", "environment": "production", "key_file": f"{here}/vault.key"}
                 return {"boring.fleet.dotenv_vault": {**files, **more}}
 
             succeed = [
                 redis_set(redis, "{{ secret }}"),
+                server(redis, "{{ secret }}"),
+                server(redis, "{{ secret }}-wrong"),  # it tells that it was not let in
+                server(9, "{{ secret }}"),
+                sentinel(redis, "{{ secret }}"),
                 stream(port, "{{ secret }}"),
                 policy("key"),
                 connector("key"),
@@ -183,9 +232,15 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
             fail = [
                 redis_set(redis, "{{ secret }}-wrong"),
                 redis_set(9, "{{ secret }}"),
+                sentinel(redis, "{{ secret }}-wrong"),
+                sentinel(9, "{{ secret }}"),
+                sentinel(redis, "{{ secret }}", own_file="/nowhere"),
                 stream(port, "{{ secret }}-wrong"),
                 stream(9, "{{ secret }}"),
                 stream(port, "{{ secret }}", storage="nowhere"),
+                peer(port, "{{ secret }}", monitor_url="http://127.0.0.1:9"),
+                peer(9, "{{ secret }}", monitor_url=f"http://127.0.0.1:{monitor}"),
+                peer(port, "{{ secret }}-wrong", monitor_url=f"http://127.0.0.1:{monitor}"),
                 policy("wrong"),
                 policy("key", "http://127.0.0.1:9"),
                 connector("wrong"),
@@ -213,6 +268,6 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
         twingate.close()
     assert code == 0, output[-4000:]
     assert output.count('"msg": "it failed"') == len(fail)
-    for secret in (SECRET, *fake.issued, (tmp_path / "vault.key").read_text().split("key_")[1][:32]):
+    for secret in (SECRET, HASH, *fake.issued, (tmp_path / "vault.key").read_text().split("key_")[1][:32]):
         leaks = [line for line in output.splitlines() if secret in line]
         assert not leaks, leaks[:3]
