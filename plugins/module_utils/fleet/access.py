@@ -151,10 +151,13 @@ def roles(fleet: Fleet, account: str) -> list[dict[str, Any]]:
             statements.append({"Effect": "Allow", "Action": ["ssm:GetParameters"], "Resource": sorted(readable[name])})
         if service is None or not service.isolated:
             group = names.group(fleet.name, name)
+            actions = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"]
+            if service is not None and fleet.machines[service.machine].gpu:
+                actions.append("autoscaling:SetInstanceHealth")  # a host whose GPUs stop working says so
             statements += [
                 {
                     "Effect": "Allow",
-                    "Action": ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"],
+                    "Action": actions,
                     "Resource": [
                         f"arn:{partition}:autoscaling:{place}:autoScalingGroup:*:autoScalingGroupName/{group}"
                     ],

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""gpu prepare | ready | watch | enter | check | show | compute | export: the program of units and people, /usr/lib/boring.fleet/gpu.
+
+prepare   brings what is declared onto the GPUs
+ready     checks them until they work or the time is over; the unit gpu-ready, which services that need a GPU require
+watch     checks once; the timer gpu-watch
+enter     for the launch hook: ends with 1 and the reason on a host whose GPUs do not work
+check     checks once, kernels too, and prints all of it as JSON; writes nothing down and tells nobody
+show      prints what was found last, a line a problem; with --json all of it
+compute   runs a kernel on the one GPU that CUDA_VISIBLE_DEVICES names
+export    serves metrics for Prometheus
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gpu_host import cuda, exporter, facts, judge, nvml, prepare, state, tell
+from gpu_host.host import Host, run
+
+STATE = "run/boring.fleet/gpu.json"
+IMAGE = "usr/share/boring.fleet/gpu.json"
+HOST = "etc/fleet/gpu.json"
+_PAUSE = 3.0
+_LOOKS_BEFORE_TELLING = 2  # one alone may be a moment in which something restarts
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What the program uses of the world."""
+
+    root: Path
+    host: Host
+    sleep: Callable[[float], None]
+    monotonic: Callable[[], float]
+    now: Callable[[], datetime.datetime]
+    say: Callable[[str], None]
+    tell: Callable[..., str]
+
+
+def real(root: Path) -> Outside:
+    itself = [sys.executable, "-I", "-B", sys.argv[0]]
+    return Outside(
+        root=root,
+        host=Host(root, run, nvml.load, itself),
+        sleep=time.sleep,
+        monotonic=time.monotonic,
+        now=lambda: datetime.datetime.now(datetime.UTC),
+        say=lambda line: print(line, flush=True),
+        tell=tell.unhealthy,
+    )
+
+
+def declared(outside: Outside) -> facts.Declared:
+    return facts.declared(state.read(outside.root / IMAGE), state.read(outside.root / HOST))
+
+
+def look(outside: Outside, *, compute: bool, over: bool) -> dict[str, Any]:
+    """One look, judged and written down."""
+    wanted = declared(outside)
+    before = state.read(outside.root / STATE)
+    seen = state.with_earlier(outside.host.look(compute=compute), before)
+    # A GPU is in use later on, so only the check at boot runs kernels; the watch keeps what that found.
+    judged = seen if compute else replace(seen, computed=before.get("computed"))
+    found = judge.problems(judged, wanted, int(before.get("most_gpus", 0)))
+    document = state.document(seen, wanted, found, before, outside.now().isoformat(timespec="seconds"), over=over)
+    state.write(outside.root / STATE, document)
+    return document
+
+
+def check(outside: Outside, module_version: str) -> int:
+    """For people: the same as at boot."""
+    wanted = declared(outside)
+    if module_version:
+        wanted = replace(wanted, module_version=module_version)
+    seen = outside.host.look(compute=True)
+    found = judge.problems(seen, wanted)
+    outside.say(
+        json.dumps(state.document(seen, wanted, found, {}, outside.now().isoformat(timespec="seconds"), over=True))
+    )
+    return 1 if found else 0
+
+
+def ready(outside: Outside, seconds: float) -> int:
+    """Until all is well: persistence, fabric manager and device nodes take a moment to come."""
+    deadline = outside.monotonic() + seconds
+    while True:
+        last = outside.monotonic() + _PAUSE >= deadline
+        document = look(outside, compute=True, over=last)
+        if document["ready"] or last:
+            break
+        outside.sleep(_PAUSE)
+    if document["ready"]:
+        state.write(outside.root / STATE, {**document, "booted": True})
+        outside.say(document["reason"] or f"{len(document['pci'])} GPUs work")
+        return 0
+    return failed(outside, document)
+
+
+def watch(outside: Outside) -> int:
+    document = look(outside, compute=False, over=True)
+    if document["ready"]:
+        return 0
+    if document["failures"] < _LOOKS_BEFORE_TELLING:
+        outside.say(f"{document['reason']}; looked at again before anybody is told")
+        return 0
+    return failed(outside, document)
+
+
+def failed(outside: Outside, document: dict[str, Any]) -> int:
+    """Say what is wrong, and see to it that the host is replaced."""
+    for problem in document["problems"]:
+        outside.say(problem["sentence"])
+    given = state.read(outside.root / HOST)
+    try:
+        told = outside.tell(outside.now, str(given.get("metadata", "")), str(given.get("endpoint", "")))
+    except tell.TellError as error:
+        told = f"Auto Scaling was not told: {error}"
+    outside.say(told)
+    state.write(outside.root / STATE, {**document, "told": told})
+    return 1
+
+
+def enter(outside: Outside, seconds: float) -> int:
+    """Whether this host may enter service."""
+    deadline = outside.monotonic() + seconds
+    while True:
+        document = state.read(outside.root / STATE)
+        if document.get("booted"):
+            break
+        if outside.monotonic() >= deadline:
+            outside.say(f"gpu-ready was not done in {seconds:g} s: look at its journal")
+            return 1
+        outside.sleep(1.0)
+    outside.say(document["reason"] or f"{len(document['pci'])} GPUs work")
+    return 0 if document["ready"] else 1
+
+
+def show(outside: Outside, *, whole: bool) -> int:
+    document = state.read(outside.root / STATE)
+    if whole:
+        outside.say(json.dumps(document, indent=1, sort_keys=True))
+    elif not document:
+        outside.say("no check was made yet: systemctl start gpu-ready")
+    elif document["ready"]:
+        outside.say(document["reason"] or f"{len(document['pci'])} GPUs work, checked {document['checked']}")
+    else:
+        for problem in document["problems"]:
+            outside.say(problem["sentence"])
+        if document["told"]:
+            outside.say(document["told"])
+    return 0 if document.get("ready") else 1
+
+
+def main(argv: Sequence[str] | None = None, outside: Callable[[Path], Outside] = real) -> int:
+    parser = argparse.ArgumentParser(prog="gpu", description="Whether the GPUs of this host work.")
+    parser.add_argument("--root", type=Path, default=Path("/"), help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("prepare", "watch", "compute"):
+        commands.add_parser(name)
+    for name, seconds in (("ready", 180.0), ("enter", 300.0)):
+        commands.add_parser(name).add_argument("--seconds", type=float, default=seconds, help="how long to wait")
+    commands.add_parser("show").add_argument("--json", action="store_true", help="all that was seen")
+    once = commands.add_parser("check")
+    once.add_argument(
+        "--module-version", default="", help="version that the driver must have; the image's own if none is given"
+    )
+    serve = commands.add_parser("export")
+    serve.add_argument("--address", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=9835)
+    given = parser.parse_args(argv)
+    there = outside(given.root)
+    if given.command == "prepare":
+        if there.host.gpus():
+            for line in prepare.prepare(there.host, declared(there)):
+                there.say(line)
+        return 0
+    if given.command == "compute":
+        reason = cuda.main()
+        there.say(reason or "every sum is right")
+        return 1 if reason else 0
+    if given.command == "export":
+        return exporter.serve(given.address, given.port, there.host.library, given.root / STATE)
+    if given.command == "show":
+        return show(there, whole=given.json)
+    if given.command == "check":
+        return check(there, given.module_version)
+    if given.command == "watch":
+        return watch(there)
+    return (ready if given.command == "ready" else enter)(there, given.seconds)
