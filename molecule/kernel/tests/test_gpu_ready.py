@@ -29,6 +29,9 @@ def test_a_host_that_needs_none(clean: Host) -> None:
     assert state(clean, "gpu-watch.timer") == "inactive"
     assert clean.run("systemctl start gpu-exporter.service needs-gpu.service").rc == 0
     assert state(clean, "gpu-exporter.service") == "inactive"
+    assert clean.run("systemctl start gpu-containers.service").rc == 0
+    assert state(clean, "gpu-containers.service") == "inactive"
+    assert not clean.file("/run/cdi").exists
     assert state(clean, "needs-gpu.service") == "active"
     assert clean.check_output("systemctl list-units --failed --plain --no-legend") == ""
     entered = clean.run("run-parts --report /etc/fleet/enter.d")

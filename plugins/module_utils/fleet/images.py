@@ -12,6 +12,7 @@ from typing import Any, Final
 from ansible_collections.boring.fleet.plugins.module_utils.fleet import names
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import KINDS, Fleet, Machine
 
+_GPU_FOR_CONTAINERS: Final = "boring.fleet.nvidia_container"
 # On every host, before what it is for.
 _EVERYWHERE: Final = ("boring.fleet.base", "boring.fleet.host_secrets")
 
@@ -32,6 +33,8 @@ def images(fleet: Fleet) -> list[dict[str, Any]]:
             service = fleet.services[name]
             machine, roles, alike = fleet.machines[service.machine], service.roles, [name]
             container = service.container
+            if container and machine.gpu:
+                roles = (*roles, _GPU_FOR_CONTAINERS)
             own = {
                 "role_variables": dict(service.role_variables),
                 "role_files": dict(service.role_files),

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""gpu prepare | ready | watch | enter | check | show | compute | export: the program of units and people, /usr/lib/boring.fleet/gpu.
+"""gpu prepare | ready | watch | enter | check | show | compute | containers | export: the program of units and people, /usr/lib/boring.fleet/gpu.
 
-prepare   brings what is declared onto the GPUs
-ready     checks them until they work or the time is over; the unit gpu-ready, which services that need a GPU require
-watch     checks once; the timer gpu-watch
-enter     for the launch hook: ends with 1 and the reason on a host whose GPUs do not work
-check     checks once, kernels too, and prints all of it as JSON; writes nothing down and tells nobody
-show      prints what was found last, a line a problem; with --json all of it
-compute   runs a kernel on the one GPU that CUDA_VISIBLE_DEVICES names
-export    serves metrics for Prometheus
+prepare    brings what is declared onto the GPUs
+ready      checks them until they work or the time is over; the unit gpu-ready, which services that need a GPU require
+watch      checks once; the timer gpu-watch
+enter      for the launch hook: ends with 1 and the reason on a host whose GPUs do not work
+check      checks once, kernels too, and prints all of it as JSON; writes nothing down and tells nobody
+show       prints what was found last, a line a problem; with --json all of it
+compute    runs a kernel on the one GPU that CUDA_VISIBLE_DEVICES names
+containers writes what containers need of the GPUs, as a CDI specification and for units that run one
+export     serves metrics for Prometheus
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gpu_host import cuda, exporter, facts, judge, nvml, prepare, state, tell
+from gpu_host import cdi, cuda, exporter, facts, judge, nvml, prepare, state, tell
 from gpu_host.host import Host, run
 
 STATE = "run/boring.fleet/gpu.json"
@@ -169,6 +170,9 @@ def main(argv: Sequence[str] | None = None, outside: Callable[[Path], Outside] =
     for name, seconds in (("ready", 180.0), ("enter", 300.0)):
         commands.add_parser(name).add_argument("--seconds", type=float, default=seconds, help="how long to wait")
     commands.add_parser("show").add_argument("--json", action="store_true", help="all that was seen")
+    commands.add_parser("containers").add_argument(
+        "units", nargs="*", help="units that run a container by systemd itself"
+    )
     once = commands.add_parser("check")
     once.add_argument(
         "--module-version", default="", help="version that the driver must have; the image's own if none is given"
@@ -182,6 +186,10 @@ def main(argv: Sequence[str] | None = None, outside: Callable[[Path], Outside] =
         if there.host.gpus():
             for line in prepare.prepare(there.host, declared(there)):
                 there.say(line)
+        return 0
+    if given.command == "containers":
+        for line in cdi.refresh(there.host, given.units):
+            there.say(line)
         return 0
     if given.command == "compute":
         reason = cuda.main()

@@ -208,6 +208,16 @@ def test_what_is_declared_of_gpus_reaches_the_host() -> None:
     assert [name for name, policy in roles.items() if "SetInstanceHealth" in policy] == ["thumbs"]
 
 
+def test_a_container_on_a_gpu_gets_it() -> None:
+    role = "boring.fleet.nvidia_container"
+    for machine, wanted in (("gpu", True), ("cpu", False)):
+        found = listed(changed("fleet_services.web.machine", machine))["images"]
+        (web,) = [image for image in found if "web" in image["for"]]
+        assert web["container"] and (role in web["roles"]) is wanted
+    (thumbs,) = [image for image in listed(shop())["images"] if "thumbs" in image["for"]]
+    assert role not in thumbs["roles"], "a service of roles reaches the GPU as it is"
+
+
 def test_only_some_images() -> None:
     found = listed(shop(), only=["store", "web"])
     assert [image["family"] for image in found["images"]] == ["shop-cache", "shop-web"]
