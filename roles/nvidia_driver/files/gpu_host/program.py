@@ -181,26 +181,36 @@ def main(argv: Sequence[str] | None = None, outside: Callable[[Path], Outside] =
     serve.add_argument("--address", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=9835)
     given = parser.parse_args(argv)
-    there = outside(given.root)
-    if given.command == "prepare":
-        if there.host.gpus():
-            for line in prepare.prepare(there.host, declared(there)):
-                there.say(line)
-        return 0
-    if given.command == "containers":
-        for line in cdi.refresh(there.host, given.units):
-            there.say(line)
-        return 0
-    if given.command == "compute":
-        reason = cuda.main()
-        there.say(reason or "every sum is right")
-        return 1 if reason else 0
-    if given.command == "export":
-        return exporter.serve(given.address, given.port, there.host.library, given.root / STATE)
-    if given.command == "show":
-        return show(there, whole=given.json)
-    if given.command == "check":
-        return check(there, given.module_version)
-    if given.command == "watch":
-        return watch(there)
-    return (ready if given.command == "ready" else enter)(there, given.seconds)
+    return COMMANDS[given.command](outside(given.root), given)
+
+
+def _prepare(outside: Outside) -> int:
+    if outside.host.gpus():
+        for line in prepare.prepare(outside.host, declared(outside)):
+            outside.say(line)
+    return 0
+
+
+def _compute(outside: Outside) -> int:
+    reason = cuda.main()
+    outside.say(reason or "every sum is right")
+    return 1 if reason else 0
+
+
+def _containers(outside: Outside, units: Sequence[str]) -> int:
+    for line in cdi.refresh(outside.host, units):
+        outside.say(line)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Outside, Any], int]] = {
+    "prepare": lambda there, given: _prepare(there),
+    "ready": lambda there, given: ready(there, given.seconds),
+    "watch": lambda there, given: watch(there),
+    "enter": lambda there, given: enter(there, given.seconds),
+    "check": lambda there, given: check(there, given.module_version),
+    "show": lambda there, given: show(there, whole=given.json),
+    "compute": lambda there, given: _compute(there),
+    "containers": lambda there, given: _containers(there, given.units),
+    "export": lambda there, given: exporter.serve(given.address, given.port, there.host.library, there.root / STATE),
+}
