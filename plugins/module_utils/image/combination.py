@@ -47,10 +47,14 @@ def check(seen: Template, lock: Path | None, *, today: date) -> tuple[str, ...]:
         lock is not None and lock.is_file() and lock.name.endswith(".lock.json")
     ):  # else the fingerprint says what is wrong with it
         locked = pair.read(lock)
-        _lock(lock, locked, release, driver)
+        _lock(lock, locked, release, architecture_of(seen.values), driver)
         if locked.driver:
             _branch(lock, locked, str(gpu.get("family", "none")))
             warnings += [_supported(seen.values, lock, locked, today), _cuda(seen.values, locked)]
+            if not locked.compiled:
+                warnings.append(
+                    f"{lock} was made on another architecture, so that its pair of kernel and driver was not compiled yet: the build may fail"
+                )
     return tuple(filter(None, warnings))
 
 
@@ -76,7 +80,7 @@ def _template(seen: Template, gpu: Mapping[str, Any], lock: Path | None) -> None
         )
 
 
-def _lock(lock: Path, locked: pair.Lock, release: str, driver: str) -> None:
+def _lock(lock: Path, locked: pair.Lock, release: str, architecture: str, driver: str) -> None:
     if locked.flavour != driver:
         raise ImageError(
             f"{lock} holds {_what(locked.flavour)}, and the profile asks for {_what(driver)}: give the lock of that flavour, or "
@@ -86,6 +90,10 @@ def _lock(lock: Path, locked: pair.Lock, release: str, driver: str) -> None:
         raise ImageError(
             f"{lock} holds the real-time kernel {locked.kernel.release}, for which NVIDIA's driver does not compile: lock the cloud or the "
             "plain kernel of that version"
+        )
+    if architecture and architecture != locked.architecture:
+        raise ImageError(
+            f"{lock} is for {locked.architecture}, and the source image is for {architecture}: give the lock of that architecture"
         )
     if release and release != locked.release:
         raise ImageError(
@@ -140,6 +148,12 @@ def _branch(lock: Path, locked: pair.Lock, family: str) -> None:
 
 def _what(flavour: str) -> str:
     return "no driver" if flavour == "none" else f"the {flavour} driver"
+
+
+def architecture_of(values: Mapping[str, Any]) -> str:
+    """Debian's name of the architecture out of the name of the source image; empty when it does not say."""
+    parts = str(values.get("source_image_name", "")).split("-")
+    return next((name for name in ("amd64", "arm64") if name in parts), "")
 
 
 def release_of(values: Mapping[str, Any]) -> str:

@@ -189,6 +189,7 @@ class Lock:
     module: str = ""  # name and version of its dkms source
     module_version: str = ""
     refused: tuple[Refusal, ...] = ()
+    compiled: bool = True  # False: it was resolved for another architecture than that of the machine which locked it
     repository: str = ""  # where the driver comes from; Debian's archive when empty
 
     def document(self) -> str:
@@ -198,6 +199,7 @@ class Lock:
             "release": self.release,
             "architecture": self.architecture,
             "flavour": self.flavour,
+            **({} if self.compiled else {"compiled": False}),
             **({"repository": self.repository} if self.repository else {}),
             "kernel": asdict(self.kernel),
             "driver": {**asdict(self.driver), "module": self.module, "module_version": self.module_version}
@@ -239,6 +241,7 @@ def parse(document: Mapping[str, Any]) -> Lock:
         module=str(driver["module"]) if driver else "",
         module_version=str(driver["module_version"]) if driver else "",
         refused=tuple(Refusal(**refusal) for refusal in document["refused"]),
+        compiled=bool(document.get("compiled", True)),
         repository=str(document.get("repository", "")),
     )
 

@@ -55,7 +55,7 @@ def test_another_lock_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("gpus", "engine"), "PROFILE is gpus, and there are cpu, cpu-debian-12, gpu"),
+        (("gpus", "engine"), "PROFILE is gpus, and there are cpu, cpu-arm64, cpu-debian-12, gpu"),
         (("gpu", "platform"), "SERVICE is platform, and there are api, data, engine"),
         (("gpu",), "give a profile and a service"),
     ],

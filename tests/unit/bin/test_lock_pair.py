@@ -45,12 +45,14 @@ DRIVER = {
 TOOLKIT = "1.18.0-1"
 
 
-def stanza(folder: Path, name: str, version: str, depends: str = "", source: str = "") -> str:
+def stanza(
+    folder: Path, name: str, version: str, depends: str = "", source: str = "", *, architecture: str = "amd64"
+) -> str:
     """A package of the index. Nobody downloads it, so that its file is only its name."""
     file = folder / f"{name}_{version}_amd64.deb".replace(":", "%3a")
     file.write_text(f"{name} {version}")
     fields = {
-        "Package": name, "Source": source, "Version": version, "Architecture": "amd64", "Maintainer": "x <x@example.org>", "Depends": depends,
+        "Package": name, "Source": source, "Version": version, "Architecture": architecture, "Maintainer": "x <x@example.org>", "Depends": depends,
         "Filename": f"./{file.name}", "Size": file.stat().st_size, "SHA256": hashlib.sha256(file.read_bytes()).hexdigest(), "Description": name,
     }  # fmt: skip
     return "".join(f"{field}: {value}\n" for field, value in fields.items() if value != "") + "\n"
@@ -80,7 +82,7 @@ class Repo:
         digest = hashlib.sha256(index.encode()).hexdigest()
         (self.folder / "Release").write_text(
             f"Origin: {self.origin}\nLabel: {self.origin}\nSuite: ./\nDate: Mon, 30 Nov 2026 00:00:00 UTC\n"
-            f"Architectures: amd64\nSHA256:\n {digest} {len(index.encode())} Packages\n"
+            f"Architectures: amd64 arm64\nSHA256:\n {digest} {len(index.encode())} Packages\n"
         )
         gpg(self._home, "--clearsign", "--output", str(self.folder / "InRelease"), str(self.folder / "Release"))
 
@@ -220,7 +222,15 @@ def test_the_lock_says_where_it_is_from(world: World, tmp_path: Path) -> None:
     archive = world.archive()
     (driver,) = archive.drivers("open")
     made = pair.Lock(
-        "debian-13", "amd64", "open", KERNEL, archive.packages(KERNEL, driver), driver, "nvidia", OLD, (), world.url
+        "debian-13",
+        "amd64",
+        "open",
+        KERNEL,
+        archive.packages(KERNEL, driver),
+        driver,
+        "nvidia",
+        OLD,
+        repository=world.url,
     )
     path = tmp_path / "lock.json"
     path.write_text(made.document())
@@ -228,6 +238,7 @@ def test_the_lock_says_where_it_is_from(world: World, tmp_path: Path) -> None:
     for lock in (ROOT / "packer/locks").glob("*.json"):
         assert pair.read(lock).document() == lock.read_text(), "Debian's locks are as they were"
         assert "repository" not in json.loads(lock.read_text())
+        assert pair.read(lock).compiled is ("-arm64-" not in lock.name or lock.name.endswith("-none.lock.json"))
 
 
 def test_the_newest_of_a_branch_and_not_debians(world: World) -> None:
@@ -312,3 +323,68 @@ def test_what_is_refused_before_a_host_is_made(tmp_path: Path, arguments: tuple[
     )
     assert done.returncode == 2
     assert said in done.stderr
+
+
+class Local:
+    """A host that runs what it is told on this machine."""
+
+    def sh(self, script: str, seconds: float = 300) -> str:
+        done = subprocess.run(
+            ["sh", "-ec", script],
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if done.returncode:
+            raise ImageError(done.stderr.strip().splitlines()[-1])
+        return done.stdout
+
+
+def test_another_architecture_is_resolved(world: World, tool: ModuleType, tmp_path: Path) -> None:
+    """Packages of arm64 only, and the pair that compiled for amd64."""
+    folder, arm = world.debian.folder, functools.partial(stanza, architecture="arm64")
+    kernels = [Kernel(f"{release}+deb13-cloud-arm64", f"{release}-1") for release in ("6.12.117", "6.12.94")]
+    for kernel in kernels:
+        for kind in ("image", "headers"):
+            world.debian.packages[f"linux-{kind}-{kernel.release}", ""] = arm(
+                folder, f"linux-{kind}-{kernel.release}", kernel.version, source="linux"
+            )
+    world.debian.packages["linux-image-cloud-arm64", ""] = arm(folder, "linux-image-cloud-arm64", "6.12.117-1")
+    for name in (
+        "libcuda1",
+        "nvidia-smi",
+        "nvidia-persistenced",
+        "nvidia-egl-icd",
+        "libnvidia-encode1",
+        "libnvcuvid1",
+        "nvidia-kernel-dkms",
+    ):
+        world.debian.packages[name, "arm64"] = arm(folder, name, "550.163.01-2", source="nvidia-graphics-drivers")
+    world.debian.sign()
+    foreign = tool.Foreign(Local(), "arm64", str(tmp_path / "foreign"))
+    archive = tool.Archive(foreign, world._debian)
+    assert archive.architecture == "arm64"
+    assert archive.kernels() == kernels
+    like = pair.Lock(
+        "debian-13",
+        "amd64",
+        "proprietary",
+        Kernel("6.12.94+deb13-cloud-amd64", "6.12.94-1"),
+        (),
+        Driver("nvidia-kernel-dkms", "550.163.01-2"),
+    )
+    chosen = tool.alike(archive.kernels(), archive.drivers("proprietary"), like)
+    choice = pair.choose(*chosen, tool.resolves(archive))
+    assert (choice.kernel, choice.driver) == (kernels[1], like.driver)
+    packages = archive.packages(choice.kernel, choice.driver)
+    assert {package.architecture for package in packages} == {"arm64"} and len(packages) == 9
+    assert tool.alike(archive.kernels(), [], None) == (kernels, [])
+
+
+def test_what_does_not_resolve_is_no_pair(world: World, tool: ModuleType, tmp_path: Path) -> None:
+    world.debian.sign()
+    archive = tool.Archive(tool.Foreign(Local(), "amd64", str(tmp_path / "foreign")), world._debian)
+    with pytest.raises(ImageError, match=r"none of 1 pairs compiles.*Unable to locate package lib"):
+        pair.choose(archive.kernels(), archive.drivers("proprietary"), tool.resolves(archive))

@@ -42,6 +42,8 @@ def check(profile: str, lock: str = "", *, insist: bool = True, today: date = TO
         ("gpu-open", "debian-13-amd64-open.lock.json"),
         ("gpu-tesla", "debian-13-amd64-tesla.lock.json"),
         ("gpu-tesla-debian-12", "debian-12-amd64-tesla.lock.json"),
+        ("cpu-arm64", "debian-13-arm64-none.lock.json"),
+        ("gpu-arm64", "debian-13-arm64-proprietary.lock.json"),
     ],
 )
 def test_the_profiles_fit_their_locks(profile: str, lock: str) -> None:
@@ -67,6 +69,13 @@ def test_the_profiles_fit_their_locks(profile: str, lock: str) -> None:
         ),
         ("gpu", "debian-13-amd64-proprietary.lock.json", {"driver": "open"}, "asks for the open driver"),
         ("cpu-debian-12", "debian-13-amd64-none.lock.json", {}, "is for debian-13, and the source image is debian-12"),
+        (
+            "cpu",
+            "debian-13-arm64-none.lock.json",
+            {},
+            "is for arm64, and the source image is for amd64: give the lock of that",
+        ),
+        ("gpu-arm64", "debian-13-amd64-proprietary.lock.json", {}, "is for amd64, and the source image is for arm64"),
         (
             "gpu",
             "debian-13-amd64-proprietary.lock.json",
@@ -235,3 +244,9 @@ def test_a_runtime_and_its_driver(tmp_path: Path, runtime: str, driver: str, sai
         warnings = [warning for warning in locked(tmp_path, driver, insist=True, **variables) if "CUDA" in warning]
         assert said in "; ".join(warnings)
         assert bool(said) == bool(warnings)
+
+
+def test_a_pair_that_nobody_compiled_is_named() -> None:
+    said = check("gpu-arm64", "debian-13-arm64-proprietary.lock.json")
+    assert [words for words in said if "was not compiled yet" in words]
+    assert not [words for words in check("gpu", "debian-13-amd64-proprietary.lock.json") if "compiled" in words]
