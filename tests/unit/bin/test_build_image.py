@@ -24,7 +24,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, **env: str) -> dict[st
         calls.append(argv)
         return SimpleNamespace(returncode=0)
 
-    for name in ("LOCK", "AWS_REGION", "FLEET_STATE_DIR"):
+    for name in ("LOCK", "VARIABLES", "AWS_REGION", "FLEET_STATE_DIR"):
         monkeypatch.delenv(name, raising=False)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
@@ -50,6 +50,14 @@ def test_a_profile_and_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_lock_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, "cpu", "data")["fleet_image_lock"].endswith("debian-13-amd64-none.lock.json")
     assert run(monkeypatch, "cpu", "data", LOCK="")["fleet_image_lock"] == ""
+
+
+def test_variables_of_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "fleet_image_variables" not in run(monkeypatch, "gpu", "engine")
+    given = run(monkeypatch, "gpu", "engine", VARIABLES='{"unsupported_driver": true}')
+    assert given["fleet_image_variables"] == {"unsupported_driver": True}
+    with pytest.raises(ValueError, match="VARIABLES is true, and has to be a JSON object"):
+        run(monkeypatch, "gpu", "engine", VARIABLES="true")
 
 
 @pytest.mark.parametrize(
