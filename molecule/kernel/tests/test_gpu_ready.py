@@ -48,8 +48,8 @@ def test_a_class_with_gpus_on_a_host_without(clean: Host) -> None:
     assert state(clean, "gpu-watch.timer") == "active"
     assert clean.run("systemctl start needs-gpu.service").rc != 0
     assert state(clean, "needs-gpu.service") == "inactive"
-    entered = clean.run("/etc/fleet/enter.d/50-gpu")
-    assert entered.rc == 1
+    entered = clean.run("/etc/fleet/enter.d/40-gpu")
+    assert entered.rc == 78
     assert entered.stdout.strip() == "PCI shows 0 GPUs, and this class of machines has 1: replace the host"
     journal = clean.check_output("journalctl --unit gpu-ready --output cat --no-pager")
     assert "Auto Scaling was not told: the instance metadata service does not answer" in journal

@@ -187,7 +187,7 @@ def test_each_state_has_its_sentence(box: Box, breaks: Callable[[Box], Any], che
     assert not [words for words in problems.values() if "\n" in words]
     assert len(box.told) == 1, "its group is told once"
     assert problems[check] in box.said and box.said[-1] == "i-1 is marked Unhealthy: its group replaces it"
-    assert box("enter") == 1, "and it does not enter service"
+    assert box("enter") == program.NEVER, "and it does not enter service"
     assert box.said == [box.document["reason"]]
 
 
@@ -274,8 +274,8 @@ def test_auto_scaling_that_cannot_be_told(box: Box) -> None:
 
 
 def test_the_hook_waits_for_the_check(box: Box) -> None:
-    assert box("enter", "--seconds", "5") == 1
-    assert box.said == ["gpu-ready was not done in 5 s: look at its journal"]
+    assert box("enter", "--seconds", "5") == program.AGAIN
+    assert box.said == ["gpu-ready is not done after 5 s: look at its journal"]
     assert box("show") == 1
 
 

@@ -4,7 +4,7 @@
 prepare    brings what is declared onto the GPUs
 ready      checks them until they work or the time is over; the unit gpu-ready, which services that need a GPU require
 watch      checks once; the timer gpu-watch
-enter      for the launch hook: ends with 1 and the reason on a host whose GPUs do not work
+enter      for the launch hook: ends with 78 and the reason on a host whose GPUs do not work, with 75 while that is not known yet
 check      checks once, kernels too, and prints all of it as JSON; writes nothing down and tells nobody
 show       prints what was found last, a line a problem; with --json all of it
 compute    runs a kernel on the one GPU that CUDA_VISIBLE_DEVICES names
@@ -30,6 +30,7 @@ from gpu_host.host import Host, run
 STATE = "run/boring.fleet/gpu.json"
 IMAGE = "usr/share/boring.fleet/gpu.json"
 HOST = "etc/fleet/gpu.json"
+AGAIN, NEVER = 75, 78  # how a step of the launch hook ends: to be tried again, or in vain
 _PAUSE = 3.0
 _LOOKS_BEFORE_TELLING = 2  # one alone may be a moment in which something restarts
 
@@ -138,11 +139,11 @@ def enter(outside: Outside, seconds: float) -> int:
         if document.get("booted"):
             break
         if outside.monotonic() >= deadline:
-            outside.say(f"gpu-ready was not done in {seconds:g} s: look at its journal")
-            return 1
+            outside.say(f"gpu-ready is not done after {seconds:g} s: look at its journal")
+            return AGAIN
         outside.sleep(1.0)
     outside.say(document["reason"] or f"{len(document['pci'])} GPUs work")
-    return 0 if document["ready"] else 1
+    return 0 if document["ready"] else NEVER
 
 
 def show(outside: Outside, *, whole: bool) -> int:
@@ -167,7 +168,7 @@ def main(argv: Sequence[str] | None = None, outside: Callable[[Path], Outside] =
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("prepare", "watch", "compute"):
         commands.add_parser(name)
-    for name, seconds in (("ready", 180.0), ("enter", 300.0)):
+    for name, seconds in (("ready", 180.0), ("enter", 60.0)):
         commands.add_parser(name).add_argument("--seconds", type=float, default=seconds, help="how long to wait")
     commands.add_parser("show").add_argument("--json", action="store_true", help="all that was seen")
     commands.add_parser("containers").add_argument(
