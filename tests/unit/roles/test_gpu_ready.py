@@ -127,6 +127,12 @@ def broken_fabric_manager(box: Box) -> None:
     box.programs.answers["systemctl show"] = (0, "LoadState=loaded\nActiveState=failed")
 
 
+def broken_manager_of_blackwell(box: Box) -> None:
+    sysfs(box.root, box.pci)
+    (box.root / "sys/bus/pci/devices/0000:00:05.0/vpd").write_bytes(b"\x82 SMDL=SW_MNG")
+    box.programs.answers["systemctl show"] = (0, "LoadState=loaded\nActiveState=inactive")
+
+
 def broken_absent_manager(box: Box) -> None:
     box.sysfs["switches"] = 4
     box.programs.answers["systemctl show"] = (0, "LoadState=not-found\nActiveState=inactive")
@@ -167,6 +173,7 @@ STATES: list[tuple[Callable[[Box], Any], str, str]] = [
     (lambda box: box.programs.answers.update({"journalctl": xid(79)}), "xid", "the GPU 0000:13:00.0 had Xid 79 since the host booted, it fell off the bus: replace the host"),
     (lambda box: box.programs.answers.update({"journalctl": xid(149)}), "xid", "had Xid 149 since the host booted, see NVIDIA's list"),
     (broken_fabric_manager, "fabric", "the host has NVLink switches and its fabric manager is failed"),
+    (broken_manager_of_blackwell, "fabric", "the host has NVLink switches and its fabric manager is inactive"),
     (broken_absent_manager, "fabric", "the host has NVLink switches and its fabric manager is not installed"),
     (lambda box: setattr(box.gpus[7], "fabric", 2), "fabric", "GPU 7 has not joined the NVLink fabric (in progress)"),
     (lambda box: box.gpus[7].__dict__.update(fabric=3, fabric_status=LOST), "fabric", "GPU 7 could not join the NVLink fabric: GPU is lost"),

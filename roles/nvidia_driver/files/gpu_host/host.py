@@ -72,6 +72,15 @@ class Host:
     def gpus(self) -> tuple[str, ...]:
         return self.pci(_DISPLAY)
 
+    def switches(self) -> int:
+        """NVLink switches: bridges of NVIDIA's on PCI, or the adapters of Mellanox that Blackwell's are behind."""
+        try:
+            adapters = [path for path in (self.root / "sys/bus/pci/devices").iterdir() if (path / "vpd").is_file()]
+            behind = [path for path in adapters if b"SMDL=SW_MNG" in (path / "vpd").read_bytes()]
+        except OSError:
+            behind = []
+        return len(self.pci(_BRIDGE)) + len(behind)
+
     def look(self, *, compute: bool) -> Seen:
         """All that can be seen; with a kernel on every GPU if `compute`."""
         pci = self.gpus()
@@ -85,7 +94,7 @@ class Host:
                 found = tuple(session.gpu(index) for index in range(session.count()))
         except nvml.NvmlError as error:
             broken = str(error)
-        switches = len(self.pci(_BRIDGE))
+        switches = self.switches()
         return Seen(
             pci=pci,
             switches=switches,
