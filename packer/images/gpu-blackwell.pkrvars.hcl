@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Profile: Debian 13 with NVIDIA's open driver of its own repository, for GPUs from Turing to Blackwell. Its lock is one of yours:
-# docs/images.md says how it is made. It is built on a machine without a GPU.
+# Profile: Debian 13 with NVIDIA's open driver of its own repository, for GPUs from Turing to Blackwell. Its lock is to be made:
+# docs/images.md says how. It is built on a machine without a GPU.
 
 source_image_owner = "136693071363" # Debian
 source_image_name  = "debian-13-amd64-*"

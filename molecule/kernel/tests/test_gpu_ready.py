@@ -52,7 +52,7 @@ def test_a_class_with_gpus_on_a_host_without(clean: Host) -> None:
     assert entered.rc == 78
     assert entered.stdout.strip() == "PCI shows 0 GPUs, and this class of machines has 1: replace the host"
     journal = clean.check_output("journalctl --unit gpu-ready --output cat --no-pager")
-    assert "Auto Scaling was not told: the instance metadata service does not answer" in journal
+    assert "Auto Scaling was not notified: the instance metadata service does not answer" in journal
     assert "Traceback" not in journal
     assert clean.run("systemctl start gpu-watch.service").rc != 0
 

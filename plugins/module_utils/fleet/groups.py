@@ -125,14 +125,14 @@ def _data(fleet: Fleet, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _declared(machine: Machine) -> str:
     """What gpu-ready of the role nvidia_driver brings about and checks, as it reads it."""
-    told: dict[str, Any] = {"gpus": 0 if machine.may_lack_gpu else machine.gpus or 1}
+    declared: dict[str, Any] = {"gpus": 0 if machine.may_lack_gpu else machine.gpus or 1}
     if machine.mig is not None:
-        told["mig"] = list(machine.mig)
+        declared["mig"] = list(machine.mig)
     if machine.power_limit:
-        told["power_limit"] = machine.power_limit
+        declared["power_limit"] = machine.power_limit
     if machine.clocks:
-        told["clocks"] = list(machine.clocks)
-    return json.dumps(told, sort_keys=True) + "\n"
+        declared["clocks"] = list(machine.clocks)
+    return json.dumps(declared, sort_keys=True) + "\n"
 
 
 def _file(path: str, content: str) -> dict[str, Any]:

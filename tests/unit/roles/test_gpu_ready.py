@@ -17,7 +17,7 @@ import jinja2
 import pytest
 
 from conversion.worker import gpu as engine_gpu
-from gpu_host import cuda, nvml, prepare, program, tell
+from gpu_host import cuda, notify, nvml, prepare, program
 from gpu_host.facts import Declared
 from gpu_host.host import Host, run
 from tests.fakes.gpus import LOST, VERSION, Gpu, Nvml, Programs, sysfs
@@ -38,7 +38,7 @@ class Box:
         self.sysfs: dict[str, Any] = {}
         self.pci = BUSES[:count]
         self.said: list[str] = []
-        self.told: list[tuple[Any, ...]] = []
+        self.notified: list[tuple[Any, ...]] = []
         self.refusal = ""
         self.clock = 0.0
         self.naps: list[Callable[[], None]] = []
@@ -55,10 +55,10 @@ class Box:
         if self.naps:
             self.naps.pop(0)()
 
-    def _tell(self, *given: Any) -> str:
+    def _notify(self, *given: Any) -> str:
         if self.refusal:
-            raise tell.TellError(self.refusal)
-        self.told.append(given)
+            raise notify.NotifyError(self.refusal)
+        self.notified.append(given)
         return "i-1 is marked Unhealthy: its group replaces it"
 
     def outside(self, root: Path) -> program.Outside:
@@ -69,7 +69,7 @@ class Box:
             monotonic=lambda: self.clock,
             now=lambda: datetime.datetime(2026, 11, 30, tzinfo=datetime.UTC),
             say=self.said.append,
-            tell=self._tell,
+            notify=self._notify,
         )
 
     def __call__(self, *argv: str) -> int:
@@ -97,7 +97,7 @@ def test_eight_that_work(box: Box) -> None:
     assert (document["ready"], document["reason"], document["booted"], len(document["gpus"])) == (True, "", True, 8)
     assert document["gpus"][0]["bus_id"] == "0000:10:00.0"
     assert box("enter") == 0 and box("watch") == 0 and box("show") == 0
-    assert not box.told
+    assert not box.notified
 
 
 def broken_seven(box: Box) -> None:
@@ -192,7 +192,7 @@ def test_each_state_has_its_sentence(box: Box, breaks: Callable[[Box], Any], che
     problems = {problem["check"]: problem["sentence"] for problem in reversed(box.document["problems"])}
     assert sentence in problems[check]
     assert not [words for words in problems.values() if "\n" in words]
-    assert len(box.told) == 1, "its group is told once"
+    assert len(box.notified) == 1, "its group is notified once"
     assert problems[check] in box.said and box.said[-1] == "i-1 is marked Unhealthy: its group replaces it"
     assert box("enter") == program.NEVER, "and it does not enter service"
     assert box.said == [box.document["reason"]]
@@ -226,7 +226,7 @@ def test_it_waits_for_what_takes_a_moment(box: Box) -> None:
     box.gpus[0].persistence = 0
     box.naps = [lambda: None, lambda: setattr(box.gpus[0], "persistence", 1)]
     assert box("ready") == 0
-    assert box.clock == 6.0 and not box.told
+    assert box.clock == 6.0 and not box.notified
 
 
 def test_a_gpu_that_falls_off_the_bus_takes_its_host_out(box: Box) -> None:
@@ -235,14 +235,14 @@ def test_a_gpu_that_falls_off_the_bus_takes_its_host_out(box: Box) -> None:
     assert box("ready") == 0
     shutil.rmtree(box.root / "sys/bus/pci/devices/0000:13:00.0")
     del box.library.gpus[3]
-    assert box("watch") == 0 and not box.told
-    assert box.said == [f"{box.document['reason']}; looked at again before anybody is told"]
+    assert box("watch") == 0 and not box.notified
+    assert box.said == [f"{box.document['reason']}; looked at again before its group is notified"]
     assert box("watch") == 1
     assert (
         box.document["reason"]
         == "PCI shows 7 GPUs, and showed 8 since the host booted: one fell off the bus; replace the host"
     )
-    assert len(box.told) == 1 and box.document["told"]
+    assert len(box.notified) == 1 and box.document["notified"]
     assert (
         engine_gpu.problem(box.root / program.STATE) == f"The GPUs of this host do not work: {box.document['reason']}."
     )
@@ -273,11 +273,11 @@ def test_a_kernel_that_failed_at_boot_stays_failed(box: Box) -> None:
     assert "no kernel ran as it should" in box.document["reason"]
 
 
-def test_auto_scaling_that_cannot_be_told(box: Box) -> None:
+def test_auto_scaling_that_cannot_be_notified(box: Box) -> None:
     broken_kernel(box)
     box.refusal = "Auto Scaling refused with 403: not authorized"
     assert box("ready", "--seconds", "5") == 1
-    assert box.said[-1] == "Auto Scaling was not told: Auto Scaling refused with 403: not authorized"
+    assert box.said[-1] == "Auto Scaling was not notified: Auto Scaling refused with 403: not authorized"
 
 
 def test_the_hook_waits_for_the_check(box: Box) -> None:
@@ -300,7 +300,7 @@ def test_check_tells_nobody(box: Box) -> None:
     assert box("check", "--module-version", "570.1") == 1
     document = json.loads(box.said[0])
     assert [problem["check"] for problem in document["problems"]] == ["module", "cuda"]
-    assert not box.told and not (box.root / program.STATE).exists()
+    assert not box.notified and not (box.root / program.STATE).exists()
 
 
 def test_older_gpus_have_less(tmp_path: Path) -> None:

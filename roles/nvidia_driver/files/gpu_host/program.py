@@ -5,7 +5,7 @@ prepare    brings what is declared onto the GPUs
 ready      checks them until they work or the time is over; the unit gpu-ready, which services that need a GPU require
 watch      checks once; the timer gpu-watch
 enter      for the launch hook: ends with 78 and the reason on a host whose GPUs do not work, with 75 while that is not known yet
-check      checks once, kernels too, and prints all of it as JSON; writes nothing down and tells nobody
+check      checks once, kernels too, and prints all of it as JSON; writes nothing down and notifies nobody
 show       prints what was found last, a line a problem; with --json all of it
 compute    runs a kernel on the one GPU that CUDA_VISIBLE_DEVICES names
 containers writes what containers need of the GPUs, as a CDI specification and for units that run one
@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gpu_host import cdi, cuda, exporter, facts, judge, nvml, prepare, state, tell
+from gpu_host import cdi, cuda, exporter, facts, judge, notify, nvml, prepare, state
 from gpu_host.host import Host, run
 
 STATE = "run/boring.fleet/gpu.json"
@@ -32,7 +32,7 @@ IMAGE = "usr/share/boring.fleet/gpu.json"
 HOST = "etc/fleet/gpu.json"
 AGAIN, NEVER = 75, 78  # how a step of the launch hook ends: to be tried again, or in vain
 _PAUSE = 3.0
-_LOOKS_BEFORE_TELLING = 2  # one alone may be a moment in which something restarts
+_LOOKS_BEFORE_NOTIFYING = 2  # one alone may be a moment in which something restarts
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Outside:
     monotonic: Callable[[], float]
     now: Callable[[], datetime.datetime]
     say: Callable[[str], None]
-    tell: Callable[..., str]
+    notify: Callable[..., str]
 
 
 def real(root: Path) -> Outside:
@@ -57,7 +57,7 @@ def real(root: Path) -> Outside:
         monotonic=time.monotonic,
         now=lambda: datetime.datetime.now(datetime.UTC),
         say=lambda line: print(line, flush=True),
-        tell=tell.unhealthy,
+        notify=notify.unhealthy,
     )
 
 
@@ -111,8 +111,8 @@ def watch(outside: Outside) -> int:
     document = look(outside, compute=False, over=True)
     if document["ready"]:
         return 0
-    if document["failures"] < _LOOKS_BEFORE_TELLING:
-        outside.say(f"{document['reason']}; looked at again before anybody is told")
+    if document["failures"] < _LOOKS_BEFORE_NOTIFYING:
+        outside.say(f"{document['reason']}; looked at again before its group is notified")
         return 0
     return failed(outside, document)
 
@@ -123,11 +123,11 @@ def failed(outside: Outside, document: dict[str, Any]) -> int:
         outside.say(problem["sentence"])
     given = state.read(outside.root / HOST)
     try:
-        told = outside.tell(outside.now, str(given.get("metadata", "")), str(given.get("endpoint", "")))
-    except tell.TellError as error:
-        told = f"Auto Scaling was not told: {error}"
-    outside.say(told)
-    state.write(outside.root / STATE, {**document, "told": told})
+        answer = outside.notify(outside.now, str(given.get("metadata", "")), str(given.get("endpoint", "")))
+    except notify.NotifyError as error:
+        answer = f"Auto Scaling was not notified: {error}"
+    outside.say(answer)
+    state.write(outside.root / STATE, {**document, "notified": answer})
     return 1
 
 
@@ -157,8 +157,8 @@ def show(outside: Outside, *, whole: bool) -> int:
     else:
         for problem in document["problems"]:
             outside.say(problem["sentence"])
-        if document["told"]:
-            outside.say(document["told"])
+        if document["notified"]:
+            outside.say(document["notified"])
     return 0 if document.get("ready") else 1
 
 

@@ -20,7 +20,7 @@ def document(
     seen: Seen, declared: Declared, found: Sequence[Problem], before: Mapping[str, Any], checked: str, *, over: bool
 ) -> dict[str, Any]:
     """One look as JSON, after the one before. Xids and the most GPUs are kept for as long as the host is up, and computed kernels too.
-    `failures`: looks in a row that found something; `told`: what Auto Scaling was told of it; `over`: the check at boot is."""
+    `failures`: looks in a row that found something; `notified`: what Auto Scaling answered; `over`: the check at boot is."""
     computed = seen.computed if seen.computed is not None else before.get("computed")
     gpus = len(seen.pci)
     if found:
@@ -34,7 +34,7 @@ def document(
         "checked": checked,
         "booted": over or bool(before.get("booted")),  # whether the check at boot is over
         "failures": int(before.get("failures", 0)) + 1 if found else 0,
-        "told": str(before.get("told", "")) if found else "",
+        "notified": str(before.get("notified", "")) if found else "",
         "most_gpus": max(gpus, int(before.get("most_gpus", 0))),
         "problems": [asdict(problem) for problem in found],
         "declared": asdict(declared),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell Auto Scaling that this instance is no good: SetInstanceHealth, with the credentials of the instance's own role (IMDSv2).
+"""Notify Auto Scaling that this instance is no good: SetInstanceHealth, with the credentials of the instance's own role (IMDSv2).
 
 An instance that is not in service yet is left to the launch hook, which is completed by whoever runs /etc/fleet/enter.d.
 """
@@ -22,7 +22,7 @@ SECONDS = 10  # for one request
 _VERSION = "2011-01-01"
 
 
-class TellError(Exception):
+class NotifyError(Exception):
     """One sentence, never a secret."""
 
 
@@ -45,17 +45,17 @@ class Metadata:
     def credentials(self) -> Mapping[str, str]:
         role = self["iam/security-credentials/"].split()
         if not role:
-            raise TellError(
+            raise NotifyError(
                 "this instance has no role: give it an instance profile that may autoscaling:SetInstanceHealth"
             )
         found: Mapping[str, str] = json.loads(self[f"iam/security-credentials/{role[0]}"])
         if "AccessKeyId" not in found:
-            raise TellError(f"the role {role[0]} gives no credentials: look at its trust policy")
+            raise NotifyError(f"the role {role[0]} gives no credentials: look at its trust policy")
         return found
 
 
 def unhealthy(now: Callable[[], datetime.datetime], metadata: str = "", endpoint: str = "") -> str:
-    """Mark this instance Unhealthy if it is in service; says what was done. Raises TellError."""
+    """Mark this instance Unhealthy if it is in service; says what was done. Raises NotifyError."""
     here = Metadata(metadata or METADATA)
     instance, region = here["instance-id"], here["placement/region"]
     where = endpoint or f"https://autoscaling.{region}.amazonaws.com"
@@ -111,9 +111,9 @@ def _ask(request: urllib.request.Request, what: str) -> bytes:
             body: bytes = answer.read()
             return body
     except urllib.error.HTTPError as error:
-        raise TellError(f"{what} refused with {error.code}: {_refusal(error)}") from None
+        raise NotifyError(f"{what} refused with {error.code}: {_refusal(error)}") from None
     except (OSError, ValueError) as error:
-        raise TellError(f"{what} does not answer: {getattr(error, 'reason', error)}") from None
+        raise NotifyError(f"{what} does not answer: {getattr(error, 'reason', error)}") from None
 
 
 def _refusal(error: Any) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_host import tell
+from gpu_host import notify
 from tests.fakes import auto_scaling, parameter_store
 
 
@@ -33,7 +33,7 @@ def asked(folder: Path) -> list[dict[str, str]]:
 def test_a_host_in_service_is_marked(tmp_path: Path, server: parameter_store.Server) -> None:
     (tmp_path / "state").write_text("InService")
     assert (
-        tell.unhealthy(now, server.url, server.url)
+        notify.unhealthy(now, server.url, server.url)
         == f"{parameter_store.INSTANCE} is marked Unhealthy: its group replaces it"
     )
     assert asked(tmp_path)[1:] == [
@@ -52,14 +52,14 @@ def test_a_host_in_service_is_marked(tmp_path: Path, server: parameter_store.Ser
 def test_others_are_left_alone(tmp_path: Path, server: parameter_store.Server, state: str, said: str) -> None:
     if state:
         (tmp_path / "state").write_text(state)
-    assert said in tell.unhealthy(now, server.url, server.url)
+    assert said in notify.unhealthy(now, server.url, server.url)
     assert [request["Action"] for request in asked(tmp_path)] == ["DescribeAutoScalingInstances"]
 
 
 def test_what_goes_wrong_is_one_sentence_without_a_secret(tmp_path: Path, server: parameter_store.Server) -> None:
     def fails(metadata: str, endpoint: str) -> str:
-        with pytest.raises(tell.TellError) as error:
-            tell.unhealthy(now, metadata, endpoint)
+        with pytest.raises(notify.NotifyError) as error:
+            notify.unhealthy(now, metadata, endpoint)
         words = str(error.value)
         assert "\n" not in words
         assert not [secret for secret in (parameter_store.SECRET, parameter_store.SESSION) if secret in words]
