@@ -51,7 +51,7 @@ PLAY = """
     - boring.fleet.image_build:
         <<: *common
         var_files: ["{{ profile }}", "{{ root }}/packer/services/platform.pkrvars.hcl"]
-        variables: {ssh_interface: private_ip, role_variables: {nvidia_driver_cache: "{{ cache }}"}}
+        variables: {ssh_interface: private_ip, unsupported_driver: true, role_variables: {nvidia_driver_cache: "{{ cache }}"}}
         force: "{{ below_anew }}"
       register: below
     - boring.fleet.image_build:
@@ -59,6 +59,7 @@ PLAY = """
         var_files: ["{{ profile }}", "{{ root }}/packer/services/{{ service }}.pkrvars.hcl"]
         variables:
           ssh_interface: private_ip
+          unsupported_driver: true
           role_variables: "{{ role_variables }}"
           source_image: "{{ below.images[0].id }}"
           pair_below: true
@@ -102,7 +103,7 @@ class Bench:
             [
                 "packer", "build", "-color=false", "-only=amazon-ebs.debian", f"-var-file={PROFILE}",
                 f"-var-file=packer/services/{self.service}.pkrvars.hcl", f"-var=lock={LOCK}", f"-var=region={self.cloud.region}",
-                "-var=ssh_interface=private_ip", f"-var=role_variables={json.dumps({'nvidia_driver_cache': '', **self._role_variables(version)})}",
+                "-var=ssh_interface=private_ip", "-var=unsupported_driver=true", f"-var=role_variables={json.dumps({'nvidia_driver_cache': '', **self._role_variables(version)})}",
                 f"-var=manifest={self.scratch / 'plain.json'}", "packer",
             ],
             SECONDS,

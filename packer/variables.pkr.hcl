@@ -87,6 +87,12 @@ variable "gpu" {
   }
 }
 
+variable "unsupported_driver" {
+  type        = bool
+  description = "Take the lock's driver although NVIDIA supports its branch no more: its holes stay open."
+  default     = false
+}
+
 variable "lock" {
   type        = string
   description = "Lock file of packages, given by image_build. Empty: the newest that the archive has."

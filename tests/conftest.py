@@ -5,6 +5,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-for path in (ROOT, ROOT / "engine" / "src", ROOT / "build" / "collections"):
+for path in (ROOT, ROOT / "engine" / "src", ROOT / "roles" / "nvidia_driver" / "files", ROOT / "build" / "collections"):
     if str(path) not in sys.path:
         sys.path.insert(0, str(path))

@@ -7,3 +7,6 @@ roles  = ["boring.fleet.base", "boring.fleet.host_secrets", "boring.fleet.conver
 role_files = {
   conversion_engine_wheelhouse = "build/wheelhouse/engine"
 }
+
+# In an image without a driver this says nothing.
+role_variables_json = "{\"nvidia_driver_needed_by\": [\"conversion-engine.service\"]}"

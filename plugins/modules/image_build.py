@@ -338,6 +338,8 @@ def run(module: AnsibleModule, began: float) -> dict[str, Any]:
         cache=build.cache_directory(os.environ),
     )
     plan = job.plan()
+    for sentence in plan.warnings:
+        module.warn(f"{sentence[0].upper()}{sentence[1:]}.")
     if given["unknown"] == "build":
         for sentence in plan.unknown:
             module.warn(f"The image is built each time, because not all that feeds it is known: {sentence}.")

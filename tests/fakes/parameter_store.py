@@ -23,6 +23,7 @@ from botocore.credentials import Credentials
 ACCESS, SECRET, SESSION = "ASIAFAKEFAKEFAKEFAKE", "fake-secret-of-the-tests", "fake-session-of-the-tests"
 REGION = "eu-central-1"
 ROLE = "fleet-host"
+INSTANCE = "i-0123456789abcdef0"
 IMDS_TOKEN = "fake-token-of-imds"
 
 
@@ -35,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         base = "/latest/meta-data/"
-        known: dict[str, str] = {f"{base}placement/region": REGION}
+        known: dict[str, str] = {f"{base}placement/region": REGION, f"{base}instance-id": INSTANCE}
         if not (self.folder / "no-role").exists():
             keys = {"AccessKeyId": ACCESS, "SecretAccessKey": SECRET, "Token": SESSION}
             known[f"{base}iam/security-credentials/"] = ROLE
@@ -63,28 +64,32 @@ class Handler(BaseHTTPRequestHandler):
         """Why a request is refused; SSM's own words."""
         if self.headers.get("X-Amz-Target") != "AmazonSSM.GetParameters":
             return "InvalidAction"
+        if problem := self.unsigned(body, "ssm", {"host", "x-amz-date", "x-amz-security-token", "x-amz-target"}):
+            return problem
+        names = json.loads(body)
+        if not 1 <= len(names["Names"]) <= 10 or names.get("WithDecryption") is not True:
+            return "ValidationException"
+        return "AccessDeniedException" if (self.folder / "denied").exists() else ""
+
+    def unsigned(self, body: bytes, service: str, must: set[str]) -> str:
+        """What is wrong with the signature, as botocore makes it. `must`: headers that it has to cover."""
         at = datetime.datetime.strptime(self.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
         if abs((datetime.datetime.now(datetime.UTC) - at).total_seconds()) > 300:
             return "InvalidSignatureException"
         given = self.headers["Authorization"]
         signed = given.partition("SignedHeaders=")[2].partition(",")[0].split(";")
-        if not {"host", "x-amz-date", "x-amz-security-token", "x-amz-target"} <= set(signed):
+        if not must <= set(signed):
             return "IncompleteSignatureException"
         request = AWSRequest(
             method="POST", url=f"http://{self.headers['Host']}/", data=body,
             headers={name: self.headers[name] for name in signed if name != "host"},
         )  # fmt: skip
         request.context["timestamp"] = self.headers["X-Amz-Date"]
-        judge = SigV4Auth(Credentials(ACCESS, SECRET, SESSION), "ssm", REGION)
+        judge = SigV4Auth(Credentials(ACCESS, SECRET, SESSION), service, REGION)
         canonical = judge.canonical_request(request)
         if not given.endswith("Signature=" + judge.signature(judge.string_to_sign(request, canonical), request)):
             return "InvalidSignatureException"
-        if self.headers["X-Amz-Security-Token"] != SESSION:
-            return "UnrecognizedClientException"
-        names = json.loads(body)
-        if not 1 <= len(names["Names"]) <= 10 or names.get("WithDecryption") is not True:
-            return "ValidationException"
-        return "AccessDeniedException" if (self.folder / "denied").exists() else ""
+        return "UnrecognizedClientException" if self.headers["X-Amz-Security-Token"] != SESSION else ""
 
     def tell(self, status: int, text: str) -> None:
         self.send_response(status)
@@ -99,8 +104,8 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: str, folder: Path) -> None:
-        super().__init__((address, 0), type("OurHandler", (Handler,), {"folder": folder}))
+    def __init__(self, address: str, folder: Path, handler: type[Handler] = Handler) -> None:
+        super().__init__((address, 0), type("OurHandler", (handler,), {"folder": folder}))
         self.url = f"http://{address}:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 

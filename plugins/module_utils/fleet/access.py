@@ -161,10 +161,13 @@ def roles(fleet: Fleet, account: str) -> list[dict[str, Any]]:
             looks = ["autoscaling:DescribeAutoScalingInstances", "ec2:DescribeInstances"]
             if _registers(fleet, name):
                 looks.append("elasticloadbalancing:DescribeTargetGroups")
+            actions = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"]
+            if service is not None and fleet.machines[service.machine].gpu:
+                actions.append("autoscaling:SetInstanceHealth")  # a host whose GPUs stop working says so
             statements += [
                 {
                     "Effect": "Allow",
-                    "Action": ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"],
+                    "Action": actions,
                     "Resource": [
                         f"arn:{partition}:autoscaling:{place}:autoScalingGroup:*:autoScalingGroupName/{group}"
                     ],

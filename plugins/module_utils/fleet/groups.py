@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any, Final
@@ -17,8 +18,9 @@ from ansible_collections.boring.fleet.plugins.module_utils.fleet import (
     images,
     names,
 )
-from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import Fleet
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import Fleet, Machine
 
+GPU_FILE: Final = "/etc/fleet/gpu.json"
 ENVIRONMENT_FILE: Final = "/etc/fleet/environment"
 SECRETS_FILE: Final = "/etc/fleet/secrets.env"
 
@@ -82,6 +84,7 @@ def _service(
     service = fleet.services[name]
     variables = {**service.environment, **environment.made(fleet, service, addresses, ports)}
     secrets = environment.secret(fleet, service)
+    machine = fleet.machines[service.machine]
     release = f"FLEET={fleet.name}\nSERVICE={name}\n" + (f"VERSION={service.version}\n" if service.version else "")
     template = {
         "environment": dict(sorted(variables.items())),
@@ -90,6 +93,7 @@ def _service(
         "files": [
             _file("/etc/fleet-release", release),
             *([_file(ENVIRONMENT_FILE, environment.file(variables))] if variables else []),
+            *([_file(GPU_FILE, _declared(machine))] if machine.gpu else []),
             *map(dict, service.files),
         ],
         "authority": access.authority(fleet)["certificate"] if access.checks_tls(fleet, name) else "",
@@ -127,6 +131,18 @@ def _data(fleet: Fleet, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     }
     size = {"min": data.nodes, "max": data.nodes, "desired": data.nodes}
     return template, {"machine": data.machine, "size": size, "roll": {"batch_size": "1"}, "hooks": True, "version": ""}
+
+
+def _declared(machine: Machine) -> str:
+    """What gpu-ready of the role nvidia_driver brings about and checks, as it reads it."""
+    declared: dict[str, Any] = {"gpus": 0 if machine.may_lack_gpu else machine.gpus or 1}
+    if machine.mig is not None:
+        declared["mig"] = list(machine.mig)
+    if machine.power_limit:
+        declared["power_limit"] = machine.power_limit
+    if machine.clocks:
+        declared["clocks"] = list(machine.clocks)
+    return json.dumps(declared, sort_keys=True) + "\n"
 
 
 def _file(path: str, content: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import (
     Service,
 )
 
+_GPU_FOR_CONTAINERS: Final = "boring.fleet.nvidia_container"
 # On every host, before what it is for.
 _EVERYWHERE: Final = ("boring.fleet.base", "boring.fleet.host_secrets", "boring.fleet.host_lifecycle")
 CONTAINER_ROLE: Final = "boring.fleet.container_service"
@@ -46,7 +47,7 @@ def images(fleet: Fleet) -> list[dict[str, Any]]:
             machine, roles, alike = fleet.machines[service.machine], service.roles, [name]
             container = service.container
             if container:
-                roles = (CONTAINER_ROLE,)
+                roles = (_GPU_FOR_CONTAINERS, CONTAINER_ROLE) if machine.gpu else (CONTAINER_ROLE,)
             own = {
                 "role_variables": _container_variables(service, container)
                 if container

@@ -60,6 +60,14 @@ NETWORK: Final = Keys(
     "`fleet_network`",
 )
 
+CLOCKS: Final = Keys(
+    {
+        "min": Key(Whole(1, 10_000), "The lowest, in MHz.", REQUIRED),
+        "max": Key(Whole(1, 10_000), "The highest, in MHz.", REQUIRED),
+    },
+    "`clocks`",
+)
+
 MACHINE: Final = Keys(
     {
         "profile": Key(
@@ -75,6 +83,16 @@ MACHINE: Final = Keys(
         "may_lack_gpu": Key(
             Flag(), "Takes hosts of a GPU profile into service that have no GPU, as those of a local cloud.", False
         ),
+        "gpus": Key(
+            Whole(1, 64),
+            "GPUs of a host: one with fewer does not enter service. Default: as many as the host has, at least 1.",
+        ),
+        "mig": Key(
+            ListOf(Text("be a MIG profile such as 3g.40gb", r"[1-9]g\.[1-9][0-9]{0,3}gb(\+[a-z0-9.]+)?"), repeats=True),
+            "MIG devices that each GPU is divided into, `[]` for MIG off. Default: as the GPU is.",
+        ),
+        "power_limit": Key(Whole(50, 2000), "Watts that each GPU may draw. Default: the GPU's own limit."),
+        "clocks": Key(CLOCKS, "Clock of each GPU. Default: the driver's choice."),
     },
     "A class of `fleet_machines`",
 )
@@ -311,4 +329,4 @@ FILE: Final = Keys(
     "The file",
 )
 
-TABLES: Final = (FILE, NETWORK, MACHINE, DATA, SERVICE, SIZE, CONTAINER, EXPOSE, CERTIFICATE, FILE_ENTRY)
+TABLES: Final = (FILE, NETWORK, MACHINE, CLOCKS, DATA, SERVICE, SIZE, CONTAINER, EXPOSE, CERTIFICATE, FILE_ENTRY)

@@ -43,13 +43,18 @@ class Network:
 
 @dataclass(frozen=True)
 class Machine:
-    """A class of hosts. `lock`: "" for none."""
+    """A class of hosts. `lock`: "" for none. Of its GPUs, None for what is left as it is: `mig` as profiles on each, () for MIG off;
+    `power_limit` in watts; `clocks` in MHz. `gpus`: how many a host has, 0 for as many as it has."""
 
     name: str
     profile: str
     lock: str
     instance_type: str
     may_lack_gpu: bool
+    gpus: int = 0
+    mig: tuple[str, ...] | None = None
+    power_limit: int | None = None
+    clocks: tuple[int, int] | None = None
 
     @property
     def gpu(self) -> bool:

@@ -120,7 +120,18 @@ def _fleet(raw: Mapping[str, Any]) -> Fleet:
 
 
 def _machine(name: str, raw: Mapping[str, Any]) -> Machine:
-    return Machine(name, raw["profile"], raw["lock"] or "", raw["instance_type"], raw["may_lack_gpu"])
+    mig, clocks = raw["mig"], raw["clocks"]
+    return Machine(
+        name,
+        raw["profile"],
+        raw["lock"] or "",
+        raw["instance_type"],
+        raw["may_lack_gpu"],
+        gpus=raw["gpus"] or 0,
+        mig=None if mig is None else tuple(mig),
+        power_limit=raw["power_limit"],
+        clocks=(clocks["min"], clocks["max"]) if clocks else None,
+    )
 
 
 def _data(name: str, raw: Mapping[str, Any], usual: str) -> Data:

@@ -16,7 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.boring.fleet.plugins.module_utils.fleet import environment, keys, values
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.mistakes import Report, shown, suggestion
-from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import Data, Fleet, Service
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import Data, Fleet, Machine, Service
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.options import ARGUMENTS, parse_policy
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import RolloutError
 
@@ -102,13 +102,37 @@ def _machines(fleet: Fleet, report: Report, known: Known | None) -> None:
                 f"{machine.instance_type} has a GPU, and the profile {machine.profile} no driver for it: take the profile gpu, or a machine without a GPU",
                 f"{at}.profile",
             )
-        if machine.may_lack_gpu and not machine.gpu:
-            _say(
-                report,
-                f"{at}.may_lack_gpu",
-                f"means nothing for the profile {machine.profile}, which has no GPU",
-                f"{at}.profile",
-            )
+        _gpu_keys(machine, at, report)
+
+
+def _gpu_keys(machine: Machine, at: str, report: Report) -> None:
+    """What is declared of GPUs, on a class that has them and can do it."""
+    given = {
+        "may_lack_gpu": machine.may_lack_gpu,
+        "gpus": machine.gpus,
+        "mig": machine.mig is not None,
+        "power_limit": machine.power_limit,
+        "clocks": machine.clocks,
+    }
+    if not machine.gpu:
+        for key in filter(given.__getitem__, given):
+            words = f"means nothing for the profile {machine.profile}, which has no GPU"
+            _say(report, f"{at}.{key}", words, f"{at}.profile")
+        return
+    if machine.mig and not values.has_mig(machine.instance_type):
+        _say(
+            report,
+            f"{at}.mig",
+            f"{machine.instance_type} has GPUs without MIG: take one such as p4d.24xlarge, or leave mig out",
+            f"{at}.instance_type",
+        )
+    if machine.clocks and machine.clocks[0] > machine.clocks[1]:
+        low, high = machine.clocks
+        _say(report, f"{at}.clocks.max", f"{high} is less than min {low}", f"{at}.clocks.min")
+    if machine.gpus and machine.may_lack_gpu:
+        _say(
+            report, f"{at}.gpus", "and may_lack_gpu contradict each other: leave one of them out", f"{at}.may_lack_gpu"
+        )
 
 
 def _machine_of(fleet: Fleet, name: str, at: str, report: Report, *, given: bool) -> None:

@@ -162,10 +162,11 @@ class Checked:
 
 @dataclass(frozen=True)
 class ListOf:
-    """A list, in order, nothing twice."""
+    """A list, in order; nothing twice, unless `repeats`."""
 
     of: Shape
     fewest: int = 0
+    repeats: bool = False
 
     @property
     def name(self) -> str:
@@ -181,13 +182,18 @@ class ListOf:
         for number, entry in enumerate(given):
             at = f"{path}[{number}]"
             value = self.of.read(entry, at, report)
-            if value in found and report.sound(at):
+            if value in found and not self.repeats and report.sound(at):
                 report.add(at, f"{shown(entry)} is here twice")
             found.append(value)
         return found
 
     def schema(self) -> dict[str, Any]:
-        entries = {"type": "array", "items": self.of.schema(), "minItems": self.fewest, "uniqueItems": True}
+        entries = {
+            "type": "array",
+            "items": self.of.schema(),
+            "minItems": self.fewest,
+            "uniqueItems": not self.repeats,
+        }
         return {"anyOf": [entries, TEMPLATE]}
 
 

@@ -263,6 +263,11 @@ def instance_type(given: Any) -> str:
     return text
 
 
+def has_mig(type_: str) -> bool:
+    """Whether the GPUs of the instance type can be divided: A100 and everything after it that is made for data centres."""
+    return bool(re.match(r"(p4d|p[5-9]|g7e)", type_.split(".", maxsplit=1)[0]))
+
+
 def has_nvidia(type_: str) -> bool:
     """Whether the instance type has a GPU of NVIDIA."""
     family = type_.split(".", maxsplit=1)[0]

@@ -85,6 +85,7 @@ class Plan:
     given: Mapping[Path, File]  # variables files and the lock
     reads: Read
     unknown: tuple[str, ...] = ()  # what the image hangs on and cannot be said, in sentences
+    warnings: tuple[str, ...] = ()  # what will be refused one day
     newest: str = ""  # id of the newest image of the same build, when one must be built
 
     @property
@@ -140,7 +141,7 @@ class ImageBuild:
         """Digest every input, and look for an image that has the same fingerprint."""
         request = self._request
         seen = self._read(self._planned())
-        combination.check(seen, request.lock, today=datetime.fromtimestamp(self._wall(), UTC).date())
+        warnings = combination.check(seen, request.lock, today=datetime.fromtimestamp(self._wall(), UTC).date())
         with ThreadPoolExecutor(2) as pool:  # Packer is slow to say its version; EC2 can be asked meanwhile
             tools = pool.submit(self._tools, seen)
             read = reads.of(seen, self._env)
@@ -188,6 +189,7 @@ class ImageBuild:
             given={**var_files, **({request.lock: lock} if request.lock and lock else {})},
             reads=read,
             unknown=tuple(unknown),
+            warnings=warnings,
             newest=newest,
         )
 

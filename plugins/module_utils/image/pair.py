@@ -189,6 +189,8 @@ class Lock:
     module: str = ""  # name and version of its dkms source
     module_version: str = ""
     refused: tuple[Refusal, ...] = ()
+    compiled: bool = True  # False: it was resolved for another architecture than that of the machine which locked it
+    repository: str = ""  # where the driver comes from; Debian's archive when empty
 
     def document(self) -> str:
         """JSON for a file: sorted, one package a line, the same for the same lock."""
@@ -197,6 +199,8 @@ class Lock:
             "release": self.release,
             "architecture": self.architecture,
             "flavour": self.flavour,
+            **({} if self.compiled else {"compiled": False}),
+            **({"repository": self.repository} if self.repository else {}),
             "kernel": asdict(self.kernel),
             "driver": {**asdict(self.driver), "module": self.module, "module_version": self.module_version}
             if self.driver
@@ -237,20 +241,28 @@ def parse(document: Mapping[str, Any]) -> Lock:
         module=str(driver["module"]) if driver else "",
         module_version=str(driver["module_version"]) if driver else "",
         refused=tuple(Refusal(**refusal) for refusal in document["refused"]),
+        compiled=bool(document.get("compiled", True)),
+        repository=str(document.get("repository", "")),
     )
 
 
 # --- What apt says -------------------------------------------------------------------------------------------------------
 
-_MADISON = re.compile(r"^\s*(?P<package>\S+) \| +(?P<version>\S+) \| .+ Packages$")
+_MADISON = re.compile(r"^\s*(?P<package>\S+) \| +(?P<version>\S+) \| (?P<place>\S+) .*Packages$")
 _RELEASE = re.compile(r"^linux-image-(?P<release>\d+\.\d+\.\d+\S*)$")
 _INST = re.compile(r"^Inst (?P<name>\S+) (?:\[[^\]]*\] )?\((?P<version>\S+) .*\[(?P<architecture>\w+)\]\)")
 
 
-def madison(said: str) -> list[tuple[str, str]]:
-    """Packages and versions of `apt-cache madison`, each once, in its order."""
+def madison(said: str, place: str = "") -> list[tuple[str, str]]:
+    """Packages and versions of `apt-cache madison`, each once, in its order; only those of one repository when its URL is given."""
     found = (_MADISON.match(line) for line in said.splitlines())
-    return list(dict.fromkeys((one["package"], one["version"]) for one in found if one))
+    return list(
+        dict.fromkeys(
+            (one["package"], one["version"])
+            for one in found
+            if one and (not place or one["place"].rstrip("/") == place.rstrip("/"))
+        )
+    )
 
 
 def kernels(images: Sequence[tuple[str, str]], headers: Iterable[tuple[str, str]]) -> list[Kernel]:

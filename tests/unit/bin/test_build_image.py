@@ -24,7 +24,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, **env: str) -> dict[st
         calls.append(argv)
         return SimpleNamespace(returncode=0)
 
-    for name in ("LOCK", "AWS_REGION", "FLEET_STATE_DIR"):
+    for name in ("LOCK", "VARIABLES", "AWS_REGION", "FLEET_STATE_DIR"):
         monkeypatch.delenv(name, raising=False)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
@@ -52,10 +52,18 @@ def test_another_lock_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, "cpu", "data", LOCK="")["fleet_image_lock"] == ""
 
 
+def test_variables_of_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "fleet_image_variables" not in run(monkeypatch, "gpu", "engine")
+    given = run(monkeypatch, "gpu", "engine", VARIABLES='{"unsupported_driver": true}')
+    assert given["fleet_image_variables"] == {"unsupported_driver": True}
+    with pytest.raises(ValueError, match="VARIABLES is true, and has to be a JSON object"):
+        run(monkeypatch, "gpu", "engine", VARIABLES="true")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("gpus", "engine"), "PROFILE is gpus, and there are cpu, cpu-debian-12, gpu"),
+        (("gpus", "engine"), "PROFILE is gpus, and there are cpu, cpu-arm64, cpu-debian-12, gpu"),
         (("gpu", "platform"), "SERVICE is platform, and there are api, data, engine"),
         (("gpu",), "give a profile and a service"),
     ],

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The smoke test of a real GPU, without one: it must fail for each thing that is not as it should be."""
+"""gpu_smoke: the host's own check, made by hand. It fails for seven of eight GPUs, knows MIG, and says so of a host whose Python does not work."""
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -19,96 +16,93 @@ ROOT = Path(__file__).resolve().parents[3]
 LOCK = ROOT / "packer/locks/debian-13-amd64-proprietary.lock.json"
 VERSION = json.loads(LOCK.read_text())["driver"]["module_version"]
 
+# The role's program, on a host that is made up: what a test lays down decides about its GPUs.
+PROGRAM = """#!{python}
+import sys
+sys.path[:0] = [{root!r}, {files!r}]
+from pathlib import Path
+from gpu_host import program
+from gpu_host.host import Host
+from tests.fakes.gpus import Gpu, Nvml, Programs, sysfs
 
-@pytest.fixture
-def smoke() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_smoke", ROOT / "playbooks/files/gpu_smoke.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.COUNT = 1024  # type: ignore[attr-defined]
-    return module
-
-
-class Gpu:
-    """CUDA's calls over this machine's own memory; `off` is what the GPU adds too much to the last sum."""
-
-    def __init__(self, off: float = 0.0) -> None:
-        self.off = off
-        self.calls: list[str] = []
-        self.memory: list[Any] = []
-
-    def __call__(self, name: str, *given: Any) -> None:
-        self.calls.append(name)
-        if name == "cuDeviceGetName":
-            given[0].value = b"A GPU"
-        if name == "cuMemAlloc_v2":
-            self.memory.append((ctypes.c_float * (given[1].value // 4))())
-            given[0]._obj.value = len(self.memory) - 1
-        if name == "cuMemcpyHtoD_v2":
-            self.memory[given[0].value][:] = given[1][:]
-        if name == "cuLaunchKernel":
-            left, right, total = self.memory
-            blocks, threads = given[1], given[4]
-            for place in range(blocks * threads):
-                total[place] = left[place] + right[place]
-            total[len(total) - 1] += self.off
-        if name == "cuMemcpyDtoH_v2":
-            given[0][:] = self.memory[given[1].value][:]
+root = Path({place!r})
+gpus = [Gpu(0x10 + number) for number in range(8)]
+version, pci = {version!r}, 8
+{state}
+sysfs(root, [0x10 + number for number in range(pci)], module=version)
+library = Nvml(gpus, version)
+real = program.real
+sys.exit(program.main(["--root", str(root), *sys.argv[1:]], lambda root: program.Outside(
+    root, Host(root, Programs(), lambda: library, ["gpu"]), None, None, real(root).now, print, None)))
+"""
 
 
-def test_every_sum_counts_and_the_context_is_given_back(smoke: ModuleType) -> None:
-    assert smoke.smoke(Gpu(), 0) == {"name": "A GPU", "right": True}
-    wrong = Gpu(off=1.0)
-    assert smoke.smoke(wrong, 0) == {"name": "A GPU", "right": False}
-    assert wrong.calls[-1] == "cuCtxDestroy_v2"
-
-
-def play(tmp_path: Path, said: str, python: str = "") -> subprocess.CompletedProcess[str]:
-    """The playbook on this machine, with programs that say what they are told to."""
-    programs = {
-        "nvidia-smi": f"printf '%b' '{said}'\n[ -n '{said}' ]",
-        **({"python3": f"cat >/dev/null\n{python}"} if python else {}),
-    }
-    for name, script in programs.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
+def play(tmp_path: Path, script: str) -> str:
+    """What the playbook says of a host whose program this is; 'well' when it fails for nothing."""
+    program = tmp_path / "gpu"
+    program.write_text(script)
+    program.chmod(0o755)
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
         "ANSIBLE_HOME": str(tmp_path / "ansible"),
         "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
     }
-    return subprocess.run(
+    done = subprocess.run(
         [
             str(Path(sys.executable).parent / "ansible-playbook"), "-i", "gpu-host,", "-c", "local",
-            "-e", f"gpu_smoke_lock={LOCK}", str(ROOT / "playbooks/gpu_smoke.yml"),
+            "-e", json.dumps({"gpu_smoke_lock": str(LOCK), "gpu_smoke_program": str(program), "gpu_smoke_become": False}),
+            str(ROOT / "playbooks/gpu_smoke.yml"),
         ],
         env=env, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
     )  # fmt: skip
+    text = " ".join((done.stdout + done.stderr).split())
+    return "well" if done.returncode == 0 else text
 
 
-GOOD = f"NVIDIA A10G, {VERSION}, Enabled\\n"
+@pytest.fixture
+def host(tmp_path: Path) -> Callable[[str], str]:
+    def run(state: str) -> str:
+        files = str(ROOT / "roles/nvidia_driver/files")
+        return play(
+            tmp_path,
+            PROGRAM.format(
+                python=sys.executable,
+                root=str(ROOT),
+                files=files,
+                place=str(tmp_path / "root"),
+                version=VERSION,
+                state=state,
+            ),
+        )
+
+    return run
 
 
 @pytest.mark.parametrize(
-    ("said", "python", "reason"),
+    ("state", "reason"),
     [
-        ("", "", "nvidia-smi finds no GPU"),
-        ("NVIDIA A10G, 535.1, Enabled\\n", "", f"should be driver {VERSION}"),
-        (f"NVIDIA A10G, {VERSION}, Disabled\\n", "", "with persistence Enabled"),
-        (
-            GOOD,
-            'echo \'{"gpus": [], "error": "cuInit: CUDA_ERROR_NO_DEVICE"}\'; exit 1',
-            "No kernel ran as it should: cuInit",
-        ),
-        (GOOD * 2, 'echo \'{"gpus": [{"name": "A10G", "right": true}]}\'', "No kernel ran as it should"),
-        (GOOD, 'echo \'{"gpus": [{"name": "A10G", "right": true}]}\'', ""),
+        ("", "well"),
+        ("for gpu in gpus: gpu.mig_mode, gpu.mig = 1, ['3g.40gb', '4g.40gb']", "well"),
+        ("del gpus[3]", "the driver knows 7 of 8 GPUs, not 0000:13:00.0"),
+        ("version = '535.1'", f"the module is version 535.1, and the image's lock says {VERSION}"),
+        ("gpus[2].persistence = 0", "persistence is off on GPU 2"),
+        ("gpus, pci = [], 0", "the host has no GPU"),
     ],
 )
-def test_the_playbook(tmp_path: Path, said: str, python: str, reason: str) -> None:
-    done = play(tmp_path, said, python)
-    text = " ".join((done.stdout + done.stderr).split())
-    assert (done.returncode == 0) == (not reason), text
-    assert reason in text
+def test_what_it_says(host: Callable[[str], str], state: str, reason: str) -> None:
+    assert reason in host(state)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("#!/no/such/python3\n", "/gpu cannot run on gpu-host"),
+        ("#!/bin/sh\necho 'Fatal Python error: init_fs_encoding' >&2; exit 1\n", "Fatal Python error: init_fs_encoding): the host needs an image"),
+        ("#!/bin/sh\nexit 0\n", "cannot run on gpu-host"),
+    ],
+)  # fmt: skip
+def test_a_host_without_a_working_python(tmp_path: Path, script: str, reason: str) -> None:
+    said = play(tmp_path, script)
+    assert reason in said
+    assert "Traceback" not in said

@@ -41,6 +41,15 @@ def test_what_a_host_has(tmp_path: Path, devices: tuple[tuple[str, str], ...], g
     assert ask(tmp_path / "b", "switch", *devices) == switch
 
 
+def test_switches_of_blackwell(tmp_path: Path) -> None:
+    """They are not on PCI; the adapter that leads to them is, beside others of its kind."""
+    assert ask(tmp_path, "switch", T4, ("0x15b3", "0x020700"), ("0x15b3", "0x020700")) == 1
+    for number, product in ((1, "SMDL=CX7"), (2, "SMDL=SW_MNG")):
+        (tmp_path / f"bus/pci/devices/0000:00:{number:02x}.0/vpd").write_bytes(b"\x82\x00" + product.encode())
+        assert ask(tmp_path, "switch") == (1 if number == 1 else 0)
+    assert ask(tmp_path, "gpu") == 0
+
+
 def test_a_question_that_is_none(tmp_path: Path) -> None:
     assert ask(tmp_path, "tpu") == 2
 

@@ -78,3 +78,14 @@ def test_half_of_it_is_refused(tmp_path: Path, given: dict[str, str]) -> None:
     done = play(tmp_path, **{name: paths.get(value, value) for name, value in given.items()})
     assert done.returncode != 0
     assert "goes together with nvidia_driver_repository_key" in " ".join(done.stdout.split())
+
+
+def test_a_lock_of_that_repository_needs_it(tmp_path: Path) -> None:
+    lock = json.loads(LOCK.read_text()) | {"repository": URL}
+    (tmp_path / "nvidia.lock.json").write_text(json.dumps(lock))
+    given = {"nvidia_driver_lock": str(tmp_path / "nvidia.lock.json")}
+    done = play(tmp_path, **given)
+    assert done.returncode != 0
+    assert f"was made of {URL}: give that as nvidia_driver_repository" in " ".join(done.stdout.split())
+    done = play(tmp_path, **given, nvidia_driver_repository=URL, nvidia_driver_repository_key=str(tmp_path / "key.asc"))
+    assert done.returncode == 0, done.stdout

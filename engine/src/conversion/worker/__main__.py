@@ -15,7 +15,7 @@ from aiohttp import web
 from .. import backends, service
 from ..errors import SettingsError
 from ..settings import Settings, load, read_env_file
-from . import network
+from . import gpu, network
 from .engine import Engine
 from .pool import Limits, Pool
 
@@ -36,7 +36,11 @@ async def engine(settings: Settings, stop: asyncio.Event) -> None:
     cache = backends.cache(settings)
     pool = Pool(Limits(settings.job_seconds, settings.job_memory, settings.job_output))
     worker = Engine(jobs, cache, pool, settings, metrics)
-    life = service.Lifecycle(jobs.problem, lambda: worker.active, on_drain=worker.drain)
+
+    async def problem() -> str | None:
+        return gpu.problem() or await jobs.problem()
+
+    life = service.Lifecycle(problem, lambda: worker.active, on_drain=worker.drain)
 
     async def refresh(into: service.Metrics) -> None:
         into.cache_up.set(cache.available)

@@ -207,6 +207,42 @@ def test_a_gpu_may_be_missing_only_where_the_file_says_so() -> None:
     assert not one(listed(shop())["groups"], "thumbs")["template"]["may_lack_gpu"]
 
 
+def test_what_is_declared_of_gpus_reaches_the_host() -> None:
+    def told(group: dict[str, Any]) -> Any:
+        return [
+            json.loads(file["content"]) for file in group["template"]["files"] if file["path"] == "/etc/fleet/gpu.json"
+        ]
+
+    machine = {
+        "profile": "gpu",
+        "instance_type": "p4d.24xlarge",
+        "gpus": 8,
+        "mig": ["3g.20gb", "3g.20gb"],
+        "power_limit": 300,
+        "clocks": {"min": 210, "max": 1410},
+    }
+    found = listed(changed("fleet_machines.gpu", machine))["groups"]
+    assert told(one(found, "thumbs")) == [
+        {"gpus": 8, "mig": ["3g.20gb", "3g.20gb"], "power_limit": 300, "clocks": [210, 1410]}
+    ]
+    assert told(one(found, "web")) == []
+    assert told(one(listed(shop())["groups"], "thumbs")) == [{"gpus": 1}], "a host without a GPU does not enter service"
+    lacking = changed("fleet_machines.gpu", {"profile": "gpu", "instance_type": "t3.medium", "may_lack_gpu": True})
+    assert told(one(listed(lacking)["groups"], "thumbs")) == [{"gpus": 0}]
+    roles = {role["for"]: json.dumps(role["policy"]) for role in listed(shop())["roles"]}
+    assert [name for name, policy in roles.items() if "SetInstanceHealth" in policy] == ["thumbs"]
+
+
+def test_a_container_on_a_gpu_gets_it() -> None:
+    role = "boring.fleet.nvidia_container"
+    for machine, wanted in (("gpu", True), ("cpu", False)):
+        found = listed(changed("fleet_services.web.machine", machine))["images"]
+        (web,) = [image for image in found if "web" in image["for"]]
+        assert web["container"] and (role in web["roles"]) is wanted
+    (thumbs,) = [image for image in listed(shop())["images"] if "thumbs" in image["for"]]
+    assert role not in thumbs["roles"], "a service of roles reaches the GPU as it is"
+
+
 def test_only_some_images() -> None:
     found = listed(shop(), only=["store", "web"])
     assert [image["family"] for image in found["images"]] == ["shop-cache", "shop-web"]
