@@ -97,7 +97,7 @@ def test_images_of_a_fleet_are_planned_by_their_class_and_their_own_inputs(desk:
     assert one["shop-cache"] == first["shop-cache"] and one["shop-web"] != first["shop-web"]
 
 
-@pytest.mark.parametrize("playbook", ["build_images", "deploy", "roll"])
+@pytest.mark.parametrize("playbook", ["build_images", "deploy", "roll", "status"])
 def test_a_fleet_that_is_wrong_is_refused_before_anything_runs(desk: Desk, playbook: str) -> None:
     said = desk.play(
         playbook, fleet_services={"web": {"roles": ["acme.shop.web"], "size": {"min": 2, "max": 1}, "prot": 80}}
