@@ -23,7 +23,7 @@ def certificate(until: datetime, names: int = 1) -> str:
         .issuer_name(name)
         .public_key(KEY.public_key())
         .serial_number(2**150 + 1)
-        .not_valid_before(datetime(1990, 1, 1, tzinfo=UTC))
+        .not_valid_before(datetime(1950, 1, 1, tzinfo=UTC))
         .not_valid_after(until)
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName(f"n{i}.example") for i in range(names)]), critical=False

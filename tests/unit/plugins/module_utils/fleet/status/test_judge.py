@@ -20,7 +20,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journa
     Journal,
     Record,
 )
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Target
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Match, Policy, Target
 from tests.unit.plugins.module_utils.fleet.status.seen import ARN, NOW, found, host, judged, model, of, seen
 
 OLD, NEW = Template("lt-web", "shop-web", "1"), Template("lt-web", "shop-web", "2")
@@ -180,6 +180,12 @@ def test_two_groups_of_one_service_are_both_shown() -> None:
 
 def journal(**changes: Any) -> dict[str, str]:
     return {TAG_JOURNAL: encode(replace(Journal("ann@box:1", NOW - 30, NOW - 240, Target(NEW)), **changes))}
+
+
+def test_a_roll_of_all_hosts_that_is_under_way_does_not_want_those_that_it_made() -> None:
+    group = found("web", group_tags=journal(started=NOW - 240), policy=Policy(match=Match.ALL))
+    web = of("web", judged(group, machines={"i-web1": Machine("ami-2", NOW - 120)}))
+    assert [one.behind for one in web.hosts] == ["all instances were asked for", ""]
 
 
 def record(**changes: Any) -> dict[str, str]:

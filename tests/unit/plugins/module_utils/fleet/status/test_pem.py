@@ -18,6 +18,7 @@ from tests.unit.plugins.module_utils.fleet.status.certificates import certificat
 @pytest.mark.parametrize(
     "until",
     [
+        datetime(1950, 1, 2, tzinfo=UTC),
         datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC),
         datetime(2026, 12, 24, 18, 0, 1, tzinfo=UTC),
         datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC),
