@@ -72,7 +72,7 @@ status:
   contains:
     fleet: {description: Its name., type: str, sample: shop}
     region: {description: Its region., type: str}
-    at: {description: When it was asked for, in unix seconds., type: int}
+    at: {description: "When it was asked for, in unix seconds.", type: int}
     well: {description: Whether no group is ill and no certificate about to end., type: bool}
     services:
       description: Services and data services in the order of the file, then others.
