@@ -34,3 +34,17 @@ def test_with_a_file_and_without(desk: Desk) -> None:
     said = desk.play("status", "-e", "fleet_status_strict=true")
     assert "ended with 0" not in said and "suspended, so that AWS does not replace what dies: Launch" in said, said
     assert "The fleet shop in eu-central-1" in said and "web is not well" in said
+
+
+def test_what_it_calls_behind_is_what_roll_would_replace_though_the_group_names_an_older_version(desk: Desk) -> None:
+    name = bring_up(desk.cloud, "web", 1, pinned="1")
+    fleet = {"fleet_services": {"web": {"roles": ["acme.shop.web"], "roll": {"batch_size": 2}}}}
+    said = desk.play("roll", "--check", "-v", **fleet)
+    assert said.endswith("ended with 0") and "changed=0" in said, said
+    assert "1 of 1 in service  none behind" in desk.play("status", **fleet)
+    ec2 = desk.cloud.client("ec2")
+    data = {"ImageId": desk.cloud.base(), "InstanceType": "t3.large"}
+    ec2.create_launch_template_version(LaunchTemplateName=name, LaunchTemplateData=data)
+    said = desk.play("roll", "--check", "-v", **fleet)
+    assert said.endswith("ended with 0") and "changed=1" in said and "runs version 1, not 2" in said, said
+    assert "1 of 1 in service  1 behind" in desk.play("status", **fleet)

@@ -116,7 +116,7 @@ class Look:
 
     def _templates(self, groups: Iterable[Group]) -> _Templates:
         used = [template for group in groups for template in (group.template, *group.overrides.values()) if template]
-        wanted = sorted({template.name for template in used if template.id and not template.version.isdecimal()})
+        wanted = sorted({template.name for template in used if template.id})
         found: dict[str, Mapping[str, Any]] = {}
         for some in batches(wanted, _SOME):
             which = [{"Name": "launch-template-name", "Values": some}]
@@ -153,7 +153,10 @@ class Look:
         try:
             value, record = group.tags.get(TAG_JOURNAL), group.tags.get(TAG_RECORD)
             left = decode(value) if value else None
-            destinations = Destinations(templates, Request(group.name), policy)
+            # As `rolls` of fleet_model have it: to what was deployed last, whatever version the group itself names.
+            own = group.template
+            asked = replace(own, version="$Latest") if own and own.id else None
+            destinations = Destinations(templates, Request(group.name, template=asked), policy)
             destination = destinations.of(group, left, decode_record(record) if record else None)
             found = replace(found, target=destination.target)
         except (AwsError, RolloutError) as exc:

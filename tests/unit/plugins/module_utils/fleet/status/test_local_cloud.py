@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.lists import lists
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.reader import read_fleet
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.status.judge import judge
@@ -22,7 +24,9 @@ from tests.unit.plugins.playbook_runs import run_playbook
 __all__ = ["cloud"]
 
 
-def bring_up(cloud: Running, service: str, size: int, *, fleet: str = "shop", version: str = "1") -> str:
+def bring_up(
+    cloud: Running, service: str, size: int, *, fleet: str = "shop", version: str = "1", pinned: str = "$Latest"
+) -> str:
     """A group as deploy makes it, with its hosts in service; its name."""
     ec2, autoscaling = cloud.client("ec2"), cloud.client("autoscaling")
     name = f"{fleet}-{service}"
@@ -34,7 +38,7 @@ def bring_up(cloud: Running, service: str, size: int, *, fleet: str = "shop", ve
     tags = {"Name": name, "boring:fleet": fleet, "boring:service": service, "boring:version": version}
     autoscaling.create_auto_scaling_group(
         AutoScalingGroupName=name,
-        LaunchTemplate={"LaunchTemplateName": name, "Version": "$Latest"},
+        LaunchTemplate={"LaunchTemplateName": name, "Version": pinned},
         MinSize=size, MaxSize=size + 2, DesiredCapacity=size, VPCZoneIdentifier=subnets,
         Tags=[{"Key": key, "Value": value, "PropagateAtLaunch": True} for key, value in tags.items()],
     )  # fmt: skip
@@ -57,8 +61,9 @@ def status(cloud: Running, model: dict[str, Any] | None = None, fleet: str = "sh
     return judge(look.at(fleet, model or {}), time.time(), fleet=fleet, region=REGION, model=model or {})
 
 
-def test_hosts_behind_what_a_new_version_of_the_template_is_and_another_fleet(cloud: Running) -> None:
-    name = bring_up(cloud, "web", 2)
+@pytest.mark.parametrize("pinned", ["$Latest", "1", "$Default"])
+def test_hosts_behind_what_a_new_version_of_the_template_is_and_another_fleet(cloud: Running, pinned: str) -> None:
+    name = bring_up(cloud, "web", 2, pinned=pinned)
     bring_up(cloud, "web", 1, fleet="other")
     found = status(cloud)
     (web,) = found.services
