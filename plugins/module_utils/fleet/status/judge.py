@@ -11,6 +11,7 @@ from typing import Any, Final
 from ansible_collections.boring.fleet.plugins.module_utils.fleet import names
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.status.values import (
     GPU,
+    KIND,
     SERVICE,
     VERSION,
     WAITS,
@@ -127,7 +128,7 @@ def _status(
     return Status(
         service,
         group.name,
-        str(wanted["kind"]) if wanted else "service",
+        str(wanted["kind"]) if wanted else "data" if group.tags.get(KIND) == "data" else "service",
         in_file,
         version=group.tags.get(VERSION, ""),
         template=template.label if template else "",

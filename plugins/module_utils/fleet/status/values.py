@@ -18,6 +18,7 @@ GPU: Final = "boring:gpu"
 FLEET: Final = "boring:fleet"
 SERVICE: Final = "boring:service"
 VERSION: Final = "boring:version"
+KIND: Final = "boring:kind"  # data or service
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,9 @@ def test_what_the_file_has_and_aws_does_not_and_the_other_way_round() -> None:
         "it is not in the file any more: deploy takes it away with -e fleet_remove=true",
     )
     assert status.services[-1].service == "gone"
+    tagged = replace(answers, groups=(found("store", group_tags={"boring:kind": "data"}), found("web")))
+    kinds = {one.service: one.kind for one in judge(tagged, NOW, fleet="shop", region="r", model={}).services}
+    assert kinds == {"store": "data", "web": "service"}
     without = judge(answers, NOW, fleet="shop", region="r", model={})
     assert (of("gone", without).problems, of("gone", without).in_file) == ((), None)
     assert [one.service for one in without.services] == ["bus", "cache", "gone", "sandbox", "store", "thumbs"]
