@@ -238,10 +238,14 @@ class LookupModule(LookupBase):
         if not isinstance(given, str) or not given:
             return given or None
         try:
-            return read_json(_text(find(self, variables, given), "the schema"))
+            return read_json(
+                _text(find(self, variables, given), "the schema"), "it is no JSON, or only a part of it: save it again"
+            )
         except StackError as exc:
             problem = str(exc)
-        raise StackError(problem if problem.startswith("the schema ") else f"the schema {given} is not JSON: {problem}")
+        raise StackError(
+            problem if problem.startswith("the schema ") else f"the schema {given} cannot be read: {problem}"
+        )
 
     def _saved(self, variables: dict[str, Any]) -> _Stack:
         path = self.get_option("path")

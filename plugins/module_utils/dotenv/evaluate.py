@@ -47,24 +47,28 @@ def inside_of(assignment: Assignment) -> str:
     return assignment.inside
 
 
-def evaluate(plain: Iterable[tuple[str, str, str]], wanted: Sequence[str], rules: Rules, file: str) -> dict[str, str]:
-    """The values by name, of `(name, decrypted value, quote)` in the order of the file.
+def evaluate(
+    plain: Iterable[tuple[str, str, str, int]], wanted: Sequence[str], rules: Rules, file: str
+) -> dict[str, str]:
+    """The values by name, of `(name, decrypted value, quote, line)` in the order of the file.
 
     Raises DotenvError where one of `wanted` (all, if there are none) cannot be had; what nobody wants does not matter.
     """
-    above = _Above()
-    for name, value, quote in plain:
+    lines = [*plain]
+    above = _Above(frozenset(name for name, *dummy in lines))
+    for name, value, quote, number in lines:
         problem, result = "", value
         if quote != "'":
             try:
                 result = _evaluated(value, above, rules)
             except _ProblemError as exc:
                 problem = str(exc)
+                above.lines[name] = number
         above.add(name, result, problem, literal=quote == "'")
     values, problems = above.values, above.problems
     for name in wanted or values:
         if name in problems:
-            raise DotenvError(f"the value of {name} in {file} {problems[name]}")
+            raise DotenvError(f"the value of {name} in {file}, line {above.lines[name]}, {problems[name]}")
     return values
 
 
@@ -74,11 +78,20 @@ class _ProblemError(Exception):
 
 @dataclass
 class _Above:
-    """The variables above a line: their values, what is wrong with some, and which stood in single quotes."""
+    """The variables above a line: their values, what is wrong with some and in which line, and which stood in single quotes.
 
+    `named` are all that the file sets. Only such a name is shown: what else follows a `$` may be a part of a password.
+    """
+
+    named: frozenset[str]
     values: dict[str, str] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
     literals: set[str] = field(default_factory=set)
+
+    def shown(self, name: str) -> str:
+        """A variable as a message may name it."""
+        return f"the variable {name}" if name in self.named else "a variable"
 
     def add(self, name: str, value: str, problem: str, *, literal: bool) -> None:
         self.values[name] = value
@@ -111,7 +124,7 @@ def _evaluated(value: str, above: _Above, rules: Rules) -> str:
         reference = _REFERENCE.search(value)
         if reference:
             raise _ProblemError(
-                f"refers to the variable {_name(reference)[0]}, which dotenvx would put in its place: set references=expand,"
+                f"refers to {above.shown(_name(reference)[0])}, which dotenvx would put in its place: set references=expand,"
                 r" set references=keep if it is a part of the value, or write \$ for the sign"
             )
     return value.replace("\\$", "$")
@@ -180,7 +193,8 @@ def _expanded(value: str, above: _Above) -> str:
             raise _ProblemError(f"refers to {name}, whose value {above.problems[name]}")
         if name not in above.values and not operator:
             raise _ProblemError(
-                f"refers to the variable {name}, which no line above in the file sets: set it there, or give a default as in ${{{name}:-}}"
+                f"refers to {above.shown(name)}, which no line above in the file sets: set it there, give a default as in ${{NAME:-}},"
+                r" or write \$ where the sign is a part of the value"
             )
         held = above.values.get(name, "")
         if operator in (":+", "+"):

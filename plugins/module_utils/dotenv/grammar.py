@@ -40,6 +40,7 @@ class Assignment:
     name: str
     inside: str = field(repr=False)
     quote: str = ""
+    line: int = 0
 
     @property
     def value(self) -> str:
@@ -57,8 +58,10 @@ def parse(text: str) -> dict[str, str]:
 def assignments(text: str) -> Iterator[Assignment]:
     """The assignments of a dotenv file, in the order of the file; a name may come twice."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    place = 0
-    while (place := _past(_SPACE, text, place)) < len(text):
+    place = counted = 0
+    line = 1
+    while (place := past(_SPACE, text, place)) < len(text):
+        line, counted = line + text.count("\n", counted, place), place
         exported = _EXPORT.match(text, place)
         name = _NAME.match(text, exported.end() if exported else place)
         sign = _SIGN.match(text, name.end()) if name else None
@@ -66,12 +69,12 @@ def assignments(text: str) -> Iterator[Assignment]:
             place = _past_line(text, place)
             continue
         raw, place = _value(text, sign.end())
-        yield Assignment(name[0], *_unquoted(raw.strip(_TRIMMED)))
+        yield Assignment(name[0], *_unquoted(raw.strip(_TRIMMED)), line)
 
 
 def _value(text: str, begin: int) -> tuple[str, int]:
     """A value with its quotes, and where the next line is to be looked for."""
-    first = _past(_SPACE, text, begin)
+    first = past(_SPACE, text, begin)
     mark = text[first : first + 1]
     if mark and mark in _QUOTES:
         close = _UNESCAPED[mark].search(text, first + 1)
@@ -82,13 +85,13 @@ def _value(text: str, begin: int) -> tuple[str, int]:
             if after >= 0:
                 return text[first : end + 1], after
             end = text.rfind(mark, first + 1, end)
-    end = _past(_BARE, text, begin)
+    end = past(_BARE, text, begin)
     return text[begin:end], _past_line(text, end) if text[end : end + 1] == "#" else end
 
 
 def _after_quote(text: str, place: int) -> int:
     """Where a line ends behind a quote, with white space or a comment between; -1 where something else is."""
-    after = _past(_SPACE, text, place)
+    after = past(_SPACE, text, place)
     if after == len(text):
         return after
     if text[after] == "#":
@@ -118,7 +121,8 @@ def _unquoted(value: str) -> tuple[str, str]:
     return "".join(parts), quote
 
 
-def _past(pattern: re.Pattern[str], text: str, place: int) -> int:
+def past(pattern: re.Pattern[str], text: str, place: int) -> int:
+    """Where what matches at a place ends; the place itself where nothing does."""
     found = pattern.match(text, place)
     return found.end() if found else place
 

@@ -140,7 +140,7 @@ def _open_dotenvx(
             f"{file} cannot be decrypted{_for(name)}: there is no key for it; set {variable}, or the option key or key_file"
         )
     secrets = list(dict.fromkeys(key.secret for key in fitting))
-    plain: list[tuple[str, str, str]] = []
+    plain: list[tuple[str, str, str, int]] = []
     visible: set[str] = set()
     for found in each_assignment(text):
         variable, value = found.name, inside_of(found)
@@ -156,7 +156,7 @@ def _open_dotenvx(
                 )
             value = decrypted
             visible.remove(variable)  # other readers see nothing of it
-        plain.append((variable, value, found.quote))
+        plain.append((variable, value, found.quote, found.line))
     values = evaluate(plain, wanted, rules, file)
     seen = [variable for variable in wanted or values if variable in visible]
     return Opened(name, values, differing(text, values, seen, ("dotenv", "python-dotenv", "Docker")))

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from ansible_collections.boring.fleet.plugins.module_utils.dotenv.grammar import parse
+from ansible_collections.boring.fleet.plugins.module_utils.dotenv.grammar import parse, past
 
 _SHOWN: Final = 5  # of many names
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\n|\r|\Z)")
@@ -57,15 +57,15 @@ def python_dotenv(text: str) -> dict[str, str]:
     text = text.removeprefix("\ufeff")
     found: dict[str, str] = {}
     place = 0
-    while (place := _past(_BLANK, text, place)) < len(text):
+    while (place := past(_BLANK, text, place)) < len(text):
         key = _KEY.match(text, place)
         if key is None:
-            place = _past(_LINE, text, place)
+            place = past(_LINE, text, place)
             continue
         value, after = _python_value(text, key.end(), key["sign"]) if key["sign"] else (None, key.end())
         end = _END.match(text, after)
         if end is None:
-            place = _past(_LINE, text, after)
+            place = past(_LINE, text, after)
             continue
         place = end.end()
         if value is not None:
@@ -83,7 +83,7 @@ def _python_value(text: str, place: int, sign: str) -> tuple[str | None, int]:
         if match is None:
             return None, place
         return escape.sub(lambda found: codecs.decode(found[0], "unicode-escape"), match["inside"]), match.end()
-    end = _past(_BARE, text, place)
+    end = past(_BARE, text, place)
     comment = _COMMENT.search(text, place, end)
     return text[place : comment.start() if comment else end].rstrip(), end
 
@@ -124,8 +124,3 @@ def _expands(value: str) -> bool:
 
 
 _READERS: Final = {"dotenv": parse, "python-dotenv": python_dotenv, "Docker": docker}
-
-
-def _past(pattern: re.Pattern[str], text: str, place: int) -> int:
-    found = pattern.match(text, place)
-    return found.end() if found else place

@@ -34,6 +34,10 @@ _VARIABLE: Final = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
 _VARIABLE_MUST: Final = "be letters, digits and underscores, and not begin with a digit"
 _PORT: Final = Whole(1, 65535)
 _FILE: Final = Text("be the path of a file on this machine")
+_SUBNETS: Final = ListOf(Text("be the id of a subnet such as subnet-0abc", r"subnet-[0-9a-f]+"))
+_MACHINE: Final = Key(
+    Text("be the name of a class", NAME), "Class of `fleet_machines`. Default: the only class, or `cpu`."
+)
 _ABSOLUTE: Final = Text("be an absolute path", r"/[^\s].*")
 
 NETWORK: Final = Keys(
@@ -43,12 +47,12 @@ NETWORK: Final = Keys(
             "The VPC. Default: the account's default VPC.",
         ),
         "subnet_ids": Key(
-            ListOf(Text("be the id of a subnet such as subnet-0abc", r"subnet-[0-9a-f]+")),
+            _SUBNETS,
             "Subnets of hosts, in several zones. Default: one a zone of the VPC.",
             [],
         ),
         "public_subnet_ids": Key(
-            ListOf(Text("be the id of a subnet such as subnet-0abc", r"subnet-[0-9a-f]+")),
+            _SUBNETS,
             "Subnets of the load balancer that clients reach. Default: those of the hosts.",
             [],
         ),
@@ -111,9 +115,7 @@ LIMITS: Final[dict[str, dict[str, tuple[str, Shape]]]] = {
 DATA: Final = Keys(
     {
         "kind": Key(Choice(("nats", "redis")), "What runs: `nats` or `redis`.", REQUIRED),
-        "machine": Key(
-            Text("be the name of a class", NAME), "Class of `fleet_machines`. Default: the only class, or `cpu`."
-        ),
+        "machine": _MACHINE,
         "nodes": Key(Whole(1, 1000), "1, 3 or 5. Default: 1 for a cache or with `may_lose_data`, else 3."),
         "purpose": Key(
             Choice(("cache", "store")),
@@ -224,9 +226,7 @@ ROLL: Final = Keys({name: _roll_option(argument) for name, argument in ARGUMENTS
 
 SERVICE: Final = Keys(
     {
-        "machine": Key(
-            Text("be the name of a class", NAME), "Class of `fleet_machines`. Default: the only class, or `cpu`."
-        ),
+        "machine": _MACHINE,
         "roles": Key(
             ListOf(
                 Text("be the full name of a role such as acme.shop.web", r"[a-z0-9_]+\.[a-z0-9_]+\.[a-z0-9_]+"),

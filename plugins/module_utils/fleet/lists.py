@@ -68,7 +68,16 @@ def lists(
         "load_balancers": balancers.load_balancers(fleet, now),
         "groups": groups.groups(fleet, addresses or {}, now, account, endpoint),
     }
-    found["rolls"] = [{**group["roll"], "group": group["name"], "for": group["for"]} for group in found["groups"]]
+    # To what was deployed last, whatever version the group itself names.
+    found["rolls"] = [
+        {
+            **group["roll"],
+            "group": group["name"],
+            "for": group["for"],
+            "launch_template": {"name": group["template"]["name"], "version": "$Latest"},
+        }
+        for group in found["groups"]
+    ]
     return {**found, "numbers": _numbers(found, fleet, now), "warnings": _warnings(fleet, found)}
 
 

@@ -41,44 +41,28 @@ class Product:
 # "Upgrade urgency: HIGH"; others write "Severity: high".
 _URGENCY: Final = r"(?m:^)\W*(?:(?:upgrade|update)[ -]urgency(?! levels)|(?:severity|priority|importance|urgency)(?=\W{0,4}:))\W{0,8}(?:is |for |if )?"
 
+
+def _urgency(level: str, advice: str, says: str, words: str, *, capitals: bool = False) -> Rule:
+    """A vendor's own word for how urgent it is. `capitals`: in capital letters also later in the line, as in "LOW, but HIGH if you use streams"."""
+    match = rf"{_URGENCY}(?:{words})\b"
+    if capitals:
+        match = rf"{_URGENCY}.{{0,400}}?(?-i:\b(?:{words.upper()})\b)|{match}"
+    return Rule(f"urgency {level}", advice, f"{says}, says its vendor", match=match, weight="vendor")
+
+
 REDIS: Final = Product(
     "redis",
     hint=r"\b(?:redis|valkey)\b",
     body=r"\b(?:upgrade|update) urgency\b",
     foreign=r"\b(?:insight|enterprise|stack|bloom|json|search|timeseries|operator|helm)\b",
     rules=(
-        # The levels are written in capital letters, also in "LOW, but HIGH if you use streams".
-        Rule(
-            "urgency critical",
-            "now",
-            "is critical, says its vendor",
-            match=_URGENCY + r".{0,400}?(?-i:\b(?:CRITICAL|URGENT)\b)|" + _URGENCY + r"(?:critical|urgent)\b",
-            weight="vendor",
-        ),
-        Rule(
-            "urgency security",
-            "now",
-            "closes a security hole, says its vendor",
-            match=_URGENCY + r".{0,400}?(?-i:\bSECURITY\b)|" + _URGENCY + r"security\b",
-            weight="vendor",
-        ),
-        Rule(
-            "urgency high",
-            "now",
-            "is of high urgency, says its vendor",
-            match=_URGENCY + r".{0,400}?(?-i:\bHIGH\b)|" + _URGENCY + r"high\b",
-            weight="vendor",
-        ),
-        Rule(
-            "urgency moderate",
-            "convenient",
-            "is of moderate urgency, says its vendor",
-            match=_URGENCY + r"(?:moderate|medium|normal)\b",
-            weight="vendor",
-        ),
-        Rule("urgency low", "convenient", "is of low urgency, says its vendor", match=_URGENCY + r"(?:low|none)\b", weight="vendor"),
+        _urgency("critical", "now", "is critical", "critical|urgent", capitals=True),
+        _urgency("security", "now", "closes a security hole", "security", capitals=True),
+        _urgency("high", "now", "is of high urgency", "high", capitals=True),
+        _urgency("moderate", "convenient", "is of moderate urgency", "moderate|medium|normal"),
+        _urgency("low", "convenient", "is of low urgency", "low|none"),
     ),
-)  # fmt: skip
+)
 
 NATS: Final = Product(
     "nats",
@@ -195,9 +179,10 @@ def product_of(name: str, feed: str, releases: Sequence[Release]) -> Product:
     titles = [release.title for release in releases]
     bodies = [" ".join(f"{one.section} {one.text}" for one in release.entries[:50])[:5000] for release in releases]
     place = feed if "://" in feed else feed.rpartition("/")[2]
+    hints = {name: product.hint for name, product in PRODUCTS.items()}
     for texts, patterns in (
-        (titles, {name: product.hint for name, product in PRODUCTS.items()}),
-        ([place.replace("_", " ")], {name: product.hint for name, product in PRODUCTS.items()}),
+        (titles, hints),
+        ([place.replace("_", " ")], hints),
         (bodies, {name: product.body for name, product in PRODUCTS.items()}),
     ):
         for product, pattern in patterns.items():

@@ -18,7 +18,9 @@ from typing import Any, Final
 from ansible_collections.boring.fleet.plugins.module_utils.stack.errors import StackError
 
 HIDDEN: Final = "[secret]"
+NO_OUTPUTS: Final = "it is not a JSON object of outputs, as 'output -json' and 'stack output --json' print it"
 _WRAPPER: Final = "[command]"
+_TOO_DEEP: Final = "it is nested too deeply: make it flatter"
 _DEEPEST: Final = 100  # lists and objects in one another; outputs of people have less than ten
 _WIDE: Final = (
     (codecs.BOM_UTF32_LE, "UTF-32"),  # before UTF-16, whose mark it begins with
@@ -52,7 +54,7 @@ def read_outputs(
     """
     document = read_json(text)
     if not isinstance(document, dict):
-        raise StackError("it is not a JSON object of outputs")
+        raise StackError(NO_OUTPUTS)
     if layout == "any":
         if {"terraform_version", "format_version"} & set(document) or {"deployment", "version"} <= set(document):
             raise StackError("it is a state, not outputs: save what 'output -json' or 'stack output --json' prints")
@@ -79,8 +81,8 @@ def decode(data: bytes) -> str:
     raise StackError(f"it is not UTF-8: byte {place + 1}, in line {line}, is broken; save it again")
 
 
-def read_json(text: str) -> Any:
-    """What a JSON text holds. Raises StackError, which never holds the text."""
+def read_json(text: str, no_json: str = "") -> Any:
+    """What a JSON text holds. Raises StackError, which never holds the text; of one that is none it says `no_json`, if that is given."""
     twice: list[str] = []
 
     def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -96,15 +98,15 @@ def read_json(text: str) -> Any:
         document = json.loads(text, object_pairs_hook=pairs, parse_constant=_no_number)
         json.dumps(document, ensure_ascii=False).encode()
     except json.JSONDecodeError as exc:
-        problem = _no_json(text, exc)
+        problem = no_json or _no_json(text, exc)
     except UnicodeEncodeError:
-        problem = "it holds bytes that are not UTF-8, or half of a character"
+        problem = "it holds bytes that are not UTF-8, or half of a character: save it again as UTF-8"
     except ValueError:  # the constants that JSON has not got, and numbers of thousands of digits
-        problem = "it holds a number that is none of JSON's or too long"
+        problem = "it holds a number that is none of JSON's (NaN, Infinity) or too long: give that value as text"
     except RecursionError:
-        problem = "it is nested too deeply"
+        problem = _TOO_DEEP
     if twice:
-        problem = f"it names {twice[0]} twice"
+        problem = f"it names {twice[0]} twice: take one of them out"
     if problem:
         raise StackError(problem)
     return document
@@ -129,7 +131,7 @@ def _no_json(text: str, error: json.JSONDecodeError) -> str:
         return "it has other text after the JSON object: save only what the tool prints"
     if not begin.startswith("{") and any(line.lstrip().startswith("{") for line in begin.splitlines()):
         return "it has other text before the JSON object, of a log or of a wrapper: save only what the tool prints"
-    return "it is not a JSON object of outputs"
+    return NO_OUTPUTS
 
 
 def _layout_of(document: Mapping[str, Any]) -> str:
@@ -152,7 +154,7 @@ def _layout_of(document: Mapping[str, Any]) -> str:
 
 def _terraform(document: Mapping[str, Any], public: Collection[str]) -> dict[str, Output]:
     if not all(map(_wrapped, document.values())):
-        raise StackError("it is not what 'output -json' prints")
+        raise StackError("it is not what 'output -json' prints: save that, and nothing else")
     for name in public:
         if name in document and document[name]["sensitive"]:
             raise StackError(
@@ -192,4 +194,4 @@ def _hides(value: Any) -> bool:
             if isinstance(part, (dict, list))
             for child in (part.values() if isinstance(part, dict) else part)
         ]
-    raise StackError("it is nested too deeply")
+    raise StackError(_TOO_DEEP)

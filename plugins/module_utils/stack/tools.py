@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.stack.errors import StackError
-from ansible_collections.boring.fleet.plugins.module_utils.stack.outputs import read_json
+from ansible_collections.boring.fleet.plugins.module_utils.stack.outputs import NO_OUTPUTS, read_json
 
 TOOLS: Final = ("terraform", "tofu", "pulumi")
 _ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -66,7 +66,7 @@ def ask(source: Source, run: Run, environ: Mapping[str, str], timeout: float) ->
     else:
         arguments = [f"-chdir={source.directory}", "output", "-json"]
     done = _done(source, arguments, run, environ, timeout)
-    problem = "it is not a JSON object of outputs"
+    problem = NO_OUTPUTS
     try:
         if isinstance(read_json(done.out), dict):
             return done.out

@@ -123,7 +123,7 @@ def test_a_tag_is_built_by_what_it_stands_for(desk: Desk) -> None:
         ]  # by digest there is nothing to ask
 
 
-@pytest.mark.parametrize("playbook", ["build_images", "deploy", "roll"])
+@pytest.mark.parametrize("playbook", ["build_images", "deploy", "roll", "status"])
 def test_a_fleet_that_is_wrong_is_refused_before_anything_runs(desk: Desk, playbook: str) -> None:
     said = desk.play(
         playbook, fleet_services={"web": {"roles": ["acme.shop.web"], "size": {"min": 2, "max": 1}, "prot": 80}}

@@ -194,9 +194,9 @@ VALUES: Final = (
 # What the look-up refuses or does otherwise than dotenvx, on purpose: the text or value, and why
 REFUSED: Final = {
     "A=$B\nB=1": "refers to the variable B, which no line above in the file sets",
-    "A=${HOME_OF_NOBODY}": "refers to the variable HOME_OF_NOBODY, which no line above in the file sets",
+    "A=${HOME_OF_NOBODY}": "refers to a variable, which no line above in the file sets",
     "A=$(exit 3)": "holds a command that failed",
-    "A=a\\$b\nB=x${A}": "refers to the variable b, which no line above",
+    "A=a\\$b\nB=x${A}": "refers to a variable, which no line above",
     "A=${A:-${A:-${A}}}x": "refers to the variable A, which no line above",
 }
 OTHERWISE: Final = {

@@ -57,6 +57,15 @@ def _why(instance: Instance, misfit: str, policy: Policy, started: float, born: 
     return (f"is {int(age)} s old, more than {int(policy.max_age)} s",)
 
 
+def due(
+    group: Group, target: Target, policy: Policy, started: float, born: Mapping[str, float]
+) -> dict[str, tuple[str, ...]]:
+    """The instances that a roll begun at `started` would replace, with the reasons: what a roll decides, for those who only look."""
+    journal = Journal(owner="", beat=started, started=started, target=target)
+    roles = Sorter().sort(Observation(group=group, born=born), journal, policy)
+    return {instance.id: why_due(instance, target, policy, started, born) for instance in (*roles.old, *roles.apart)}
+
+
 class Sorter:
     """Sorts a roll's instances, look by look: of a thousand, few are not what they were at the look before.
 

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.decisions.tags import floating, named
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.edge.cloud import Cloud
-from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import Group, RolloutError
+from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import Group, RolloutError, Template
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journal import TAG_RECORD, Journal, Record
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.policy import Policy, Request, Target
 
@@ -28,10 +28,17 @@ class Destination:
     pins: Pins = ()
 
 
+class Templates(Protocol):
+    """Who knows launch templates: the cloud of a roll, and whoever looks at many groups at once."""
+
+    def resolve(self, template: Template) -> Template:
+        """The launch template with its id, name and version number. Raises AwsError or RolloutError when there is none such."""
+
+
 class Destinations:
     """Finds out where a roll goes."""
 
-    def __init__(self, cloud: Cloud, request: Request, policy: Policy) -> None:
+    def __init__(self, cloud: Templates, request: Request, policy: Policy) -> None:
         self._cloud = cloud
         self._request = request
         self._policy = policy

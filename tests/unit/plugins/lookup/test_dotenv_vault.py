@@ -69,16 +69,17 @@ def test_what_dotenvx_makes_of_its_values(here: Path) -> None:
     options = {"file": ".env", "key": known.DOTENVX_KEY}
     assert lookup("DOUBLE", "SINGLE", **options) == ["x$y", "x\\$y"]
     with pytest.raises(
-        AnsibleError, match=r"the value of REFERENCE in \.env refers to the variable DOUBLE, .* set references=expand"
+        AnsibleError,
+        match=r"the value of REFERENCE in \.env, line \d+, refers to the variable DOUBLE, .* set references=expand",
     ):
         lookup("REFERENCE", **options)
-    with pytest.raises(AnsibleError, match=r"the value of COMMAND in \.env holds a command"):
+    with pytest.raises(AnsibleError, match=r"the value of COMMAND in \.env, line \d+, holds a command"):
         lookup("COMMAND", **options)
-    with pytest.raises(AnsibleError, match=r"the value of SLOW in \.env holds a command that failed"):
+    with pytest.raises(AnsibleError, match=r"the value of SLOW in \.env, line \d+, holds a command that failed"):
         lookup("SLOW", commands="run", **options)
     assert lookup("REFERENCE", references="keep", **options) == ["${DOUBLE}!"]
     assert lookup("COMMAND", commands="run", **options) == ["x$y"]
-    with pytest.raises(AnsibleError, match="refers to the variable y, which no line above"):
+    with pytest.raises(AnsibleError, match="refers to a variable, which no line above"):
         lookup("REFERENCE", references="expand", **options)
     with pytest.raises(AnsibleError, match="references"):
         lookup("REFERENCE", references="hope", **options)

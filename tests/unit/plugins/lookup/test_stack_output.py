@@ -108,7 +108,17 @@ def test_saved_outputs_need_no_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ),
         (["x"], {"tool": "file", "path": "calls"}, "the saved outputs calls cannot be used: it is not a JSON object"),
         (["x"], {"schema": "absent.json"}, "the schema .*absent.json cannot be read: no such file"),
-        (["x"], {"schema": "calls"}, "the schema calls is not JSON"),
+        (
+            ["x"],
+            {"schema": "calls"},
+            "the schema calls cannot be read: it is no JSON, or only a part of it: save it again",
+        ),
+        (
+            ["x"],
+            {"schema": "twice.json"},
+            "the schema twice.json cannot be read: it names type twice: take one of them out",
+        ),
+        (["x"], {"schema": "more.json"}, "the schema more.json cannot be read: it is no JSON, or only a part"),
         (["x"], {"schema": "wide.json"}, "the schema .*wide.json cannot be used: it is UTF-16"),
         (["x"], {"tool": "file", "path": "wide.json"}, "the saved outputs .*wide.json cannot be used: it is UTF-16"),
         (
@@ -126,6 +136,8 @@ def test_errors(tool: Tool, terms: list[str], options: dict[str, Any], words: st
     (here / "calls").write_text("hunter2\n")
     (here / "wide.json").write_text('{"a": "hunter2"}', encoding="utf-16")
     (here / "empty.json").write_text("{}")
+    (here / "twice.json").write_text('{"type": "object", "type": "hunter2"}')
+    (here / "more.json").write_text('{"type": "object"} hunter2')
     with pytest.raises(AnsibleError, match=words) as refusal:
         lookup(*terms, **{"tool": "tofu", "dir": "infra", **options})
     assert "hunter2" not in str(refusal.value)

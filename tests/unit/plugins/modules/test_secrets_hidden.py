@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import socketserver
 import subprocess
@@ -59,6 +60,23 @@ class _Redis(socketserver.StreamRequestHandler):
         if words[1] in ("SET", "SETUSER", "DELUSER"):
             return f"-ERR I will not {' '.join(words)}\r\n" if "refuse" in words else "+OK\r\n"
         return answers[words[1] if words[0] == "SENTINEL" else words[0]]
+
+
+class _Aws(BaseHTTPRequestHandler):
+    """AWS's API, where nobody is let in; its error repeats what it was given."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        said = f"{self.headers['Authorization']} {self.headers['X-Amz-Security-Token']}"
+        error = f"<Error><Code>AuthFailure</Code><Message>no {said}</Message></Error>"
+        data = f"<ErrorResponse>{error}<Errors>{error}</Errors></ErrorResponse>".encode()
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *dummy: Any) -> None:
+        """Nothing."""
 
 
 class _Echo(BaseHTTPRequestHandler):
@@ -125,6 +143,45 @@ def nats(folder: Path) -> Iterator[int]:
         process.wait(timeout=30)
 
 
+SOUNDS_SECRET = re.compile(r"password|secret|token|(^|[_.])keys?(_|$)")
+# Paths of keys that a program of somebody else's reads, and names of keys that stay where they are
+SOUND_ONLY = {
+    "dkms_module": {"signing_key"},
+    "image_provenance": {"key"},
+    "image_publish": {"copies.kms_key_id"},
+    "served_certificate": {"key"},
+}
+# With what each needs to get as far as its first call
+ON_AWS: dict[str, dict[str, Any]] = {
+    "asg_rollout": {"group": "g"},
+    "fleet_status_info": {"name": "f"},
+    "image_build": {"template": "absent"},
+    "image_janitor": {},
+    "image_provenance": {"image": "ami-0abc", "key": "absent", "dest": "x"},
+    "image_prune": {"family": "f"},
+    "image_publish": {"channel": "/c", "image": "ami-0abc"},
+    "image_usage_info": {},
+}
+
+
+def takers() -> set[str]:
+    """The modules that take a secret, as their documentation has it."""
+
+    def options(given: dict[str, Any], before: str = "") -> Iterator[str]:
+        for name, about in given.items():
+            yield before + name
+            yield from options(about.get("suboptions") or {}, f"{before}{name}.")
+
+    found = set()
+    for file in (ROOT / "plugins" / "modules").glob("*.py"):
+        about = yaml.safe_load(file.read_text().split('DOCUMENTATION = r"""')[1].split('"""')[0])
+        names = {name for name in options(about.get("options") or {}) if SOUNDS_SECRET.search(name)}
+        on_aws = "boring.fleet.aws" in (about.get("extends_documentation_fragment") or [])
+        if on_aws or names - SOUND_ONLY.get(file.stem, set()):
+            found.add(f"boring.fleet.{file.stem}")
+    return found
+
+
 @pytest.mark.timeout(280)
 def test_no_module_shows_a_secret(tmp_path: Path) -> None:
     """Its own messages are what is looked at; what they say otherwise is other tests' matter."""
@@ -140,6 +197,14 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
         f'*) echo "invalid key $(cat {tmp_path}/key) $*" >&2; exit 1 ;;\nesac\n'
     )
     tailscale.chmod(0o755)
+    joins = tmp_path / "joins"
+    joins.write_text(
+        '#!/bin/sh\ncase "$1" in\n'
+        f'status) if [ -e {tmp_path}/joined ]; then echo \'{{"BackendState": "Running"}}\'; else echo \'{{"BackendState": "NeedsLogin"}}\'; fi ;;\n'
+        "debug) echo '{}' ;;\n"
+        f'*) touch {tmp_path}/joined; echo "joined with $(cat {tmp_path}/key) $*" >&2 ;;\nesac\n'
+    )
+    joins.chmod(0o755)
     example = yaml.safe_load(
         (ROOT / "plugins/modules/access_policy.py").read_text().split('EXAMPLES = r"""')[1].split('"""')[0]
     )
@@ -228,6 +293,13 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
                 vault(src=f"{here}/plain"),
                 vault(values={"PASSWORD": "{{ secret }}-more"}),
                 vault(rotate=True),
+                {
+                    "boring.fleet.tailscale_node": {
+                        "auth_key_file": f"{here}/key",
+                        "executable": str(joins),
+                        "timeout": 2,
+                    }
+                },
             ]
             fail = [
                 redis_set(redis, "{{ secret }}-wrong"),
@@ -259,6 +331,8 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
                     }
                 },
             ]
+            played = {name for task in (*succeed, *fail) for name in task}
+            assert takers() == played | {f"boring.fleet.{name}" for name in ON_AWS}
             tasks = [{**task, "register": "done"} for task in succeed]
             tasks += [{"block": [task], "rescue": [{"ansible.builtin.debug": {"msg": "it failed"}}]} for task in fail]
             variables = {"secret": "{{ lookup('ansible.builtin.file', 'key') }}"}
@@ -271,3 +345,27 @@ def test_no_module_shows_a_secret(tmp_path: Path) -> None:
     for secret in (SECRET, HASH, *fake.issued, (tmp_path / "vault.key").read_text().split("key_")[1][:32]):
         leaks = [line for line in output.splitlines() if secret in line]
         assert not leaks, leaks[:3]
+
+
+@pytest.mark.timeout(280)
+def test_no_module_shows_what_it_signs_in_to_aws_with(tmp_path: Path) -> None:
+    """Each gets as far as its first call, to an API that repeats what it was given. Those that succeed never have a secret in an answer."""
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), _Aws)) as port:
+        access = {"access_key": "AKIA0", "secret_key": SECRET, "session_token": f"{SECRET}-session"}
+        where = {"region": "eu-central-1", "endpoint_url": f"http://127.0.0.1:{port}"}
+        blocks = [
+            {
+                "block": [{f"boring.fleet.{name}": {**where, **given, **{k: f"{{{{ {k} }}}}" for k in access}}}],
+                "rescue": [{"ansible.builtin.debug": {"msg": "it failed"}}],
+            }
+            for name, given in ON_AWS.items()
+        ]
+        (tmp_path / "access.json").write_text(json.dumps(access))
+        code, output = run_playbook(
+            tmp_path, [{"hosts": "h1", "vars_files": ["access.json"], "tasks": blocks}], "--diff"
+        )
+    assert code == 0, output[-4000:]
+    assert output.count('"msg": "it failed"') == len(ON_AWS)
+    assert output.count("AWS does not accept the credentials") >= 4, output
+    leaks = [line for line in output.splitlines() if SECRET in line]
+    assert not leaks, leaks[:3]

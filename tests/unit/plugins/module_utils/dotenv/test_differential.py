@@ -116,7 +116,9 @@ def python() -> dict[str, dict[str, Any]]:
 
 
 def as_dotenvx(text: str, rules: Rules = ASKED) -> dict[str, str]:
-    return evaluate(((found.name, inside_of(found), found.quote) for found in assignments(text)), (), rules, ".env")
+    return evaluate(
+        ((found.name, inside_of(found), found.quote, found.line) for found in assignments(text)), (), rules, ".env"
+    )
 
 
 def test_there_are_enough_texts() -> None:

@@ -18,7 +18,7 @@ from tests.unit.plugins import dotenv_vectors as known
 
 
 def evaluated(text: str, *wanted: str, **rules: object) -> dict[str, str]:
-    plain = ((found.name, inside_of(found), found.quote) for found in assignments(text))
+    plain = ((found.name, inside_of(found), found.quote, found.line) for found in assignments(text))
     return evaluate(plain, wanted, Rules(**rules), ".env")  # type: ignore[arg-type]
 
 
@@ -36,13 +36,15 @@ def test_an_escaped_dollar_is_a_dollar() -> None:
     [
         (
             "A=hunter2${HOME}",
-            r"the value of A in \.env refers to the variable HOME, .* set references=expand, set references=keep",
+            r"the value of A in \.env, line 1, refers to a variable, .* set references=expand, set references=keep",
         ),
-        ("A=hunter2$B", "the value of A .* refers to the variable B"),
-        ("A=${B:-hunter2}", "refers to the variable B,"),
+        ("A=hunter2$C", "the value of A .* refers to the variable C,"),
+        ("A=pass$hunter2", "the value of A .* refers to a variable,"),
+        ("A=${hunter2}", "the value of A .* refers to a variable,"),
+        ("A=${B:-hunter2}", "refers to a variable,"),
         (
             "A=hunter2$(date)",
-            r"the value of A in \.env holds a command, '\$\(\.\.\.\)', which dotenvx would run: set commands=run",
+            r"the value of A in \.env, line 1, holds a command, '\$\(\.\.\.\)', which dotenvx would run: set commands=run",
         ),
         (r"A=hunter2\$(date)", "holds a command"),
     ],
@@ -71,10 +73,13 @@ def test_what_is_asked_for() -> None:
     }  # fmt: skip
     assert seen == [("get it", {"A": "1", "B": "1/1"})]
     assert evaluated(text, "C", commands="keep")["C"] == "x$(get it)y"
-    with pytest.raises(DotenvError, match=r"the value of A in .env holds a command that failed or took too long"):
+    with pytest.raises(
+        DotenvError, match=r"the value of A in .env, line 1, holds a command that failed or took too long"
+    ):
         evaluated("A=$(false)", commands="run", shell=shell)
     with pytest.raises(
-        DotenvError, match=r"the value of D .* refers to the variable ss, which no line above in the file sets"
+        DotenvError,
+        match=r"the value of D in \.env, line 4, refers to a variable, which no line above in the file sets: set it there",
     ):
         evaluated(text, "D", references="expand")
     with pytest.raises(DotenvError, match=r"the value of B .* refers to A, whose value holds a command"):
@@ -144,7 +149,12 @@ def test_no_text_takes_long(name: str) -> None:
     differing(text, values, values, ("dotenv", "python-dotenv", "Docker"))
     for rules in (Rules(), Rules("expand", "run", lambda command, above: ""), Rules("keep", "keep")):
         try:
-            evaluate(((found.name, inside_of(found), found.quote) for found in assignments(text)), (), rules, ".env")
+            evaluate(
+                ((found.name, inside_of(found), found.quote, found.line) for found in assignments(text)),
+                (),
+                rules,
+                ".env",
+            )
         except DotenvError as refusal:
             assert len(str(refusal)) < 500
     assert time.monotonic() - began < 20
@@ -155,3 +165,12 @@ def test_no_text_takes_long(name: str) -> None:
 )
 def test_a_megabyte_is_read(text: str) -> None:
     assert parse(text)["A"] == "1"
+
+
+def test_the_line_is_that_of_the_file() -> None:
+    text = '# one\r\n\r\nA="x\r\ny"\r\n\u2028\r\nexport B=$C\r\nC=1\r\n'
+    assert [(found.name, found.line) for found in assignments(text)] == [("A", 3), ("B", 6), ("C", 7)]
+    with pytest.raises(DotenvError, match=r"the value of B in \.env, line 6, refers to the variable C, which dotenvx"):
+        evaluated(text, "B")
+    with pytest.raises(DotenvError, match=r"the value of B in \.env, line 6, .* the variable C, which no line above"):
+        evaluated(text, "B", references="expand")

@@ -613,3 +613,15 @@ def test_data_that_nobody_uses_is_said() -> None:
         "fleet_data.store is used by nobody: name it in the uses of a service, or take it out"
     ]
     assert not [warning for warning in listed(changed("fleet_data.store", GONE))["warnings"] if "store" in warning]
+
+
+def test_rolls_go_to_what_was_deployed_last() -> None:
+    found = lists(read_fleet(changed("fleet_services.web.roll", {"batch_size": "25%"})))
+    (web,) = (roll for roll in found["rolls"] if roll["for"] == "web")
+    assert web == {
+        "group": "shop-web",
+        "for": "web",
+        "launch_template": {"name": "shop-web", "version": "$Latest"},
+        "batch_size": "25%",
+    }
+    assert [roll["group"] for roll in found["rolls"]] == [group["name"] for group in found["groups"]]

@@ -83,6 +83,23 @@ def test_anything_else_is_no_journal(value: str) -> None:
         decode(value)
 
 
+@pytest.mark.parametrize(
+    "number", ["nan", "inf", "-inf", "Infinity", "-1", "1e400", "1e5", "+1", "1_0", "\u00b2", "0x1", "9" * 30, ""]
+)
+def test_numbers_that_no_roll_writes_are_damage(number: str) -> None:
+    for value in (
+        f"owner=x beat={number} start=1 to=lt-1:2 sizes=0",
+        f"owner=x beat=1 start={number} to=lt-1:2 sizes=0",
+        f"owner=x beat=1 start=1 to=lt-1:2 sizes=0/0/{number}",
+        *([f"owner=x beat=1 start=1 to=lt-1:2 sizes={number}"] if number else []),
+    ):
+        with pytest.raises(RolloutError, match="cannot be read as the journal of a roll"):
+            decode(value)
+    assert decode_record(f"from=lt-1:2 start={number}") is None
+    assert decode_record(f"from=lt-1:2 start=1 stopped={number}") is None
+    assert decode_record("from=lt-1:2 start=1 stopped=1") is not None
+
+
 def test_a_record_survives_its_tag() -> None:
     for template in (Template("lt-1", "", "3"), Template("", "my launch configuration")):
         record = Record(template, 5.0, unfinished=True)
