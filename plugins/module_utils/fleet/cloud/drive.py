@@ -139,7 +139,8 @@ class Deployment:
         inside = {name: part for name, part in self._parts() if part != "public"}
         addresses = {part: seen.balancers[name].address for name, part in inside.items() if name in seen.balancers}
         kept = numbers(seen, inside, self._service_of)
-        found = lists(self._fleet, account=seen.account, addresses=addresses, kept=kept)
+        endpoint = self._options.secrets.endpoint
+        found = lists(self._fleet, account=seen.account, addresses=addresses, kept=kept, endpoint=endpoint)
         for group in found["security_groups"]:
             for way in ("ingress", "egress"):
                 group[way] = [each for rule in group[way] for each in self._in_networks(rule)]
