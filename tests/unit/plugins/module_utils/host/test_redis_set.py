@@ -16,7 +16,6 @@ import pytest
 
 from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError
 from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Client, RedisError
-from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 from tests.unit.plugins.module_utils.host.redis_loopback import APP, SERVER, Group
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.skipif(not SERVER, reason="redis-server is not installed")]
@@ -60,7 +59,7 @@ class Writer(threading.Thread):
     def _client(self) -> Client:
         """To the master, as the load balancer would."""
         for node in self.group.here:
-            client = Client(node.address, 6379, Login("app", APP, tls=False), 1.0)
+            client = Client(node.address, 6379, node.login("app", APP), 1.0)
             try:
                 client("SET", "probe", "1")
             except RedisError:
