@@ -104,7 +104,7 @@ def test_a_host_completes_its_hooks_and_tags_itself_and_may_do_all_that_it_must(
 
     def tag() -> str:
         found: Any = cloud.instance(host.id).get("Tags", [])
-        return {one["Key"]: one["Value"] for one in found}.get("boring:lifecycle", "")
+        return {str(one["Key"]): str(one["Value"]) for one in found}.get("boring:lifecycle", "")
 
     life = Lifecycle(
         read,
