@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import signal
 import ssl
 import sys
@@ -59,6 +60,7 @@ class Node(Protocol):
 def main(argv: Sequence[str]) -> int:
     """The exit status."""
     words = tuple(argv[1:])
+    os.umask(0o022)  # of directories; a service must get through them to its own files, which have their own modes
     if words == ("respond",):
         responder.serve()
         return 0

@@ -143,9 +143,11 @@ class NatsNode:
         """Move all replicas to others, go out of the meta group, end as a lame duck. Raises HostError with what is in the way."""
         if not self.machine.exists(nats_config.CONFIG):
             return  # it never joined
-        found = peers.look(self.aws, self.told, self.me)
-        if self.told.nodes > 1 or found.others:
-            self._go_out(found)
+        if not self.machine.exists(machines.LEFT):
+            found = peers.look(self.aws, self.told, self.me)
+            if self.told.nodes > 1 or found.others:
+                self._go_out(found)
+            self.machine.overwrite(machines.LEFT, "")
         machines.unit(self.machine, "stop", UNIT, _STOP)
 
     def _go_out(self, found: peers.Peers) -> None:

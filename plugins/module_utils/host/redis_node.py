@@ -222,8 +222,11 @@ class RedisNode:
 
     def leave(self) -> None:
         """Let another be master, if this one is, and end. Raises HostError while the others are too few for that."""
-        if not self.machine.exists(redis_config.CONFIG) or not machines.active(self.machine, UNIT):
+        if not self.machine.exists(redis_config.CONFIG):
+            return  # it never joined
+        if not machines.active(self.machine, UNIT):  # it has left, or nothing is left of it to hand over
             self._away()
+            machines.unit(self.machine, "stop", SENTINEL_UNIT, _START)
             return
         found = peers.look(self.aws, self.told, self.me)
         admin = self._admin()

@@ -17,9 +17,11 @@ from ansible_collections.boring.fleet.plugins.module_utils.host import aws, mach
 from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Client, RedisError
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import fields
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
+from tests.unit.plugins.module_utils.host.authority import Authority, pem
 
 SERVER = shutil.which("redis-server") or ""
 ADMIN, APP = 'admin "password" of the \\ tests', "app-password-of-the-tests"
+DOMAIN = "store.shop.fleet.internal"
 _FILES = {"redis-server.service": redis_config.OWN, "redis-sentinel.service": redis_config.SENTINEL_OWN}
 _MANAGED = {"redis-server.service": redis_config.CONFIG, "redis-sentinel.service": redis_config.SENTINEL_CONFIG}
 
@@ -34,7 +36,10 @@ class Group:
         self.lifecycle: dict[str, str] = {}
         self.registered: set[str] = set()
         hashed = hashlib.sha256(APP.encode()).hexdigest()
-        self.values = {
+        authority = Authority()
+        certificate, key = authority.sign([f"*.{DOMAIN}"])
+        self.values = {"/cert": certificate, "/key": key, "/ca": pem(authority.certificate)}
+        self.values |= {
             "/a": ADMIN,
             "/r": "replica-password",
             "/s": "sentinel-password-!$%&()*+,-./:;<=>?@[]^_`{|}~",
@@ -42,8 +47,8 @@ class Group:
         }
         rules = {"rules": ["~*", "&*", "+@all", "-@admin", "-@dangerous"]}
         self.told = told.Told(
-            "shop", "store", "redis", "eu-central-1", "shop-store", "", "enter", "leave", 120, nodes, purpose, True, "store.shop.fleet.internal",
-            0, "", False, "shop-store", {}, {"admin": "/a", "replica": "/r", "sentinel": "/s"}, (told.User("app", "/v", rules),),
+            "shop", "store", "redis", "eu-central-1", "shop-store", "", "enter", "leave", 120, nodes, purpose, False, DOMAIN,
+            0, "", False, "shop-store", {}, {"admin": "/a", "replica": "/r", "sentinel": "/s", "certificate": "/cert", "key": "/key", "authority": "/ca"}, (told.User("app", "/v", rules),),
         )  # fmt: skip
 
     def launch(self) -> Node:
@@ -152,10 +157,13 @@ class Node:
         self._at("/var/lib/redis").mkdir(parents=True)
 
     def connect(self, node: aws.Instance, port: int, password: str, user: str = "admin") -> Client:
-        return Client(node.address, port, Login(user, password, tls=False), 2.0)
+        return Client(node.address, port, self.group.nodes[node.id].login(user, password), 2.0)
+
+    def login(self, user: str, password: str) -> Login:
+        return Login(user, password, ca=str(self._at("/etc/redis/tls/ca.pem")), name=f"{self.id}.{DOMAIN}")
 
     def ask(self, port: int, *words: str) -> Any:
-        client = Client(self.address, port, Login("admin", ADMIN, tls=False), 2.0)
+        client = Client(self.address, port, self.login("admin", ADMIN), 2.0)
         try:
             return client(*words)
         finally:
@@ -213,7 +221,8 @@ class Node:
         self.may_start = True
 
     def run(self, argv: Sequence[str], seconds: float = 30) -> tuple[int, str]:
-        assert argv[0] == "systemctl", argv
+        if argv[0] != "systemctl":
+            return self.host.run([str(self._at(word)) if word.startswith("/") else word for word in argv], seconds)
         verb, unit = argv[1], argv[-1]
         if verb == "is-active":
             return 0 if self.runs(unit) else 3, ""

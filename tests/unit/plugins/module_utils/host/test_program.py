@@ -46,7 +46,7 @@ class Host:
 
     def start(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", START, self.folder, self.server.url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            [sys.executable, "-c", START, self.folder, self.server.url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, umask=0o077,
             env={**os.environ, "PYTHONPATH": str(ROOT / "build" / "collections")},
         )  # fmt: skip
         self.started.append(process)
@@ -86,10 +86,11 @@ def until(there: Callable[[], bool], seconds: float = 40) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_in_the_middle_of_a_step_it_goes_on_there(host: Host, number: signal.Signals) -> None:
     done = host.folder / "done"
-    host.step("enter", "echo entered")
+    host.step("enter", f"umask > {host.folder}/umask")
     host.step("leave", f"test -e {done} || {{ touch {host.folder}/leaving; exec sleep 25; }}; echo drained")
     first = host.start()
     until(lambda: host.completed() == [("enter", "CONTINUE")])
+    assert (host.folder / "umask").read_text() == "0022\n", "directories that it makes are open to their services"
     host.server.state = "Terminating:Wait"
     host.server.paths["autoscaling/target-lifecycle-state"] = "Terminated"
     until((host.folder / "leaving").exists)
