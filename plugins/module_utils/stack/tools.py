@@ -17,7 +17,9 @@ TOOLS: Final = ("terraform", "tofu", "pulumi")
 _ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # A line of `workspace list`; below it may be a sentence about TF_WORKSPACE
 _WORKSPACE: Final = re.compile(r"(?P<mark>[* ]) (?P<name>[^\s{}\"]+)")
-_FRAME: Final = re.compile(r"^[\s\u2502\u2577\u2575|]+|^(?:Error|error):\s*")
+_FRAME: Final = re.compile(r"^[\s\u2502\u2577\u2575|]+")
+_ERROR: Final = re.compile(r"^(?:Error|error):\s*")
+_WARNING: Final = re.compile(r"[\s\u2502\u2577\u2575|]*Warning: ")
 # What a tool may repeat in its error text but nobody else may read
 _SECRET_NAME: Final = re.compile(r"SECRET|TOKEN|PASS|PRIVATE|KEY|CREDENTIAL|TF_VAR_|DOTENV", re.IGNORECASE)
 _SECRET_WORD: Final = 6  # shorter values of such variables are words like "true"
@@ -67,9 +69,10 @@ def ask(source: Source, run: Run, environ: Mapping[str, str], timeout: float) ->
         arguments = [f"-chdir={source.directory}", "output", "-json"]
     done = _done(source, arguments, run, environ, timeout)
     problem = NO_OUTPUTS
+    printed = done.out if source.tool == "pulumi" else _without_warning(done.out)
     try:
-        if isinstance(read_json(done.out), dict):
-            return done.out
+        if isinstance(read_json(printed), dict):
+            return printed
     except StackError as exc:
         problem = str(exc)
     raise StackError(f"{source.tool} gave no outputs of {source}: what it printed {problem.removeprefix('it ')}")
@@ -141,14 +144,25 @@ def _done(source: Source, arguments: list[str], run: Run, environ: Mapping[str, 
     return done
 
 
+def _without_warning(text: str) -> str:
+    """Without what Terraform and OpenTofu print first when something is odd about their own configuration, to the same output."""
+    begin = text.find("{")
+    before = _ANSI.sub("", text[: max(begin, 0)])
+    return text[begin:] if _WARNING.match(before) else text
+
+
 def _absent(reason: str) -> bool:
     return reason in ("no such file or directory", "not found")
 
 
 def _reason(done: Finished, environ: Mapping[str, str]) -> str:
     """The first telling line of what a tool wrote, without what its environment keeps secret."""
-    lines = [_FRAME.sub("", _FRAME.sub("", _ANSI.sub("", line))).strip() for line in done.err.splitlines()]
-    text = next((line for line in lines if line), f"it ended with {done.code} and said nothing")[:300]
+    lines = [line for each in _ANSI.sub("", done.err).splitlines() if (line := _FRAME.sub("", each).strip())]
+    # Above its error a tool may warn, or say that there is one.
+    first = next(
+        (line for line in lines if _ERROR.match(line)), next(iter(lines), f"it ended with {done.code} and said nothing")
+    )
+    text = _ERROR.sub("", first)[:300]
     for name, value in environ.items():
         if len(value) >= _SECRET_WORD and _SECRET_NAME.search(name):
             text = text.replace(value, "***")

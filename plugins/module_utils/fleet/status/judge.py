@@ -68,7 +68,7 @@ def judge(
         entry, group = wanted.get(service), found.get(service)
         in_file = service in wanted if wanted else None
         if group is None:
-            services.append(_missing(service, wanted[service]))
+            services.append(_missing(service, wanted[service], exposed=service in public))
         else:
             services.append(_status(service, group, seen, now, entry, in_file=in_file, exposed=service in public))
     return FleetStatus(
@@ -86,7 +86,7 @@ def _service_of(group: Group) -> str:
     return group.tags.get(SERVICE) or group.name
 
 
-def _missing(service: str, wanted: Mapping[str, Any]) -> Status:
+def _missing(service: str, wanted: Mapping[str, Any], *, exposed: bool) -> Status:
     return Status(
         service,
         "",
@@ -94,6 +94,7 @@ def _missing(service: str, wanted: Mapping[str, Any]) -> Status:
         True,
         version=wanted["tags"].get(VERSION, ""),
         uses=tuple(wanted["uses"]),
+        exposed=exposed,
         isolated=bool(wanted["template"]["isolated"]),
         problems=("it is in the file, and there is no group of it: run boring.fleet.deploy",),
     )

@@ -89,6 +89,15 @@ def test_command_lines(source: Source, argv: list[str], extra: dict[str, str]) -
             ),
             "no outputs of /i .tofu w.: Backend initialization required$",
         ),
+        # As OpenTofu 1.12 prints it where TF_CLI_CONFIG_FILE names a file that is not there
+        (
+            Finished(
+                1,
+                "\nWarning: Unable to open CLI configuration file\n",
+                'There are some problems with the CLI configuration:\n\nError: Backend initialization required, please run "tofu init"\n',
+            ),
+            'no outputs of /i .tofu w.: Backend initialization required, please run "tofu init"$',
+        ),
         (Finished(3, "", ""), "it ended with 3 and said nothing"),
         (Finished(1, "hunter2hunter2", "error: token hunter2hunter2 is not valid"), r"token \*\*\* is not valid"),
         (Finished(0, "hunter2hunter2", ""), "what it printed is not a JSON object"),
@@ -222,3 +231,15 @@ def test_waiting_for_another_ends(tmp_path: Path) -> None:
     finally:
         done.set()
         thread.join(30)
+
+
+@pytest.mark.parametrize("frame", ["", "\u2577\n\u2502 ", "\x1b[33m\u2577\x1b[0m\n\x1b[33m\u2502\x1b[0m "])
+def test_a_warning_that_opentofu_prints_before_the_outputs_is_passed_over(frame: str) -> None:
+    """As OpenTofu 1.12 prints it, where TF_CLI_CONFIG_FILE names a file that is not there."""
+    warning = f'\n{frame}Warning: Unable to open CLI configuration file\n\nThe CLI configuration file at "/x" does not exist.\n'
+    source = Source("tofu", "/i")
+    assert ask(source, Recorder(Finished(0, f"{warning}{OK.out}", "")), {}, 7) == OK.out
+    with pytest.raises(StackError, match="has other text before"):
+        ask(source, Recorder(Finished(0, f"a log\n{OK.out}", "")), {}, 7)
+    with pytest.raises(StackError, match="has other text before"):
+        ask(Source("pulumi", "/i"), Recorder(Finished(0, f"{warning}{OK.out}", "")), {}, 7)

@@ -154,6 +154,7 @@ def test_what_the_file_has_and_aws_does_not_and_the_other_way_round() -> None:
     answers = seen(found("gone"))
     answers = replace(answers, groups=tuple(one for one in answers.groups if one.group.name != "shop-web"))
     status = judge(answers, NOW, fleet="shop", region="r", model=model())
+    assert of("web", status).exposed and of("web", status).uses == ("bus", "cache", "thumbs")
     assert of("web", status).problems == ("it is in the file, and there is no group of it: run boring.fleet.deploy",)
     assert of("gone", status).problems == (
         "it is not in the file any more: deploy takes it away with -e fleet_remove=true",
