@@ -241,7 +241,8 @@ def main(arguments: Sequence[str]) -> int:
     engine, program, etc, data_dir = arguments[0], arguments[1], Path(arguments[2]), Path(arguments[3])
 
     def say(reason: str) -> None:
-        print(f"{engine} does not start: {reason}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{engine} does not start: {reason}\n")
+        sys.stderr.flush()
 
     if not (etc / "set.json").exists():
         managed = (etc / "managed.conf").read_text(encoding="utf-8").splitlines()
@@ -267,4 +268,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))
