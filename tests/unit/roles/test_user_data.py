@@ -196,7 +196,10 @@ def test_valkey_is_the_same_under_its_own_names(user_data: Callable[..., Files])
             {"redis_exporter": True, "redis_exporter_password": "p" * 16, "redis_exporter_listen": "127.0.0.1:9121 -x"},
             "an address and a port",
         ),
-        (SET | {"redis_replica_password": "the-password-of-replica\nport 1"}, "redis_replica_password holds a line feed"),
+        (
+            SET | {"redis_replica_password": "the-password-of-replica\nport 1"},
+            "redis_replica_password holds a line feed",
+        ),
         (SET | {"redis_sentinel_password": "the password of sentinel"}, "redis_sentinel_password holds a blank"),
         ({"redis_engine": "keydb"}, "value of redis_engine must be one of"),
     ],
@@ -404,7 +407,10 @@ def test_messages_go_through_a_leaf_node_and_a_user_comes_in_by_its_nkey(
         ({"nats_lame_duck_seconds": 5}, "NATS takes 30 or more"),
         ({"nats_max_payload": "1MB\nport: 1"}, "nats_max_payload holds a line feed"),
         ({"nats_users": [nats_user(user="a\x1bb")]}, "nats_users holds an escape"),
-        ({"nats_account_limits": {"APP": {"max_file": "5GB"}}}, "5GB (APP) of max_file, which is 5GB, and there is 1 x 4GB"),
+        (
+            {"nats_account_limits": {"APP": {"max_file": "5GB"}}},
+            "5GB (APP) of max_file, which is 5GB, and there is 1 x 4GB",
+        ),
     ],
     ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else "",
 )

@@ -125,7 +125,7 @@ def test_a_reason_is_said_once_and_the_wait_ends() -> None:
 def test_the_word_that_a_set_is_new_is_good_once(tmp_path: Path) -> None:
     (tmp_path / "new-set").touch()
     assert look(tmp_path).new_set
-    prepare(tmp_path, getpass.getuser(), verdict(MEMBER, look(tmp_path), around()))
+    prepare(tmp_path, verdict(MEMBER, look(tmp_path), around()))
     assert look(tmp_path) == Disk("", False, False, False)
     assert (tmp_path / "redis.conf").stat().st_mode & 0o777 == 0o640
     assert not verdict(MEMBER, look(tmp_path), around()).start
