@@ -26,15 +26,14 @@ _STANDSTILL_SECONDS = 60.0
 _END_SECONDS = 30.0
 
 
-def copy(program: str, managed: Path, data_dir: Path, owner: str, master: tuple[str, int]) -> str:
+def copy(program: str, managed: Path, data_dir: Path, master: tuple[str, int]) -> str:
     """Copy into `data_dir`. Why it failed, as one clause; empty where it did not. Raises OSError.
 
-    `managed`: the configuration of the node; `owner`: user and group that Redis runs as; `master`: address and port.
+    `managed`: the configuration of the node; `master`: address and port.
     """
     folder = data_dir / "copy"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o750)
-    shutil.chown(folder, owner, owner)
     socket = folder / "socket"
     words = {
         "aclfile": "", "daemonize": "no", "dir": str(folder), "logfile": "", "port": "0", "replica-announced": "no",
@@ -44,7 +43,7 @@ def copy(program: str, managed: Path, data_dir: Path, owner: str, master: tuple[
         words["tls-port"] = "0"
     options = [word for name, value in words.items() for word in (f"--{name}", value)]
     argv = [program, str(managed), *options, "--replicaof", master[0], str(master[1])]
-    with subprocess.Popen(argv, user=owner, group=owner, extra_groups=[], stdin=subprocess.DEVNULL) as process:
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as process:
         try:
             why = _watch(
                 lambda: Client(str(socket), 0, Login("", "", False)),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import pwd
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -219,7 +219,19 @@ def others(member: Member, connect: Callable[[str, int], Answers]) -> Around:
     return Around(named, leads)
 
 
-def prepare(data_dir: Path, owner: str, found: Verdict) -> None:
+def become(user: str) -> None:
+    """Be this user for good, where the unit started it as root: what is in the directory of the data is not root's to trust.
+
+    Raises KeyError where there is no such user.
+    """
+    if os.geteuid() == 0:
+        entry = pwd.getpwnam(user)
+        os.initgroups(user, entry.pw_gid)
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+
+
+def prepare(data_dir: Path, found: Verdict) -> None:
     """Make the directory ready for the start. Raises OSError."""
     if found.own is not None:
         fresh = data_dir / f".{_OWN}.new"
@@ -230,7 +242,6 @@ def prepare(data_dir: Path, owner: str, found: Verdict) -> None:
             file.write(found.own)
             file.flush()
             os.fsync(file.fileno())
-        shutil.chown(fresh, owner, owner)
         fresh.replace(data_dir / _OWN)
     # once: a disk that is empty later is no new set
     (data_dir / NEW_SET).unlink(missing_ok=True)
@@ -241,15 +252,17 @@ def main(arguments: Sequence[str]) -> int:
     engine, program, etc, data_dir = arguments[0], arguments[1], Path(arguments[2]), Path(arguments[3])
 
     def say(reason: str) -> None:
-        print(f"{engine} does not start: {reason}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{engine} does not start: {reason}\n")
+        sys.stderr.flush()
 
+    become(engine)
     if not (etc / "set.json").exists():
         managed = (etc / "managed.conf").read_text(encoding="utf-8").splitlines()
         found = alone(engine, look(data_dir), append_only="appendonly yes" in managed)
         if not found.start:
             say(found.reason)
             return _NOT_STARTED
-        prepare(data_dir, engine, found)
+        prepare(data_dir, found)
         return 0
     member = Member(**json.loads((etc / "set.json").read_text(encoding="utf-8")))
     login = Login("sentinel", member.password, member.tls, member.ca, member.cert, member.key)
@@ -258,13 +271,13 @@ def main(arguments: Sequence[str]) -> int:
     if not found.start:
         return _NOT_STARTED
     if found.source:
-        why = copy(program, etc / "managed.conf", data_dir, engine, (found.source, member.port))
+        why = copy(program, etc / "managed.conf", data_dir, (found.source, member.port))
         if why:
             say(f"{member.announce} could not copy the data of the set {member.name} from {found.source}: {why}.")
             return _NOT_STARTED
-    prepare(data_dir, engine, found)
+    prepare(data_dir, found)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))

@@ -58,6 +58,18 @@ def test_users_that_redis_refuses(tmp_path: Path, text: str, words: str) -> None
     assert "monotonic clock" not in said, "what Redis says at every start"
 
 
+def test_users_that_a_sentinel_refuses(tmp_path: Path) -> None:
+    """Which knows other commands than Redis. Hidden as a whole, nobody saw why."""
+    # as __redis_try_sentinel_acl, with a socket of its own
+    program = (
+        f'/bin/sh -c \'own=$(mktemp -p {tmp_path}) && exec timeout --preserve-status --signal=TERM 5 {redis_server(tmp_path)} "$own"'
+        f' --sentinel --port 0 --unixsocket {tmp_path}/s --daemonize no --aclfile "$0"\' %s'
+    )
+    text = f"user app reset on #{HASH} +ping +get\n"
+    said = judge("redis", "__redis_sentinel_acl_fault", program, text, tmp_path)
+    assert "Unknown command or category name in ACL" in said, said
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

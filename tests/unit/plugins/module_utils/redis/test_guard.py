@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.boring.fleet.plugins.module_utils.redis import desired as files
 from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Client, RedisError
@@ -125,7 +126,7 @@ def test_a_reason_is_said_once_and_the_wait_ends() -> None:
 def test_the_word_that_a_set_is_new_is_good_once(tmp_path: Path) -> None:
     (tmp_path / "new-set").touch()
     assert look(tmp_path).new_set
-    prepare(tmp_path, getpass.getuser(), verdict(MEMBER, look(tmp_path), around()))
+    prepare(tmp_path, verdict(MEMBER, look(tmp_path), around()))
     assert look(tmp_path) == Disk("", False, False, False)
     assert (tmp_path / "redis.conf").stat().st_mode & 0o777 == 0o640
     assert not verdict(MEMBER, look(tmp_path), around()).start
@@ -144,6 +145,26 @@ def test_the_program_of_a_lone_store(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert "does not start: " in capfd.readouterr().err
     (etc / "managed.conf").write_text(files.config_text(files.Desired(purpose="cache")))
     assert main(arguments) == 0
+
+
+def test_the_files_that_the_role_brings_are_all_that_the_program_needs(tmp_path: Path) -> None:
+    tasks = yaml.safe_load((ROOT / "roles/redis/tasks/install.yml").read_text())
+    brought = next(task for task in tasks if task["name"] == "Install | What the unit asks before each start")["loop"]
+    base = Path("ansible_collections/boring/fleet/plugins/module_utils")
+    for name in brought:
+        (tmp_path / base / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "plugins/module_utils" / name, tmp_path / base / name)
+    etc, data = tmp_path / "etc", tmp_path / "data"
+    etc.mkdir()
+    data.mkdir()
+    (etc / "managed.conf").write_text("appendonly yes\n")
+    module = ".".join((base / "redis/guard").parts)
+    done = subprocess.run(
+        [sys.executable, "-m", module, getpass.getuser(), "redis-server", etc, data],
+        env={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (data / "redis.conf").exists()
 
 
 @pytest.mark.timeout(120)
