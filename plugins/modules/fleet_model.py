@@ -179,7 +179,7 @@ fleet:
       description: The same groups as M(boring.fleet.asg_rollout) takes them, each C(group) with the options that its service says.
       type: list
       elements: dict
-      sample: [{group: shop-web, for: web, batch_size: 25%}]
+      sample: [{group: shop-web, for: web, launch_template: {name: shop-web, version: $Latest}, batch_size: 25%}]
     numbers:
       description: Ports and priorities that were chosen, by their key.
       type: dict

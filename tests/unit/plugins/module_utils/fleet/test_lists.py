@@ -552,3 +552,11 @@ def test_data_that_nobody_uses_is_said() -> None:
         "fleet_data.store is used by nobody: name it in the uses of a service, or take it out"
     ]
     assert not [warning for warning in listed(changed("fleet_data.store", GONE))["warnings"] if "store" in warning]
+
+
+def test_a_roll_brings_the_newest_version_unless_the_file_names_one() -> None:
+    rolls = {roll["for"]: roll for roll in listed(shop())["rolls"]}
+    assert rolls["web"] == {
+        "for": "web", "group": "shop-web", "batch_size": "25%", "launch_template": {"name": "shop-web", "version": "$Latest"},
+    }  # fmt: skip
+    assert [roll["launch_template"]["name"] for roll in rolls.values()] == [roll["group"] for roll in rolls.values()]
