@@ -68,17 +68,14 @@ def lists(
         "load_balancers": balancers.load_balancers(fleet, now),
         "groups": groups.groups(fleet, addresses or {}, now, account, endpoint),
     }
-    # To what was deployed last, whatever version the group itself names.
-    found["rolls"] = [
-        {
-            **group["roll"],
-            "group": group["name"],
-            "for": group["for"],
-            "launch_template": {"name": group["template"]["name"], "version": "$Latest"},
-        }
-        for group in found["groups"]
-    ]
+    found["rolls"] = [_roll(group) for group in found["groups"]]
     return {**found, "numbers": _numbers(found, fleet, now), "warnings": _warnings(fleet, found)}
+
+
+def _roll(group: Mapping[str, Any]) -> dict[str, Any]:
+    """A group stays at the version that it was made with or rolled to, so that a deploy alone brings nothing new into it: a roll says which."""
+    newest = {"name": group["template"]["name"], "version": "$Latest"}
+    return {"launch_template": newest, **group["roll"], "group": group["name"], "for": group["for"]}
 
 
 def _numbers(found: Mapping[str, Any], fleet: Fleet, kept: Mapping[str, int]) -> dict[str, int]:

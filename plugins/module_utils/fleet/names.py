@@ -91,9 +91,9 @@ def prefix(fleet: str) -> str:
 def numbers(wanted: Iterable[str], low: int, high: int, kept: Mapping[str, int]) -> dict[str, int]:
     """A number from `low` to `high` for each name, no two alike.
 
-    One of `kept`, what AWS has, stays, and what is kept for names that are not wanted is given to no other: it is there yet. Others come
-    from a digest of the name, the next free one where that is taken, so that they are the same on every machine and nearly always whatever
-    else there is. Raises ValueError when there are more names than numbers.
+    One of `kept`, what AWS has, stays; what is kept for names that are not wanted is there yet, and given to no other. Other numbers come from a
+    digest of the name, the next free one where that is taken, so that they are the same on every machine and nearly always whatever else there
+    is. Raises ValueError when there are more names than numbers.
     """
     names = sorted(set(wanted))
     others = {number for name, number in kept.items() if name not in set(names) and low <= number <= high}
@@ -104,12 +104,13 @@ def numbers(wanted: Iterable[str], low: int, high: int, kept: Mapping[str, int])
     if len(names) > high - low + 1:
         raise ValueError(f"{len(names)} names for {high - low + 1} numbers")
     found: dict[str, int] = {}
-    taken = set(others)
+    taken: set[int] = set()
     for name in names:
         number = kept.get(name, low - 1)
         if low <= number <= high and number not in taken:
             found[name] = number
             taken.add(number)
+    taken |= others
     for name in names:
         if name not in found:
             number = low + int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") % (high - low + 1)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 import threading
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ FLEET: dict[str, Any] = {
             "expose": {"hosts": ["shop.example.org"], "port": 18080},
             "uses": ["cache"],
             "environment": {"GREETING": "the-value-of-greeting"},
-        }
+        },
+        "worker": {"roles": ["acme.shop.web"], "size": {"max": 2}},
     },
 }
 
@@ -43,10 +45,11 @@ class Hosts(threading.Thread):
             self._cloud.podman.boot()
             for group in groups.describe_auto_scaling_groups()["AutoScalingGroups"]:
                 for one in group["Instances"]:
-                    if one["LifecycleState"] == "Pending:Wait":
+                    hook = {"Pending:Wait": "enter", "Terminating:Wait": "leave"}.get(one["LifecycleState"])
+                    if hook:
                         with contextlib.suppress(groups.exceptions.ClientError):
                             groups.complete_lifecycle_action(
-                                AutoScalingGroupName=group["AutoScalingGroupName"], LifecycleHookName="enter",
+                                AutoScalingGroupName=group["AutoScalingGroupName"], LifecycleHookName=hook,
                                 InstanceId=one["InstanceId"], LifecycleActionResult="CONTINUE",
                             )  # fmt: skip
 
@@ -61,7 +64,7 @@ def shop(desk: Desk) -> Iterator[Desk]:  # noqa: F811 - the fixture
     hosts.start()
     image = desk.cloud.base()
     ec2 = desk.cloud.client("ec2")
-    for family in ("web", "cache"):
+    for family in ("web", "worker", "cache"):
         for fleet in ("shop", "shop--staging"):
             made = ec2.copy_image(SourceImageId=image, SourceRegion="eu-central-1", Name=f"{fleet}-{family}")["ImageId"]
             ec2.create_tags(Resources=[made], Tags=[{"Key": "boring:family", "Value": f"{fleet}-{family}"}])
@@ -78,6 +81,7 @@ def changed(said: str) -> int:
     return int(found.group(1))
 
 
+@pytest.mark.timeout(900)
 def test_a_fleet_comes_up_once_beside_another_and_goes_away(shop: Desk) -> None:
     planned = shop.play("deploy", "--check", "--diff", **FLEET)
     assert "+ group shop-web: 2 to 4 hosts" in planned and "+ listener shop:18080" in planned
@@ -88,7 +92,11 @@ def test_a_fleet_comes_up_once_beside_another_and_goes_away(shop: Desk) -> None:
     said = shop.play("deploy", "-vvv", **FLEET)
     assert changed(said) > 0
     there = {one["AutoScalingGroupName"]: one for one in groups.describe_auto_scaling_groups()["AutoScalingGroups"]}
-    assert {name: one["DesiredCapacity"] for name, one in there.items()} == {"shop-cache": 1, "shop-web": 2}
+    assert {name: one["DesiredCapacity"] for name, one in there.items()} == {
+        "shop-cache": 1,
+        "shop-web": 2,
+        "shop-worker": 1,
+    }
     assert {one["LifecycleState"] for group in there.values() for one in group["Instances"]} == {"InService"}
     ssm = shop.cloud.client("ssm")
     secret = ssm.get_parameter(Name="/boring/fleets/shop/data/cache/users/web/password", WithDecryption=True)
@@ -98,15 +106,28 @@ def test_a_fleet_comes_up_once_beside_another_and_goes_away(shop: Desk) -> None:
 
     staging = {**FLEET, "fleet_name": "shop-staging"}
     assert changed(shop.play("deploy", **staging)) > 0
-    assert len(groups.describe_auto_scaling_groups()["AutoScalingGroups"]) == 4
+    assert len(groups.describe_auto_scaling_groups()["AutoScalingGroups"]) == 6
     assert changed(shop.play("destroy", "-e", "fleet_destroy_data=shop-staging", **staging)) == 1
     now = {one["AutoScalingGroupName"]: one for one in groups.describe_auto_scaling_groups()["AutoScalingGroups"]}
     assert {name: {each["InstanceId"] for each in one["Instances"]} for name, one in now.items()} == {
         name: {each["InstanceId"] for each in one["Instances"]} for name, one in there.items()
     }
 
-    assert changed(shop.play("deploy", **FLEET)) == 0
-    assert "Nothing to do." in shop.play("deploy", "--check", "--diff", **FLEET)
+    new = copy.deepcopy(FLEET)
+    new["fleet_services"]["worker"]["environment"] = {"MODE": "new"}
+    said = shop.play("deploy", "--diff", **new)
+    assert changed(said) == 1 and "roll shop-worker: + variable MODE" in said
+    (old,) = there["shop-worker"]["Instances"]
+    (now,) = groups.describe_auto_scaling_groups(AutoScalingGroupNames=["shop-worker"])["AutoScalingGroups"]
+    assert [one["InstanceId"] for one in now["Instances"]] == [old["InstanceId"]]
+    said = shop.play("roll", "-e", "rollout_group=shop-worker", **new)
+    assert said.endswith("ended with 0"), said[-4000:]
+    (now,) = groups.describe_auto_scaling_groups(AutoScalingGroupNames=["shop-worker"])["AutoScalingGroups"]
+    versions = [one["LaunchTemplate"]["Version"] for one in now["Instances"] if one["LifecycleState"] == "InService"]
+    assert versions == ["2"] and (now["MinSize"], now["MaxSize"]) == (1, 2)
+
+    assert changed(shop.play("deploy", **new)) == 0
+    assert "Nothing to do." in shop.play("deploy", "--check", "--diff", **new)
     going = shop.play("destroy", "--check", "--diff", **FLEET)
     assert "- group shop-web" in going and "stays until -e fleet_destroy_data=shop" in going
     assert "this is the fleet shop, and not other" in shop.play("destroy", "-e", "fleet_destroy_data=other", **FLEET)

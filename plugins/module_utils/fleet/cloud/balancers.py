@@ -147,9 +147,7 @@ class BalancerMaker:
         certificates = self._certificates(wanted)
         doing = f"change the listener {balancer}:{wanted['port']}"
         plain = (now.protocol, now.policy, now.default, now.certificates[:1])
-        default = now.certificates[:1] if set(now.certificates) & set(certificates[:1]) else ()
-        if not (default and default[0] in certificates):
-            default = tuple(certificates[:1])
+        default = tuple(one for one in now.certificates[:1] if one in certificates) or tuple(certificates[:1])
         if plain != (wanted["protocol"], wanted["tls_policy"], wanted["default"], default):
             self._calls.write(
                 "elbv2", "ModifyListener", doing, ListenerArn=now.arn, Port=wanted["port"], Protocol=wanted["protocol"],

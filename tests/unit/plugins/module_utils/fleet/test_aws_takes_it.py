@@ -24,7 +24,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "true")  # launches name one of them
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
     with mock_aws():
         yield Account()
 
@@ -52,7 +52,7 @@ class Account:
             )
             self.iam.create_instance_profile(InstanceProfileName=role["name"])
         self.make_balancers(fleet)
-        image = self.ec2.describe_images()["Images"][0]["ImageId"]
+        image = self.ec2.register_image(Name=f"image of {fleet['name']}", RootDeviceName="/dev/xvda")["ImageId"]
         for group in fleet["groups"]:
             self.make_group(group, image)
 

@@ -615,13 +615,9 @@ def test_data_that_nobody_uses_is_said() -> None:
     assert not [warning for warning in listed(changed("fleet_data.store", GONE))["warnings"] if "store" in warning]
 
 
-def test_rolls_go_to_what_was_deployed_last() -> None:
-    found = lists(read_fleet(changed("fleet_services.web.roll", {"batch_size": "25%"})))
-    (web,) = (roll for roll in found["rolls"] if roll["for"] == "web")
-    assert web == {
-        "group": "shop-web",
-        "for": "web",
-        "launch_template": {"name": "shop-web", "version": "$Latest"},
-        "batch_size": "25%",
-    }
-    assert [roll["group"] for roll in found["rolls"]] == [group["name"] for group in found["groups"]]
+def test_a_roll_brings_the_newest_version_unless_the_file_names_one() -> None:
+    rolls = {roll["for"]: roll for roll in listed(shop())["rolls"]}
+    assert rolls["web"] == {
+        "for": "web", "group": "shop-web", "batch_size": "25%", "launch_template": {"name": "shop-web", "version": "$Latest"},
+    }  # fmt: skip
+    assert [roll["launch_template"]["name"] for roll in rolls.values()] == [roll["group"] for roll in rolls.values()]

@@ -265,6 +265,29 @@ class TestChanging:
             aws, variables(web={"expose": expose})
         )
 
+    def test_a_second_certificate_comes_beside_the_first(self, aws: Account) -> None:
+        first, second = (
+            aws.raw("acm").request_certificate(DomainName=f"{name}.example.org")["CertificateArn"]
+            for name in ("a", "b")
+        )
+        web = {"expose": {"hosts": ["a.example.org"], "certificate": first}}
+        aws.deploy(variables(web=web))
+        admin = {
+            "roles": ["acme.shop.any"],
+            "port": 8100,
+            "expose": {"hosts": ["b.example.org"], "certificate": second},
+        }
+        found = aws.deploy(variables(web=web, admin=admin))
+        assert f"~ listener shop:443: + certificates {second}, + rule b.example.org/ to shop-admin" in lines(found)
+        assert not aws.deploy(variables(web=web, admin=admin)).changed
+        aws.deploy(variables(web={"expose": {"hosts": ["a.example.org"]}}, admin=admin))
+        arn = aws.raw("elbv2").describe_load_balancers(Names=["shop"])["LoadBalancers"][0]["LoadBalancerArn"]
+        listeners = aws.raw("elbv2").describe_listeners(LoadBalancerArn=arn)["Listeners"]
+        (secure,) = [one for one in listeners if one["Port"] == 443]
+        assert secure["Certificates"] == [{"CertificateArn": second}] and secure["SslPolicy"].startswith(
+            "ELBSecurityPolicy-TLS13"
+        )
+
 
 class TestRemoving:
     def test_what_left_the_file_is_named_and_works_until_it_is_asked_for(self, aws: Account) -> None:
