@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import uuid
+from collections.abc import Iterator
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -55,8 +56,21 @@ def operation(request: Request) -> str:
 
 
 def parameters(request: Request, service: str, name: str) -> dict[str, Any]:
-    """The parameters of an operation, in boto3's shapes. Raises ApiError."""
-    spoken, model = protocol(request, service), _operation(service, name)
+    """The parameters of an operation, in boto3's shapes; none that it requires is missing. Raises ApiError."""
+    model = _operation(service, name)
+    found = _parsed(request, service, model)
+    lacking = [] if model.input_shape is None else sorted(_lacking(model.input_shape, found))
+    if lacking:
+        said = "; ".join(
+            f"Value null at '{one}' failed to satisfy constraint: Member must not be null" for one in lacking
+        )
+        plural = "" if len(lacking) == 1 else "s"
+        raise ApiError("ValidationError", f"{len(lacking)} validation error{plural} detected: {said}")
+    return found
+
+
+def _parsed(request: Request, service: str, model: OperationModel) -> dict[str, Any]:
+    spoken = protocol(request, service)
     try:
         if spoken == "cbor":
             found = cbor.decode(request.get_data() or b"\xa0")
@@ -66,7 +80,21 @@ def parameters(request: Request, service: str, name: str) -> dict[str, Any]:
         return dict(parser.parse(asked))
     except (RequestParserError, ValueError, TypeError, AttributeError, KeyError) as error:
         code = "SerializationException" if spoken in ("json", "cbor") else "ValidationError"
-        raise ApiError(code, f"The parameters of {name} cannot be read: {error}") from None
+        raise ApiError(code, f"The parameters of {model.name} cannot be read: {error}") from None
+
+
+def _lacking(shape: Any, value: Any, at: str = "") -> Iterator[str]:
+    """Where something is missing that a shape of botocore's requires, as AWS writes it."""
+    if shape.type_name == "structure" and isinstance(value, dict):
+        for member, inner in shape.members.items():
+            here = f"{at}{member[0].lower()}{member[1:]}"
+            if value.get(member) is not None:
+                yield from _lacking(inner, value[member], f"{here}.")
+            elif member in shape.required_members:
+                yield here
+    elif shape.type_name == "list" and isinstance(value, list):
+        for number, item in enumerate(value, 1):
+            yield from _lacking(shape.member, item, f"{at}{number}.member.")
 
 
 def answer(request: Request, service: str, name: str, result: Any) -> Response:

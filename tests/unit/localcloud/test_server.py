@@ -664,6 +664,25 @@ class TestState:
         ssm.put_parameter(Name="/a", Value="b", Type="String")
 
 
+def test_what_an_operation_requires_is_asked_for_by_name(cloud: Running) -> None:
+    def said(service: str, version: str, action: str) -> str:
+        body = f"Action={action}&Version={version}"
+        request = cloud.signed(service, "/", "POST", body.encode(), Content_Type="application/x-www-form-urlencoded")
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(request, timeout=10)
+        assert error.value.code == 400
+        return error.value.read().decode()
+
+    alone = said("autoscaling", "2011-01-01", "CompleteLifecycleAction&LifecycleHookName=h&AutoScalingGroupName=g")
+    assert (
+        "1 validation error detected: Value null at &apos;lifecycleActionResult&apos; failed to satisfy constraint"
+        in alone.replace("'", "&apos;")
+    )
+    inner = said("autoscaling", "2011-01-01", "CreateOrUpdateTags&Tags.member.1.Value=x")
+    assert "tags.1.member.key" in inner
+    assert "2 validation errors" in said("elasticloadbalancing", "2015-12-01", "RegisterTargets")
+
+
 class TestAutoScaling:
     def test_a_group_boots_hosts_and_replaces_the_dead(self, cloud: Running) -> None:
         ec2, client = cloud.client("ec2"), cloud.client("autoscaling")
