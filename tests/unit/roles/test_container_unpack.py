@@ -202,7 +202,7 @@ def test_words_and_variables_reach_a_unit_as_they_are(place: Place) -> None:
     assert f"ExecStart=:/bin/web {written}" in place.directives
     assert f'Environment="X={written[1:]}' in place.directives
     assert "KillSignal=SIGQUIT" in place.directives
-    assert "WorkingDirectory=/a%%b" in place.directives
+    assert "WorkingDirectory=-/a%%b" in place.directives
     assert (place.root / "a%b").is_dir()
 
 
