@@ -320,7 +320,14 @@ class HostBackend(SecurityGroups):
             },
         )
         fleet.launch(
-            Host(instance.id, podman_image, address, hostname, boot_fault=self.world.faults.boot_outcome() or "")
+            Host(
+                instance.id,
+                podman_image,
+                address,
+                hostname,
+                mac=str(instance.nics[0].mac_address),
+                boot_fault=self.world.faults.boot_outcome() or "",
+            )
         )
 
     def start_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from localcloud.clock import Clock
-from localcloud.hosts.fence import hardware_address
 from localcloud.hosts.podman import STOP_SECONDS, HostError, HostSpec, Podman, alive, boot_state
 
 LOG = logging.getLogger(__name__)
@@ -61,6 +60,7 @@ class Host:
     image: str
     address: str
     hostname: str
+    mac: str = ""  # of its network interface; podman's choice when empty
     goal: Goal = Goal.UP
     phase: Phase = Phase.NEW
     reboot: bool = False  # come up once more after going down
@@ -216,7 +216,7 @@ class Fleet:
                 hostname=host.hostname,
                 network=self.network,
                 address=host.address,
-                hardware=hardware_address(host.address),
+                mac=host.mac,
                 seed=self.seed_directory(host.id),
                 labels={LABEL: self.name, "instance": host.id},
             )

@@ -75,7 +75,7 @@ class HostSpec:
     hostname: str = ""
     network: str = ""  # podman's default network when empty
     address: str = ""  # an address of ``network``; podman chooses when empty
-    hardware: str = ""  # its hardware address there; podman chooses when empty
+    mac: str = ""  # likewise
     seed: Path | None = None  # a NoCloud seed directory; cloud-init stays off without one
     labels: Mapping[str, str] | None = None
 
@@ -89,8 +89,8 @@ class HostSpec:
             options.append(f"--network={self.network}")
         if self.address:
             options.append(f"--ip={self.address}")
-        if self.hardware:
-            options.append(f"--mac-address={self.hardware}")
+        if self.mac:
+            options.append(f"--mac-address={self.mac}")
         if self.seed is not None:
             options.append(f"--volume={self.seed}:/var/lib/cloud/seed/nocloud:ro")
         options += [f"--label={key}={value}" for key, value in (self.labels or {}).items()]
