@@ -38,7 +38,7 @@ from moto.iam.models import AWSManagedPolicy, IAMBackend
 
 from localcloud import private
 
-_FORMAT = [2, moto.__version__, *sys.version_info[:2]]
+_FORMAT = [3, moto.__version__, *sys.version_info[:2]]
 _FILE = "state.json"
 _RESERVE = 512 * 1024
 
@@ -76,7 +76,7 @@ class Store:
             saved = json.loads(private.read(self._directory, _FILE))
             if saved["format"] != _FORMAT:
                 raise StateError(
-                    f"The state in {self._path} was written by another version of moto or Python: `down` takes it away."
+                    f"The state in {self._path} was written by another version of the local cloud, of moto or of Python: `down` takes it away."
                 )
             content = base64.b64decode(saved["moto"], validate=True)
             _install(content)

@@ -10,8 +10,9 @@ import pytest
 
 from localcloud.balancer.addresses import Network
 from localcloud.errors import ApiError
+from localcloud.hosts.fence import hardware_address
 from localcloud.hosts.groups import Group, Rule
-from tests.unit.localcloud.test_server import Running, cloud, refusal
+from tests.unit.localcloud.test_server import Running, cloud, refusal, until
 
 __all__ = ["cloud"]
 ANYWHERE = Rule("-1", network="0.0.0.0/0")
@@ -39,6 +40,10 @@ class TestMembers:
         ec2 = cloud.client("ec2")
         host, group_id = cloud.instance(cloud.run()), default(ec2)
         assert [one["GroupId"] for one in host["SecurityGroups"]] == [group_id]
+        assert host["NetworkInterfaces"][0]["MacAddress"] == hardware_address(host["PrivateIpAddress"])
+        until(lambda: cloud.podman.containers_)
+        made = next(iter(cloud.podman.containers_.values()))
+        assert made.spec.mac == hardware_address(host["PrivateIpAddress"]), "what the packet filter knows its frames by"
         assert filtered(cloud) == {
             group_id: Group(
                 group_id, (host["PrivateIpAddress"],), ingress=(Rule("-1", group=group_id),), egress=(ANYWHERE,)

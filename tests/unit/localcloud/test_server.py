@@ -578,6 +578,10 @@ class TestState:
             with pytest.raises(Exception, match=r"cannot be read .*`down` takes it away"):
                 cloud.start()
             cloud.server.close()
+        path.write_bytes(saved.replace(b'"format": [3,', b'"format": [2,'))
+        with pytest.raises(Exception, match=r"by another version of the local cloud, .*`down` takes it away"):
+            cloud.start()
+        cloud.server.close()
         path.unlink()
         (cloud.path / "state.pickle").touch()
         with pytest.raises(Exception, match=r"earlier version: `down` takes it away"):
