@@ -24,6 +24,10 @@ class Egress:
     first: int
     last: int
 
+    def __str__(self) -> str:
+        ports = str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+        return f"{self.cidr}:{ports}"
+
 
 def _text(given: Any, must: str) -> str:
     if not isinstance(given, str):
