@@ -58,6 +58,7 @@ class Answer:
     date: str = ""
 
 
+# pylint: disable-next=unsupported-binary-operation
 Http = Callable[[str, str, Mapping[str, str], bytes | None], Answer]
 """Method, URL, headers, body. Raises OSError when there is no answer."""
 

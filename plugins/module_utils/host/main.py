@@ -87,7 +87,8 @@ def main(argv: Sequence[str]) -> int:
 
 def say(sentence: str) -> None:
     """To the journal."""
-    print(sentence, flush=True)
+    sys.stdout.write(f"{sentence}\n")
+    sys.stdout.flush()
 
 
 def _run(told: Told, metadata: Metadata, aws: Aws) -> None:
@@ -154,4 +155,4 @@ def _asking(told: Told) -> Callable[[str, str], int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    raise SystemExit(main(sys.argv))

@@ -169,7 +169,7 @@ class Registry:
     def _followed(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
         """Registries keep pieces elsewhere. Who we are is for the registry alone."""
         own = urllib.parse.urlsplit(url).netloc
-        for _ in range(_REDIRECTS):
+        for dummy in range(_REDIRECTS):
             trusted = urllib.parse.urlsplit(url).netloc == own and self._authorization
             answer = self.send(
                 method, url, {**headers, **({"Authorization": self._authorization} if trusted else {})}, None
