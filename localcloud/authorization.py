@@ -137,8 +137,8 @@ class Authorization:
             "ec2:sourceinstancearn": f"arn:aws:ec2:{region}:{ACCOUNT}:instance/{caller.instance_id}",
         }
         context = {key: (value,) for key, value in own.items()}
-        for key, pair in (getattr(role, "tags", None) or {}).items():
-            context[f"aws:principaltag/{key.lower()}"] = (str(pair["Value"]),)
+        for tag in getattr(role, "tags", None) or ():
+            context[f"aws:principaltag/{tag['Key'].lower()}"] = (str(tag["Value"]),)
         service = resource.arn.split(":")[2] if ":" in resource.arn else ""
         for key, value in (resource.tags or {}).items():
             for name in ("aws", service):

@@ -86,7 +86,9 @@ class WithInside(Running):
     def profile(self, policy: dict[str, Any] = POLICY) -> str:
         """A role that may read parameters, in an instance profile."""
         iam = self.client("iam")
-        iam.create_role(RoleName="hosts", AssumeRolePolicyDocument=json.dumps(TRUST))
+        iam.create_role(
+            RoleName="hosts", AssumeRolePolicyDocument=json.dumps(TRUST), Tags=[{"Key": "team", "Value": "web"}]
+        )
         iam.put_role_policy(RoleName="hosts", PolicyName="secrets", PolicyDocument=json.dumps(policy))
         arn = str(iam.create_instance_profile(InstanceProfileName="hosts")["InstanceProfile"]["Arn"])
         iam.add_role_to_instance_profile(InstanceProfileName="hosts", RoleName="hosts")
