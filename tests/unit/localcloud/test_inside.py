@@ -27,6 +27,7 @@ from localcloud.inside import Inside
 from localcloud.server import Application, Server
 from localcloud.settings import Settings
 from tests.unit.localcloud import fakes
+from tests.unit.localcloud.test_certificates import pair
 from tests.unit.localcloud.test_server import BASE, REGION, USER_DATA, Running, forget_moto, until
 
 POLICY = {
@@ -302,11 +303,11 @@ class TestMetadata:
 
     def test_an_instance_whose_endpoint_is_off_gets_nothing(self, cloud: WithInside) -> None:
         host = cloud.host(MetadataOptions={"HttpEndpoint": "disabled"})
-        assert host.ask("/latest/api/token", "PUT", **{f"{AHEAD}-ttl-seconds": "60"}) == (403, "")
+        assert host.ask("/latest/api/token", "PUT", **{f"{AHEAD}-ttl-seconds": "60"})[0] == 403
         cloud.client("ec2").modify_instance_metadata_options(InstanceId=host.id, HttpEndpoint="enabled")
         token = host.token()
         cloud.client("ec2").modify_instance_metadata_options(InstanceId=host.id, HttpEndpoint="disabled")
-        assert host.ask("/latest/meta-data/instance-id", **{AHEAD: token}) == (403, "")
+        assert host.ask("/latest/meta-data/instance-id", **{AHEAD: token})[0] == 403
 
     def test_an_instance_is_told_about_itself(self, cloud: WithInside) -> None:
         host = cloud.host(UserData=USER_DATA, InstanceType="t3.small", Placement={"AvailabilityZone": "eu-central-1b"})
@@ -698,7 +699,7 @@ class TestCalls:
         )
 
     def test_certificates(self, cloud: WithInside, host: Host) -> None:
-        arn = cloud.client("acm").request_certificate(DomainName="web.example")["CertificateArn"]
+        arn = cloud.client("acm").import_certificate(**pair("web.example"))["CertificateArn"]
         acm = host.client("acm")
         assert refusal(lambda: acm.describe_certificate(CertificateArn=arn))[0] == "AccessDeniedException"
         statement = {"Effect": "Allow", "Action": "acm:DescribeCertificate", "Resource": arn}
