@@ -19,6 +19,7 @@ from moto.ssm.models import ssm_backends
 
 from localcloud import cloud as cloud_module
 from tests.unit.localcloud import fakes
+from tests.unit.localcloud.test_certificates import pair
 from tests.unit.localcloud.test_server import REGION, Running, forget_moto
 
 Call = Callable[[Any, str], Any]
@@ -122,7 +123,7 @@ CALLS: dict[str, Call] = {
     "profile": lambda c, n: c("iam").create_instance_profile(InstanceProfileName=n),
     "user": lambda c, n: c("iam").create_user(UserName=n),
     "user's key": lambda c, n: c("iam").create_access_key(UserName=n),
-    "certificate": lambda c, n: c("acm").request_certificate(DomainName=f"{n}.example"),
+    "certificate": lambda c, n: c("acm").import_certificate(**pair(f"{n}.example.org")),
     "assumed role": lambda c, n: c("sts").assume_role(RoleArn="arn:aws:iam::123456789012:role/r", RoleSessionName="me"),
     # Auto Scaling, load balancers
     "group": lambda c, n: c("autoscaling").create_auto_scaling_group(
