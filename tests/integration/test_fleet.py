@@ -310,8 +310,11 @@ def test_a_new_version_is_rolled_under_load(shop: Shop) -> None:
 
 
 def test_status_says_how_it_is(shop: Shop) -> None:
+    until("every target is healthy", lambda: "not well" not in shop.must_play("status"))
     said = shop.must_play("status")
-    assert re.search(r"shop-web\b.*\b2 of 2\b", said) or re.search(r"web\b.*2/2", said), said[-3000:]
+    assert re.search(r"\bweb +2 .*2 of 2 in service +none behind +last roll", said), said[-3000:]
+    assert re.search(r"\bcache .*1 of 1 in service", said), said[-3000:]
+    assert "<svg" in (shop.state / "status.html").read_text()
 
 
 def test_a_service_leaves_the_file(shop: Shop) -> None:
