@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run is killed before each call that changes something, and run again: the end is the same as if it had never been killed, and nothing is there twice."""
+"""A run is killed before calls that change something, and run again: the end is the same as if it had never been killed, and nothing is there twice."""
 
 from __future__ import annotations
 
