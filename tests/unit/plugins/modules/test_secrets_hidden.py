@@ -154,6 +154,10 @@ SOUND_ONLY = {
 # With what each needs to get as far as its first call
 ON_AWS: dict[str, dict[str, Any]] = {
     "asg_rollout": {"group": "g"},
+    "fleet_deploy": {
+        "variables": {"fleet_name": "f", "fleet_region": "eu-central-1", "fleet_services": {"w": {"roles": ["a.b.c"]}}},
+        "state_dir": "state",
+    },
     "fleet_status_info": {"name": "f"},
     "image_build": {"template": "absent"},
     "image_janitor": {},
@@ -176,8 +180,8 @@ def takers() -> set[str]:
     for file in (ROOT / "plugins" / "modules").glob("*.py"):
         about = yaml.safe_load(file.read_text().split('DOCUMENTATION = r"""')[1].split('"""')[0])
         names = {name for name in options(about.get("options") or {}) if SOUNDS_SECRET.search(name)}
-        on_aws = "boring.fleet.aws" in (about.get("extends_documentation_fragment") or [])
-        if on_aws or names - SOUND_ONLY.get(file.stem, set()):
+        shared = {"boring.fleet.aws", "boring.fleet.login"} & set(about.get("extends_documentation_fragment") or [])
+        if shared or names - SOUND_ONLY.get(file.stem, set()):
             found.add(f"boring.fleet.{file.stem}")
     return found
 

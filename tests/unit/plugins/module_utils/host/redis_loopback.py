@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
 import signal
 import subprocess
 import time
@@ -17,9 +16,9 @@ from ansible_collections.boring.fleet.plugins.module_utils.host import aws, mach
 from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Client, RedisError
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import fields
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
+from tests.programs import redis_server
 from tests.unit.plugins.module_utils.host.authority import Authority, pem
 
-SERVER = shutil.which("redis-server") or ""
 ADMIN, APP = 'admin "password" of the \\ tests', "app-password-of-the-tests"
 DOMAIN = "store.shop.fleet.internal"
 _FILES = {"redis-server.service": redis_config.OWN, "redis-sentinel.service": redis_config.SENTINEL_OWN}
@@ -30,7 +29,7 @@ class Group:
     """The nodes that AWS would know, and their parameters."""
 
     def __init__(self, folder: Path, nodes: int = 3, purpose: str = "store") -> None:
-        self.folder = folder
+        self.folder, self.server = folder, redis_server(folder)
         self.nodes: dict[str, Node] = {}
         self.away: set[str] = set()
         self.lifecycle: dict[str, str] = {}
@@ -245,7 +244,15 @@ class Node:
         managed.write_text(text)
         log = self._at(f"/{unit}.log").open("ab")
         more = ["--sentinel"] if "sentinel" in unit else []
-        argv = [SERVER, str(self._at(_FILES[unit])), *more, "--include", str(managed), "--daemonize", "no"]
+        argv = [
+            str(self.group.server),
+            str(self._at(_FILES[unit])),
+            *more,
+            "--include",
+            str(managed),
+            "--daemonize",
+            "no",
+        ]
         self.processes[unit] = subprocess.Popen(argv, stdout=log, stderr=log, cwd=self.folder)
         port = redis_config.SENTINEL if more else redis_config.PORT
         end = time.monotonic() + 20

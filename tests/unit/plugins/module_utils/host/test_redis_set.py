@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Redis nodes that join, hand over and die, with real servers and Sentinels on loopback and a client that writes meanwhile.
 
-Needs redis-server on the path. The same is tested on hosts (tests/contract); the decisions alone are in test_redis_node.py.
+The same is tested on hosts (tests/contract); the decisions alone are in test_redis_node.py.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import pytest
 
 from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError
 from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Client, RedisError
-from tests.unit.plugins.module_utils.host.redis_loopback import APP, SERVER, Group
+from tests.unit.plugins.module_utils.host.redis_loopback import APP, Group
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.skipif(not SERVER, reason="redis-server is not installed")]
+pytestmark = pytest.mark.timeout(240)
 
 
 class Writer(threading.Thread):
