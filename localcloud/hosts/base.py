@@ -59,6 +59,7 @@ rm -f "$1"/etc/ssh/ssh_host_* "$1/etc/hostname" "$1/etc/resolv.conf" "$1/var/lib
 rm -rf "$1"/var/log/apt "$1"/var/log/*.log "$1"/var/cache/debconf/*-old
 touch "$1/etc/.updated" "$1/var/.updated"  # nothing to catch up with at the first boot
 # Old, or Ansible's apt takes the empty lists of a base built within its cache_valid_time for fresh ones.
+chroot "$1" apt-get clean
 find "$1/var/lib/apt/lists" -mindepth 1 ! -name lock ! -name partial -delete
 touch --date=@0 "$1/var/lib/apt/lists"
 """
@@ -137,7 +138,7 @@ def _build(release: str, tar: Path, progress: Progress) -> Base:
         "mmdebstrap", "--variant=minbase", "--format=tar", f"--include={PACKAGES}",
         '--aptopt=Acquire::Languages "none"',
         "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
-        f"--customize-hook={_CUSTOMIZE}", "--skip=cleanup/apt/lists",
+        f"--customize-hook={_CUSTOMIZE}", "--skip=cleanup/apt",
         SUITES[release], str(part),
     ]  # fmt: skip
     try:

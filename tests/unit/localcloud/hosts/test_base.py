@@ -94,6 +94,8 @@ def test_package_lists_are_empty_and_old(bench: Bench, tmp_path: Path) -> None:
         (tmp_path / "root" / folder).mkdir(parents=True)
     for name in ("lock", "deb.debian.org_InRelease", "auxfiles/one"):
         (lists / name).touch()
+    (tmp_path / "bin" / "chroot").write_text("#!/bin/sh\n")
+    (tmp_path / "bin" / "chroot").chmod(0o755)
     bench.script(
         'for one; do case "$one" in --customize-hook=*) hook="${one#*=}";; esac; last="$one"; done\n'
         f'sh -c "$hook" hook {tmp_path / "root"} && echo disk > "$last"'
@@ -101,7 +103,7 @@ def test_package_lists_are_empty_and_old(bench: Bench, tmp_path: Path) -> None:
     bench.ensure()
     assert sorted(path.name for path in lists.iterdir()) == ["lock", "partial"]
     assert lists.stat().st_mtime == 0
-    assert "--skip=cleanup/apt/lists" in bench.arguments(), "or mmdebstrap touches them after the hook"
+    assert "--skip=cleanup/apt " in bench.arguments(), "or mmdebstrap touches them after the hook"
 
 
 @pytest.mark.parametrize(
