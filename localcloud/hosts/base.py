@@ -29,7 +29,7 @@ PACKAGES = (
     "systemd,systemd-sysv,dbus,libpam-systemd,udev,cloud-init,openssh-server,sudo,python3,python3-apt,"
     "ca-certificates,curl,iproute2,iputils-ping,less,netbase,procps,tzdata"
 )
-_RECIPE = 2  # raise it when what is below changes, so that cached files are built anew
+_RECIPE = 4  # raise it when what is below changes, so that cached files are built anew
 _BUILD_SECONDS = 900
 
 # As in Debian's images for AWS: user admin with sudo, no passwords. The locale is the one that needs no package;
@@ -58,6 +58,10 @@ echo LANG=C.UTF-8 > "$1/etc/default/locale"
 rm -f "$1"/etc/ssh/ssh_host_* "$1/etc/hostname" "$1/etc/resolv.conf" "$1/var/lib/dbus/machine-id"
 rm -rf "$1"/var/log/apt "$1"/var/log/*.log "$1"/var/cache/debconf/*-old
 touch "$1/etc/.updated" "$1/var/.updated"  # nothing to catch up with at the first boot
+# Old, or Ansible's apt takes the empty lists of a base built within its cache_valid_time for fresh ones.
+chroot "$1" apt-get clean
+find "$1/var/lib/apt/lists" -mindepth 1 ! -name lock ! -name partial -delete
+touch --date=@0 "$1/var/lib/apt/lists"
 """
 
 Progress = Callable[[str], None]
@@ -134,7 +138,7 @@ def _build(release: str, tar: Path, progress: Progress) -> Base:
         "mmdebstrap", "--variant=minbase", "--format=tar", f"--include={PACKAGES}",
         '--aptopt=Acquire::Languages "none"',
         "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
-        f"--customize-hook={_CUSTOMIZE}",
+        f"--customize-hook={_CUSTOMIZE}", "--skip=cleanup/apt",
         SUITES[release], str(part),
     ]  # fmt: skip
     try:

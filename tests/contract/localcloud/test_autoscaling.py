@@ -44,14 +44,19 @@ class WithoutHosts(Cloud):
         self.faults = simulated.faults
         self.ready = True
         self.settings = Settings("none", port, "172.30.0.0/16", REGION, key=KEY)
-        self.autoscaling = Behind(simulated, "autoscaling")  # type: ignore[assignment]
-        self.balancer = Behind(simulated, "elbv2")  # type: ignore[assignment]
+        self.services = {
+            "autoscaling": Behind(simulated, "autoscaling"),
+            "elasticloadbalancing": Behind(simulated, "elbv2"),
+        }
 
     def make_room(self) -> None:
         """Nothing to keep."""
 
     def save(self) -> None:
         """Nothing to keep."""
+
+    def guard(self) -> None:
+        """No hosts, so no rules for them."""
 
 
 @pytest.fixture(scope="module")
