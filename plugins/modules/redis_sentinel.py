@@ -104,7 +104,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
-    name, login = options["name"], Login.of(options)
+    name, login = options["name"], Login.of(options, any_name=True)
     wanted = {option: str(value) for option, value in options["settings"].items()}
     try:
         own = Path(options["own_file"]).read_text(encoding="utf-8")

@@ -124,7 +124,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
-    login = Login.of(options)
+    login = Login.of(options, any_name=True)
     unit = Path(options["unit"] or "/")
     wanted = Wanted(
         {name: str(value) for name, value in {**options["settings"], **options["secret_settings"]}.items()},

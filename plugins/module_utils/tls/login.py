@@ -23,7 +23,10 @@ LOGIN_OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Login:
-    """How to come in. `ca`, `cert`, `key`: PEM files; with `tls` off, plain text. `name`: what the certificate is for, if not the address."""
+    """How to come in. `ca`, `cert`, `key`: PEM files; with `tls` off, plain text. `name`: what the certificate is for, if not the address.
+
+    `any_name`: the server is on this machine, and may be known to others by another name.
+    """
 
     user: str
     password: str = field(repr=False)
@@ -32,9 +35,10 @@ class Login:
     cert: str = ""
     key: str = ""
     name: str = ""
+    any_name: bool = False
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Login:
+    def of(cls, options: Mapping[str, Any], any_name: bool = False) -> Login:
         """From a module's options."""
         return cls(
             options["user"],
@@ -43,11 +47,13 @@ class Login:
             options["ca"] or "",
             options["cert"] or "",
             options["key"] or "",
+            any_name=any_name,
         )
 
     def encrypted(self, plain: socket.socket, host: str) -> socket.socket:
         """TLS over a connection to `host`, whose certificate must be for that name. Raises OSError, of which ssl.SSLError is one."""
         context = ssl.create_default_context(cafile=self.ca or None)
+        context.check_hostname = not self.any_name
         if self.cert:
             context.load_cert_chain(self.cert, self.key or None)
         return context.wrap_socket(plain, server_hostname=self.name or host)

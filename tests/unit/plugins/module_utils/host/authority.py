@@ -52,7 +52,9 @@ class Authority:
         made = x509.CertificateBuilder(
             issuer, subject, key, x509.random_serial_number(), begins, now + timedelta(days=days)
         )
-        for extension, critical in extensions:
+        known = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        identity = x509.SubjectKeyIdentifier.from_public_key(key)
+        for extension, critical in [*extensions, (known, False), (identity, False)]:
             made = made.add_extension(extension, critical=critical)
         return made.sign(self.key, hashes.SHA256())
 
