@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import ssl
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ LOGIN_OPTIONS: dict[str, dict[str, Any]] = {
 class Login:
     """How to come in. `ca`, `cert`, `key`: PEM files; with `tls` off, plain text. `name`: what the certificate is for, if not the address.
 
-    `any_name`: the server is on this machine, and may be known to others by another name.
+    `any_name`: at a loopback address, a certificate that is for another name will do: nobody but this machine answers there.
     """
 
     user: str
@@ -53,7 +54,14 @@ class Login:
     def encrypted(self, plain: socket.socket, host: str) -> socket.socket:
         """TLS over a connection to `host`, whose certificate must be for that name. Raises OSError, of which ssl.SSLError is one."""
         context = ssl.create_default_context(cafile=self.ca or None)
-        context.check_hostname = not self.any_name
+        context.check_hostname = not (self.any_name and _is_loopback(host))
         if self.cert:
             context.load_cert_chain(self.cert, self.key or None)
         return context.wrap_socket(plain, server_hostname=self.name or host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, which may lead anywhere
+        return False
