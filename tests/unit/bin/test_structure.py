@@ -20,7 +20,6 @@ COMPLEX = {
     "engine/src/conversion/geometry/meshopt.py:_triangles": 20,
     "engine/src/conversion/geometry/threemf.py:_model": 16,
     "engine/src/conversion/geometry/threemf.py:start": 13,
-    "localcloud/autoscaling/service.py:_apply": 16,
     "plugins/module_utils/redis/replication.py:fault": 13,
     "tests/unit/localcloud/autoscaling/test_capacity.py:act": 13,
 }

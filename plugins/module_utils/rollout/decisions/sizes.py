@@ -62,10 +62,7 @@ def reconcile(seen: Observation, journal: Journal, policy: Policy, now: float) -
         found = _explain(seen.group, journal, news) or _cut_off(seen.group, journal, above=above)
         if found is None and now - (capacity.puzzled_since or now) < _PATIENCE * policy.poll_interval:
             return _with(journal, replace(capacity, puzzled_since=capacity.puzzled_since or now))
-        desired, surge = found or (seen.group.desired, 0)
-        heard = capacity.heard | {change.sentence for change in news}
-        journal = replace(journal, desired=desired, surge=surge, pending=surge)
-        journal = _with(journal, replace(capacity, heard=heard, puzzled_since=0.0, written_at=0.0))
+        journal = _accept(journal, found or (seen.group.desired, 0), news)
     else:
         if capacity.puzzled_since:
             journal = _with(journal, replace(capacity, puzzled_since=0.0))
@@ -85,12 +82,16 @@ def _overlooked(seen: Observation, journal: Journal) -> Journal:
     """The journal when the capacity was changed between two looks and came back to what is expected, by a number."""
     news = foreign(capacity_changes(seen.activities), journal)
     found = _explain(seen.group, journal, news) if any(change.absolute for change in news) else None
-    if found is None:
-        return journal
+    return journal if found is None else _accept(journal, found, news)
+
+
+def _accept(journal: Journal, parts: tuple[int, int], news: Iterable[CapacityChange]) -> Journal:
+    """The journal with the user's and the roll's part of the capacity that ``news`` leads to."""
+    desired, surge = parts
     capacity = journal.memory.capacity
     heard = capacity.heard | {change.sentence for change in news}
-    journal = replace(journal, desired=found[0], surge=found[1], pending=found[1])
-    return _with(journal, replace(capacity, heard=heard, written_at=0.0))
+    journal = replace(journal, desired=desired, surge=surge, pending=surge)
+    return _with(journal, replace(capacity, heard=heard, puzzled_since=0.0, written_at=0.0))
 
 
 def foreign(changes: Iterable[CapacityChange], journal: Journal) -> list[CapacityChange]:

@@ -76,7 +76,12 @@ class Roll:
             self._run("planned" if check_mode else session.request.state)
         except Exception as exc:  # nobody should have to read a traceback to find out what became of the group
             result.message = str(exc) if isinstance(exc, (AwsError, RolloutError)) else _mistake(exc)
-            if isinstance(exc, AwsError) and says_group_gone(str(exc)):
+            gone = (
+                session.begun
+                if isinstance(exc, NoGroupError)
+                else isinstance(exc, AwsError) and says_group_gone(str(exc))
+            )
+            if gone:
                 result.message = session.deleted()
             aborted = session.begun and session.memory.ending.state == "aborted"
             result.state, result.failed = "aborted" if aborted else "failed", True
@@ -139,7 +144,7 @@ class Roll:
     def _claim(self, opening: Opening, looked: float) -> None:
         """Take the lock. Whether it was really this run that got it, the next look tells.
 
-        What AWS says of changes since the group was ``looked`` at is news.
+        The group was described at ``looked``: changes that AWS dates later are not accounted for yet.
         """
         session = self._session
         group, journal, plan, fresh = opening.seen.group, opening.journal, opening.plan, opening.left is None
@@ -180,7 +185,7 @@ class Roll:
             else:
                 Batches(session, self._opener.destinations, self._places).run()
         except NoGroupError:
-            raise RolloutError(session.deleted()) from None
+            raise
         except Exception as exc:
             why = str(exc) if isinstance(exc, (AwsError, RolloutError)) else _mistake(exc)
             self._give_up(why, by_aws)
@@ -201,7 +206,7 @@ class Roll:
             else:
                 Batches(session, self._opener.destinations, self._places).run()
         except NoGroupError:
-            raise RolloutError(session.deleted()) from None
+            raise
         except (AwsError, RolloutError) as exc:
             if says_group_gone(str(exc)):  # descriptions may show it for a while still
                 raise RolloutError(session.deleted()) from exc
@@ -259,10 +264,7 @@ class Roll:
         session = self._session
         result, journal = session.result, session.journal
         memory = journal.memory
-        try:
-            group = self._session.cloud.group(self._session.request.group)
-        except NoGroupError:
-            raise RolloutError(session.deleted()) from None
+        group = session.cloud.group(session.name)
         result.after = self._after(group)
         seen = Observation(group, born=session.born)
         parts = session.situation(seen).roles

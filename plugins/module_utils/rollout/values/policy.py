@@ -102,7 +102,7 @@ class Policy:
 
     @property
     def lag(self) -> float:
-        """For how long descriptions may show what was before one of the roll's writes, in seconds: AWS's, however often it is asked."""
+        """For how many seconds descriptions may show what was before a write. At least 30, however often the roll looks."""
         return max(30.0, min(60.0, 12 * self.poll_interval))
 
     @property

@@ -27,7 +27,7 @@ from tests.unit.plugins.module_utils.rollout.others import FULL, QUOTA, keep_ali
 # What `make prove-rollout` sets; without it the number is small, and the schedules are the same in every run.
 PROVE = int(os.environ.get("ROLLOUT_SCHEDULES", "0"))
 HEALTHY = 10.0
-LONGEST_LAG = 26.0
+LONGEST_LAG = 26.0  # seconds by which descriptions are late
 LONGEST = 6 * 3600.0  # no schedule here is a reason to roll for longer
 MOST_CALLS = 4000
 
@@ -181,13 +181,17 @@ class Monitor:
     high: int = 0
     swallowed: int = 0  # by how much scaling in took the roll's surge, because the user's own size was at MinSize
     scaled: bool = False  # somebody changed a size since the roll's last look, or it does not show yet
-    scaled_at: float = 0.0
+    scaled_at: float = 0.0  # when
     overwritten: bool = False  # and the roll wrote over it: AWS has no compare-and-set
     untold: bool = False  # a policy changed the desired capacity, and no activity says so
     held: set[str] = field(default_factory=set)  # processes that somebody suspended
     deleted: bool = False
     unreadable: bool = False  # whether instances are healthy, nobody can say any more
     cut_off: int = 0  # how much of the desired capacity a kill left in doubt
+
+    def somebody_scales(self) -> None:
+        """Somebody changes a size."""
+        self.scaled, self.scaled_at = True, self.world.cloud.now()
 
     def healthy(self) -> set[str]:
         """As the roll can see it: in service, Healthy, healthy in every target group. It checks the application of new ones only."""
@@ -355,7 +359,7 @@ class Others:
         # First, for what is due at the same moment happens within the call.
         self.monitor.swallowed += max(0, shape["MinSize"] - (self.monitor.wanted + by))
         self.monitor.wanted = max(shape["MinSize"], self.monitor.wanted + by)
-        self.monitor.scaled, self.monitor.scaled_at = True, self.cloud.now()
+        self.monitor.somebody_scales()
         self.cloud.scale_by_policy("web", by)
         said = "".join(item.cause for item in self.cloud.autoscaling.group("web", "eu-central-1").activities.values())
         # Where capacity is short anyway, AWS does nothing, and so says nothing of it.
@@ -368,7 +372,8 @@ class Others:
         if desired == self.w.group["DesiredCapacity"] or self.raised(high):
             return False  # nothing tells that somebody wrote what was there
         self.monitor.low, self.monitor.high, self.monitor.wanted = low, high, desired
-        self.monitor.scaled, self.monitor.scaled_at, self.monitor.swallowed = True, self.cloud.now(), 0
+        self.monitor.swallowed = 0
+        self.monitor.somebody_scales()
         self.cloud.scale_by_schedule("web", low=low, high=high, desired=desired)
         return True
 
@@ -377,7 +382,7 @@ class Others:
         if not shape["MinSize"] <= to <= shape["MaxSize"] or to > self.monitor.high or to == shape["DesiredCapacity"]:
             return False  # refused, or nothing tells that somebody wrote what was there
         self.monitor.wanted, self.monitor.swallowed = to, 0
-        self.monitor.scaled, self.monitor.scaled_at = True, self.cloud.now()
+        self.monitor.somebody_scales()
         self.cloud.handle("autoscaling", "SetDesiredCapacity", {"AutoScalingGroupName": "web", "DesiredCapacity": to})
         return True
 
@@ -389,7 +394,7 @@ class Others:
         if to < max(self.w.group["MinSize"], 1) or to == self.monitor.high or self.raised(to):
             return False  # refused, or nothing tells it from what the roll wrote
         self.monitor.high, self.monitor.wanted = to, min(self.monitor.wanted, to)
-        self.monitor.scaled, self.monitor.scaled_at = True, self.cloud.now()
+        self.monitor.somebody_scales()
         self.cloud.handle("autoscaling", "UpdateAutoScalingGroup", {"AutoScalingGroupName": "web", "MaxSize": to})
         return True
 
