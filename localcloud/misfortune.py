@@ -37,17 +37,20 @@ _FAKETIME = (
 )
 _INSIDE = "/usr/local/lib/libfaketime.so.1"
 _LARGEST_KB = 256 * 1024
-# What lies below a directory moves to a file system of its own, which is then filled to the last byte.
+# What lies below a directory moves to a file system of its own, which is then filled to the last byte. Room beyond what
+# lies there is for what others write while it is copied.
 _FILL = f"""\
 set -eu
 kb=$(du -sk "$1" | cut -f1)
 [ "$kb" -le {_LARGEST_KB} ]
 mkdir -p /run/lc-full
-mount -t tmpfs -o size=$((kb + 256))k tmpfs /run/lc-full
+mount -t tmpfs -o size=$((2 * kb + 8192))k tmpfs /run/lc-full
+trap 'umount /run/lc-full' EXIT
 cp -a "$1/." /run/lc-full/
 chmod --reference="$1" /run/lc-full && chown --reference="$1" /run/lc-full
 cat /dev/zero > /run/lc-full/.full 2>/dev/null || true
 mount --bind /run/lc-full "$1"
+trap - EXIT
 """
 _EMPTY = 'umount "$1" && umount /run/lc-full'
 

@@ -85,6 +85,8 @@ leads:
   type: bool
 """
 
+import time
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, NatsError
@@ -129,6 +131,8 @@ def main() -> None:
             view,
             {account: lambda login=login: connect(*login) for account, login in logins.items()},
             None if module.check_mode else lambda: connect(options["user"], options["password"]),
+            clock=time.monotonic,
+            sleep=time.sleep,
         )
     except NatsError as exc:
         module.fail_json(msg=str(exc))

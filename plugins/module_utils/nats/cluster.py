@@ -13,6 +13,8 @@ from ansible_collections.boring.fleet.plugins.module_utils.nats.client import As
 
 # Elections, and a server that starts. After that nobody who is gone comes back by itself.
 _GRACE_SECONDS = 30.0
+# JetStream's code for a meta group that takes one change of its members after another (2.12 and later): a server that joined.
+_MEMBERS_CHANGE = 10202
 
 
 class Connection(Asking, Protocol):
@@ -238,9 +240,15 @@ def _leader(client: Asking, name: str) -> str:
     return "" if answer.get("error") else str((answer.get("cluster") or {}).get("leader", ""))
 
 
-def forget(client: Asking, peer: str) -> None:
+def forget(client: Asking, peer: str, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
     """Remove a server from the meta group, and from every stream. Raises NatsError. The client is of the system account."""
-    _checked(client.ask("$JS.API.SERVER.REMOVE", {"peer": peer}))
+    until = clock() + _GRACE_SECONDS
+    while True:
+        answer = client.ask("$JS.API.SERVER.REMOVE", {"peer": peer})
+        if (answer.get("error") or {}).get("err_code") != _MEMBERS_CHANGE or clock() >= until:
+            _checked(answer)
+            return
+        sleep(0.5)
 
 
 def forget_peer(
@@ -248,10 +256,14 @@ def forget_peer(
     view: View,
     accounts: Mapping[str, Callable[[], Connection]],
     system: Callable[[], Connection] | None,
+    *,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
 ) -> bool:
     """Forget `peer` if the server of this view leads the meta group, which still has the peer; whether that is so.
 
-    `accounts`: a connection for every account with JetStream. `system`: one of the system account, or None to only look. Raises NatsError.
+    `accounts`: a connection for every account with JetStream. `system`: one of the system account, or None to only look. Waits while the cluster
+    changes its members otherwise. Raises NatsError.
     """
     if view.meta.leader != view.server or (peer != view.server and peer not in [each.name for each in view.meta.peers]):
         return False
@@ -274,7 +286,7 @@ def forget_peer(
     if system is not None:
         client = system()
         try:
-            forget(client, peer)
+            forget(client, peer, clock, sleep)
         finally:
             client.close()
     return True

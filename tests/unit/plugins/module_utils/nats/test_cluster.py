@@ -25,6 +25,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.nats.cluster import (
     Stream,
     View,
     faults,
+    forget,
     forget_peer,
     forgettable,
     look,
@@ -120,13 +121,41 @@ def test_who_may_be_forgotten() -> None:
     alone = dataclasses.replace(WHOLE, meta=Group("n1", (dataclasses.replace(GONE, name="n2"), GONE)))
     assert "no majority" in forgettable("n3", alone, [led])
     with pytest.raises(NatsError, match="account APP, and no user is named"):
-        forget_peer("n3", view, {}, None)
-    assert not forget_peer("n9", view, {}, None)
+        forget_peer("n3", view, {}, None, **REAL)
+    assert not forget_peer("n9", view, {}, None, **REAL)
+
+
+class Joining:
+    """A cluster that takes no change of its members for some time."""
+
+    def __init__(self, until: float) -> None:
+        self.now = 0.0
+        self.until = until
+
+    def ask(self, subject: str, body: object = None) -> dict[str, Any]:
+        assert (subject, body) == ("$JS.API.SERVER.REMOVE", {"peer": "n3"})
+        if self.now >= self.until:
+            return {"success": True}
+        return {"error": {"code": 400, "err_code": 10202, "description": "cluster member change is in progress"}}
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_a_server_is_forgotten_when_another_has_joined() -> None:
+    cluster = Joining(10)
+    forget(cluster, "n3", lambda: cluster.now, cluster.sleep)
+    assert cluster.now == 10
+    cluster = Joining(100)
+    with pytest.raises(NatsError, match="member change is in progress"):
+        forget(cluster, "n3", lambda: cluster.now, cluster.sleep)
+    assert cluster.now == 30
 
 
 ADDRESSES = {f"n{number}": f"127.0.8.{number}" for number in range(1, 5)}
 PORT = 17410
 PASSWORD = "correct-horse"
+REAL = {"clock": time.monotonic, "sleep": time.sleep}
 
 
 class Cluster:
@@ -244,7 +273,7 @@ def test_a_server_replaced_under_a_new_name_is_named_and_can_be_forgotten(cluste
     view = look(cluster.monitor(leader))
     accounts = {"APP": lambda: cluster.client(leader)}
     with pytest.raises(NatsError, match="may have its only copy") as refused:
-        forget_peer(dead, view, accounts, lambda: cluster.client(leader, "op"))
+        forget_peer(dead, view, accounts, lambda: cluster.client(leader, "op"), **REAL)
     assert singles[0] in str(refused.value)
     for name in singles:  # given up, which takes no answer of a leader
         client = cluster.client(leader)
@@ -252,13 +281,13 @@ def test_a_server_replaced_under_a_new_name_is_named_and_can_be_forgotten(cluste
             client.ask(f"$JS.API.STREAM.DELETE.{name}")
         client.close()
     until(lambda: _unled(cluster, leader) == [])
-    assert forget_peer(dead, view, accounts, None), "check mode"
+    assert forget_peer(dead, view, accounts, None, **REAL), "check mode"
     assert look(cluster.monitor(leader)).size == 4
-    assert forget_peer(dead, view, accounts, lambda: cluster.client(leader, "op"))
+    assert forget_peer(dead, view, accounts, lambda: cluster.client(leader, "op"), **REAL)
     cluster.whole(*servers)
     info = cluster.client(leader).ask("$JS.API.STREAM.INFO.KEPT")["cluster"]
     assert {info["leader"], *(each["name"] for each in info["replicas"])} == set(servers)
-    assert not forget_peer(dead, look(cluster.monitor(cluster.leader(*servers))), accounts, None)
+    assert not forget_peer(dead, look(cluster.monitor(cluster.leader(*servers))), accounts, None, **REAL)
 
 
 def _unled(cluster: Cluster, leader: str) -> list[str]:
