@@ -33,9 +33,16 @@ def actual(seen: Observation, memory: Memory, policy: Policy, now: float) -> tup
     if not capacity.written_at or (shown == capacity.written_to and seen.at > capacity.written_at):
         return shown, True
     low, high = capacity.written_range
-    if seen.at <= capacity.written_at or (now - capacity.written_at < policy.lag and low <= shown <= high):
+    late = now - capacity.written_at < policy.lag and low <= shown <= high and not _is_newer(seen.group, capacity)
+    if seen.at <= capacity.written_at or late:
         return capacity.written_to, False
     return shown, True  # somebody else changed it
+
+
+def _is_newer(group: Group, capacity: Capacity) -> bool:
+    """Whether this description is from after the roll's last write, which is known where an instance left with it."""
+    ended = group.by_id.get(capacity.written_with)
+    return bool(capacity.written_with) and (ended is None or ended.leaving)
 
 
 def is_unexplained(seen: Observation, journal: Journal, policy: Policy, now: float) -> bool:
@@ -60,7 +67,9 @@ def reconcile(seen: Observation, journal: Journal, policy: Policy, now: float) -
         # The lower MaxSize may have shown in an earlier look: then the sentence says that the capacity was above it.
         above = max([before[2] + before[3], *(change.before for change in news[-1:] if change.is_update)])
         found = _explain(seen.group, journal, news) or _cut_off(seen.group, journal, above=above)
-        if found is None and now - (capacity.puzzled_since or now) < _PATIENCE * policy.poll_interval:
+        waited = now - (capacity.puzzled_since or now)
+        late = capacity.written_at and now - capacity.written_at < policy.lag
+        if found is None and (waited < _PATIENCE * policy.poll_interval or late):
             return _with(journal, replace(capacity, puzzled_since=capacity.puzzled_since or now))
         journal = _accept(journal, found or (seen.group.desired, 0), news)
     else:

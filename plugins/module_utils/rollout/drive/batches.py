@@ -239,7 +239,7 @@ class Batches:
         before = session.situation(seen).actual
         if step.to != before:
             session.cloud.update(session.name, desired=step.to)
-            session.wrote(before, step.to, update=True)
+            session.wrote(before, step.to, ended="")
         session.journal = replace(session.journal, surge=step.resize.surge)
         session.note_open_batch()
 
@@ -343,7 +343,7 @@ class Batches:
                 mixed=seen.group.mixed,
                 versions=numbers,
             )
-            session.wrote(desired, step.grow_to, update=True)
+            session.wrote(desired, step.grow_to, ended="")
             if step.max_to is not None:
                 session.wrote_max(step.max_to)
             session.journal = replace(session.journal, surge=session.journal.surge + step.grow_to - desired)
@@ -367,7 +367,7 @@ class Batches:
                 done = self._terminate(victim.instance, shrink=victim.shrink)
                 gone[victim.instance.id] = session.clock()
                 if done and victim.shrink:
-                    session.wrote(desired, desired - victim.instance.weight)
+                    session.wrote(desired, desired - victim.instance.weight, ended=victim.instance.id)
                     desired -= victim.instance.weight
                     session.journal = replace(session.journal, surge=session.journal.surge - victim.instance.weight)
         finally:
@@ -418,7 +418,7 @@ class Batches:
                 done = self._terminate(instance, shrink=shrink)
                 gone[instance.id] = session.clock()
                 if done and shrink:
-                    session.wrote(desired, desired - instance.weight)
+                    session.wrote(desired, desired - instance.weight, ended=instance.id)
                     desired -= instance.weight
                     session.journal = replace(session.journal, surge=session.journal.surge - instance.weight)
         finally:

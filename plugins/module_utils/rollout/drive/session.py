@@ -206,8 +206,8 @@ class Session:
 
     # ---- own writes ------------------------------------------------------------------------------------------------
 
-    def wrote(self, before: int, after: int, *, update: bool = False) -> None:
-        """The desired capacity was changed by this roll; ``update``: as a number."""
+    def wrote(self, before: int, after: int, *, ended: str) -> None:
+        """The desired capacity was changed by this roll: with the end of an instance, or as a number (``ended`` is empty)."""
         capacity, now = self.memory.capacity, self.clock()
         late = capacity.written_at and now - capacity.written_at < self.policy.lag
         recent = capacity.written_range if late else (before, before)
@@ -216,8 +216,9 @@ class Session:
                 capacity,
                 written_at=now,
                 written_to=after,
+                written_with=ended,
                 written_range=(min(before, after, *recent), max(before, after, *recent)),
-                own=capacity.own | {(before, after)} if update else capacity.own,
+                own=capacity.own if ended else capacity.own | {(before, after)},
             )
         )
         if self.result.during is not None:

@@ -113,6 +113,7 @@ class Capacity:
 
     written_at: float = 0.0  # the desired capacity; 0: not written
     written_to: int = 0
+    written_with: str = ""  # the instance whose termination changed it; "" for a number
     written_range: tuple[int, int] = (0, 0)  # all that it was by the last writes, which may still be shown
     max_written_at: float = 0.0  # MaxSize; 0: not written
     max_shown: frozenset[int] = frozenset()  # what MaxSize was by the last writes

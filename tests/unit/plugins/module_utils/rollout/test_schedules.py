@@ -826,6 +826,13 @@ def test_a_schedule_that_undoes_a_policy_before_the_next_look(world: Any) -> Non
     assert w.sizes == (0, 4, 2)
 
 
+def test_a_person_sets_what_the_roll_just_took_back(world: Any) -> None:
+    """The instance that left with the roll's own write is shown as leaving: the number in that view is not a late one."""
+    happenings = (Happening("kill", 0.0), Happening("person sets desired", 81.0, 7))
+    w = simulate(world, Schedule(size=5, boots=(15.0,), batch_size=2, happenings=happenings))
+    assert w.sizes[2] == 7
+
+
 def test_a_roll_back_lets_the_one_go_first_that_does_not_answer(world: Any) -> None:
     schedule = Schedule(size=2, boots=(15.0,), target_groups=0, max_failures=0, rollback=True, checked=True,
                         happenings=(Happening("bad application", 1.0),))  # fmt: skip
