@@ -568,25 +568,26 @@ def _roll(w: Any, monitor: Monitor, schedule: Schedule, others: list[str]) -> An
     return _ended(w, monitor, others, partial(w.roll, owner="last", dead=dead, stopped=stopped, **options))
 
 
-def _ended(w: Any, monitor: Monitor, others: list[str], again: Callable[[], Any]) -> Any:
+def _ended(w: Any, monitor: Monitor, others: list[str], again: Callable[..., Any]) -> Any:
     """The result of the last run, once others let it put the group back."""
     while "resume " in w.last.message and TAG_JOURNAL in w.tags:  # refused, before it could put anything back
         w.cloud.sleep(300)
         again()
     if w.cloud.no_call is not None and not monitor.deleted and TAG_JOURNAL in w.tags:
-        return _abort_later(w, monitor, w.last, others)
+        return _abort_later(w, monitor, others, again)
     return _over(w, w.last, others)
 
 
-def _abort_later(w: Any, monitor: Monitor, result: Any, others: list[str]) -> Any:
+def _abort_later(w: Any, monitor: Monitor, others: list[str], again: Callable[..., Any]) -> Any:
     """The credentials expired, so that nothing could be put back: it says so, and an abort with others does it."""
+    result = w.last
     told = "was left with" in result.message and "state=aborted" in result.message
     if not told and "Nothing was changed" not in result.message:
         monitor.broken.append(f"it does not say how the group was left: {result.message}")
     _over(w, result, others)
     monitor.cut_off += _in_doubt(w)
     w.cloud.sleep(60 if monitor.lagging else 5)
-    after = w.roll("aborted", owner="after", dead=["last", "run-0", "run-1"])
+    after = again("aborted", owner="after", dead=["last", "run-0", "run-1"])
     if after.failed:
         monitor.broken.append(f"the abort failed: {after.message}")
     return result
@@ -831,6 +832,16 @@ def test_a_person_sets_what_the_roll_just_took_back(world: Any) -> None:
     happenings = (Happening("kill", 0.0), Happening("person sets desired", 81.0, 7))
     w = simulate(world, Schedule(size=5, boots=(15.0,), batch_size=2, happenings=happenings))
     assert w.sizes[2] == 7
+
+
+def test_an_abort_after_expired_credentials_lets_the_one_go_that_does_not_answer(world: Any) -> None:
+    """The run that aborts is a new one, which looks for itself."""
+    happenings = (
+        Happening("policy out", 0.0),
+        Happening("bad application", 1.0),
+        Happening("credentials expire", 541.0),
+    )
+    simulate(world, Schedule(size=1, boots=(15.0,), target_groups=0, pinned=True, checked=True, happenings=happenings))
 
 
 def test_a_roll_back_lets_the_one_go_first_that_does_not_answer(world: Any) -> None:
