@@ -8,5 +8,5 @@ role_files = {
   conversion_engine_wheelhouse = "build/wheelhouse/engine"
 }
 
-# In an image without a driver this says nothing.
+# It has no effect in an image without a driver.
 role_variables_json = "{\"nvidia_driver_needed_by\": [\"conversion-engine.service\"]}"

@@ -31,8 +31,8 @@ _LAST = {"maxwell": 580, "pascal": 580, "volta": 580}
 
 
 def check(seen: Template, lock: Path | None, *, today: date) -> tuple[str, ...]:
-    """What is to be said before it is too late. Raises ImageError with the reason against what cannot work. A template without a variable
-    `gpu` promises nothing, so nothing is refused."""
+    """Warnings, a sentence each. Raises ImageError with the reason against what cannot work. A template without a variable `gpu` promises
+    nothing, so nothing is refused."""
     gpu = seen.values.get("gpu")
     if not isinstance(gpu, Mapping):
         return ()

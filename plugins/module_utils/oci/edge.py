@@ -9,19 +9,17 @@ import http.client
 import os
 import subprocess
 import time
-import urllib.error
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ansible.module_utils.urls import open_url
-
 from ansible_collections.boring.fleet.plugins.module_utils.oci import credentials
 from ansible_collections.boring.fleet.plugins.module_utils.oci.credentials import Credentials
 from ansible_collections.boring.fleet.plugins.module_utils.oci.reference import OciError, Reference
 from ansible_collections.boring.fleet.plugins.module_utils.oci.registry import Answer, Registry
+from ansible_collections.boring.fleet.plugins.module_utils.web.request import opened
 
 _HELPER_SECONDS: Final = 30
 
@@ -30,22 +28,8 @@ def registry(image: Reference, architecture: str, *, seconds: float, ca_file: st
     """The registry of an image, asked over HTTP; `seconds` bounds each wait for bytes."""
 
     def send(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
-        problem: OSError
         checked_by = ca_file or authority(urllib.parse.urlsplit(url).netloc, Path.home())
-        how = {"timeout": seconds, "ca_path": checked_by or None, "follow_redirects": "none"}
-        try:
-            found = open_url(url, method=method, data=body, headers=dict(headers), **how)
-            return _Answer(found.status, found.headers, found)
-        except urllib.error.HTTPError as exc:
-            said: Any = exc.headers  # a Mapping in all but name
-            return _Answer(exc.code, said, exc)
-        except urllib.error.URLError as exc:
-            problem = exc.reason if isinstance(exc.reason, OSError) else OSError(0, str(exc.reason))
-        except OSError as exc:
-            problem = exc
-        except Exception as exc:  # what http.client and ssl have of their own
-            problem = OSError(0, type(exc).__name__)
-        raise problem
+        return _Answer(*opened(method, url, headers, body, seconds, ca_file=checked_by))
 
     def login() -> Credentials:
         return credentials.find(image.host, image.path, os.environ, Path.home(), _helper)

@@ -13,7 +13,7 @@ import re
 import tarfile
 import urllib.parse
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Protocol
@@ -138,7 +138,7 @@ class Registry:
             tar.offset = start
             self.sleep(pause)
 
-    def _answer(self, method: str, path: str, headers: Mapping[str, str]) -> _Open:
+    def _answer(self, method: str, path: str, headers: Mapping[str, str]) -> closing[Answer]:
         """A good answer of the registry, as often as it takes to log in and to wait for one that is busy."""
         url = f"{_base(self.image.host)}/v2/{self.image.path}/{path}"
         for pause in (*_PAUSES, None):
@@ -149,7 +149,7 @@ class Registry:
                     raise OciError(f"the registry {self.image.host} does not answer: {_reason(exc)}") from exc
             else:
                 if answer.status == 200:
-                    return _Open(answer)
+                    return closing(answer)
                 busy = answer.status == 429 or answer.status >= 500
                 if not busy or pause is None:
                     raise self._refusal(answer, path)
@@ -218,7 +218,7 @@ class Registry:
             mark = "&" if "?" in realm else "?"
             headers = {"Authorization": _basic(login)} if login.user else {}
             answer = self.send("GET", f"{realm}{mark}{urllib.parse.urlencode(query)}", headers, None)
-        with _Open(answer):
+        with closing(answer):
             if answer.status >= 500 or answer.status == 429:
                 raise OSError(0, f"{_host(realm)}, which gives tokens for it, answers {answer.status}")
             if answer.status != 200:
@@ -263,19 +263,6 @@ class _Named:
 
 class _CutOffError(OSError):
     """A piece that did not come whole."""
-
-
-class _Open:
-    """An answer that is closed in the end."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def __enter__(self) -> Answer:
-        return self._answer
-
-    def __exit__(self, *_: object) -> None:
-        self._answer.close()
 
 
 class _Checked(io.RawIOBase):

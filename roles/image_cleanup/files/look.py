@@ -127,6 +127,8 @@ class Look:
                     os.unlink(real)
             except OSError:
                 pass  # it is found again, and named then
+        if "stale" in rule and os.path.isdir(self.root + rule["stale"]):
+            os.utime(self.root + rule["stale"], (0, 0))
 
 
 def read(path):

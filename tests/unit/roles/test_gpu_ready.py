@@ -15,6 +15,7 @@ from typing import Any
 
 import jinja2
 import pytest
+import yaml
 
 from conversion.worker import gpu as engine_gpu
 from gpu_host import cuda, notify, nvml, prepare, program
@@ -105,6 +106,12 @@ def broken_seven(box: Box) -> None:
     del box.library.gpus[7]
 
 
+def broken_lost_and_absent(box: Box) -> None:
+    """A lost one has no address, so that two seem to be missing."""
+    box.gpus[5].lost = True
+    del box.library.gpus[3]
+
+
 def broken_module(box: Box) -> None:
     box.sysfs["module"] = ""
     box.library.init = 9
@@ -159,6 +166,7 @@ def xid(number: int, bus: str = "0000:13:00") -> tuple[int, str]:
 STATES: list[tuple[Callable[[Box], Any], str, str]] = [
     (broken_seven, "pci", "PCI shows 7 GPUs, and this class of machines has 8: replace the host"),
     (lambda box: box.library.gpus.pop(3), "count", "the driver knows 7 of 8 GPUs, not 0000:13:00.0: replace the host"),
+    (broken_lost_and_absent, "count", "the driver knows 7 of 8 GPUs: replace the host"),
     (broken_module, "module", "NVIDIA's module is not loaded"),
     (lambda box: box.declare(gpus=0) or (box.root / program.IMAGE).write_text('{"module_version": "570.1"}'), "module", "the module is version 580.95.05, and the image's lock says 570.1: build the image anew"),
     (broken_libraries, "nvml", "the driver does not answer: nvmlInit_v2: Driver/library version mismatch"),
@@ -418,6 +426,12 @@ def test_the_program_itself(tmp_path: Path) -> None:
     assert ask("compute")[0] == 1 and "libcuda.so.1 cannot be loaded" in ask("compute")[1]
     assert run(["sleep", "5"], 0.1)[0] == 124
     assert run(["/no/such/program"])[1] == "/no/such/program cannot be run: No such file or directory"
+
+
+def test_the_role_brings_every_part_of_the_program() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/nvidia_driver/tasks/ready.yml").read_text())
+    brought = next(task["loop"] for task in tasks if task["name"] == "Ready | What it is made of")
+    assert sorted(brought) == sorted(f"gpu_host/{path.name}" for path in (FILES / "gpu_host").glob("*.py"))
 
 
 def test_addresses_of_three_kinds() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.modules import apt
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "image_cleanup"
 RULES = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["__image_cleanup_rules"]
@@ -73,6 +74,7 @@ PLANTED = [
     ("/usr/local/share/.hidden/key", KEY.format("ENCRYPTED ", "ENCRYPTED "), "private key", False),
     ("/srv/pgp.asc", "-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: 1\n\n" + "A" * 64 + "\n", "private key", False),
     ("/var/lib/apt/lists/deb_InRelease", "x", "package list", True),
+    ("/var/lib/apt/periodic/update-success-stamp", "", "package list", True),
     ("/var/cache/apt/archives/a_1_all.deb", "x", "package", True),
     ("/usr/sbin/policy-rc.d", "exit 101", "start-up guard", True),
     ("/etc/netplan/50-cloud-init.yaml", "network: {}", "network of the build", True),
@@ -160,6 +162,18 @@ def test_each_by_itself(tmp_path: Path, path: str, content: str, what: str) -> N
     found = look("find", tmp_path)
     assert found
     assert all(line.startswith(f"{what} ") for line in found), found
+
+
+def test_lists_that_are_gone_do_not_pass_for_fresh(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role that is applied within the hour, with `cache_valid_time`, has to find packages."""
+    stamp = "/var/lib/apt/periodic/update-success-stamp"
+    plant(root, "/var/lib/apt/lists/deb_InRelease", "x")
+    plant(root, stamp, "")
+    monkeypatch.setattr(apt, "APT_LISTS_PATH", str(root / "var/lib/apt/lists"))
+    monkeypatch.setattr(apt, "APT_UPDATE_SUCCESS_STAMP_PATH", str(root / stamp.lstrip("/")))
+    assert apt.get_cache_mtime() > 0
+    look("remove", root)
+    assert apt.get_cache_mtime() == 0
 
 
 def test_a_link_is_removed_and_not_what_it_names(root: Path) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from gpu_host import state
 from gpu_host.host import Host
 
 SPECIFICATION = "run/cdi/nvidia.json"
@@ -30,10 +30,10 @@ def refresh(host: Host, units: Sequence[str]) -> list[str]:
     made, where = _by_nvidia(host), host.root / SPECIFICATION
     specification = made or own(host)
     if not made:
-        _write(where, json.dumps(specification, indent=1, sort_keys=True) + "\n")
+        state.write(where, specification)
     said = [f"/{SPECIFICATION} has {len(specification.get('devices', []))} devices"]
     for unit in units:
-        _write(host.root / "run/systemd/system" / f"{unit}.d" / "50-gpu.conf", drop_in(specification))
+        state.write_text(host.root / "run/systemd/system" / f"{unit}.d" / "50-gpu.conf", drop_in(specification))
         said.append(f"{unit} gets the devices and libraries of all of them")
     if units:
         status, words = host.run(["systemctl", "daemon-reload"])
@@ -125,11 +125,3 @@ def drop_in(specification: Mapping[str, Any]) -> str:
 def _escaped(path: str) -> str:
     """For systemd, to which % begins a specifier."""
     return path.replace("%", "%%").replace(" ", r"\x20")
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.chmod(0o644)
-    part.replace(path)

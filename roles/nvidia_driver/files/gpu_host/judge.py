@@ -89,19 +89,18 @@ def _driver(seen: Seen, declared: Declared) -> Iterator[Problem]:
 
 
 def _counts(seen: Seen) -> Iterator[Problem]:
-    answering = [gpu for gpu in seen.gpus if not gpu.lost]
     if len(seen.gpus) < len(seen.pci):
         known = {gpu.bus_id for gpu in seen.gpus}
         missing = [address for address in seen.pci if address not in known]
         yield Problem(
             "count",
-            f"the driver knows {len(seen.gpus)} of {len(seen.pci)} GPUs{_without(missing, len(answering), len(seen.pci))}: {REPLACE}",
+            f"the driver knows {len(seen.gpus)} of {len(seen.pci)} GPUs{_without(missing, len(seen.pci) - len(seen.gpus))}: {REPLACE}",
         )
 
 
-def _without(missing: Sequence[str], answering: int, there: int) -> str:
-    """Which are missing, where that is clear: a lost one has no address."""
-    return f", not {', '.join(missing)}" if len(missing) == there - answering else ""
+def _without(missing: Sequence[str], count: int) -> str:
+    """Which are missing, where that is clear: one that does not answer may have no address, and would look as if it were missing too."""
+    return f", not {', '.join(missing)}" if len(missing) == count else ""
 
 
 def _gpu(gpu: Gpu, declared: Declared) -> Iterator[Problem]:

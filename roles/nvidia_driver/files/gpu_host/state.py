@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ SCHEMA = 1
 def document(
     seen: Seen, declared: Declared, found: Sequence[Problem], before: Mapping[str, Any], checked: str, *, over: bool
 ) -> dict[str, Any]:
-    """One look as JSON, after the one before. Xids and the most GPUs are kept for as long as the host is up, and computed kernels too.
-    `failures`: looks in a row that found something; `notified`: what Auto Scaling answered; `over`: the check at boot is."""
+    """One look as JSON. `before` is the document of the look before this one: its Xids, its most GPUs and its computed kernels are kept for as
+    long as the host is up. `over`: whether the check at boot has ended. In the document `failures` counts looks in a row that found something, and
+    `notified` is what Auto Scaling answered."""
     computed = seen.computed if seen.computed is not None else before.get("computed")
     gpus = len(seen.pci)
     if found:
@@ -32,7 +33,7 @@ def document(
         "ready": not found,
         "reason": reason,
         "checked": checked,
-        "booted": over or bool(before.get("booted")),  # whether the check at boot is over
+        "booted": over or bool(before.get("booted")),
         "failures": int(before.get("failures", 0)) + 1 if found else 0,
         "notified": str(before.get("notified", "")) if found else "",
         "most_gpus": max(gpus, int(before.get("most_gpus", 0))),
@@ -49,7 +50,7 @@ def with_earlier(seen: Seen, before: Mapping[str, Any]) -> Seen:
     for earlier in before.get("xids", []):
         xid = Xid(int(earlier["number"]), str(earlier["bus_id"]), str(earlier["said"]))
         known.setdefault((xid.number, xid.bus_id), xid)
-    return Seen(**{**seen.__dict__, "xids": tuple(known.values())})
+    return replace(seen, xids=tuple(known.values()))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -62,11 +63,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """In one step, so that nobody reads half of it."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """In one step, so that nobody reads half of it; everybody may read it."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".gpu-")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         os.fchmod(handle, 0o644)
-        json.dump(content, file, indent=1, sort_keys=True)
-        file.write("\n")
+        file.write(text)
     Path(name).replace(path)
