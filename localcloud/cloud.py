@@ -70,13 +70,7 @@ class Cloud:
         self.autoscaling = AutoScaling(
             hosts=ports, targets=self.balancer, templates=ports, subnets=ports, clock=self._clock, faults=self.faults
         )
-        self.cloudwatch = CloudWatch(
-            self._clock,
-            lambda policy, alarm: self.autoscaling.alarm(
-                policy, alarm.name, alarm.value, float(alarm.settings["Threshold"])
-            ),
-            self.autoscaling.has_policy,
-        )
+        self.cloudwatch = CloudWatch(self._clock, self.autoscaling.alarm, self.autoscaling.has_policy)
         self.autoscaling.alarms = self.cloudwatch
         self.services: dict[str, Service] = {
             "autoscaling": self.autoscaling,

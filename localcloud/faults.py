@@ -13,14 +13,15 @@ target       ``outcome`` unhealthy, ``times`` 1: the next hosts launched never p
 lag          ``seconds``: descriptions of Auto Scaling groups and tags show a write only this much later (0: off)
 ===========  =========================================================================================================
 
-Of real hosts only. Each is over after ``seconds`` (null: when it is cleared), and hosts are as before then.
+With real hosts only. plug and spot happen once; each other one is over after ``seconds`` (null: when it is cleared), and hosts are as
+before then.
 
 ===========  =========================================================================================================
 plug         ``instance``: every process of the host is killed at once
 network      ``instance`` or ``zone``; ``cut`` true: nothing gets through but metadata (in a zone: its hosts reach each other);
              or ``loss`` percent, ``rate`` kilobytes a second, ``latency`` milliseconds
 spot         ``instance``, ``notice`` 120 seconds, ``rebalance`` true: it is taken, with its notice in the metadata first
-disk         ``instance``, ``path``: what is below this directory lies on a full file system
+disk         ``instance``, ``path``: what is below this directory (256 MB at most) lies on a full file system
 clock        ``instance``, ``offset`` seconds: what starts on the host from now on reads a clock that is so far ahead
 credentials  ``instance`` (null: all), ``outcome`` missing or expired: what the metadata gives of the role
 away         ``seconds`` 60: the API closes connections without an answer, to hosts and to everybody

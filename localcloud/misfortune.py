@@ -42,7 +42,7 @@ _LARGEST_KB = 256 * 1024
 _FILL = f"""\
 set -eu
 kb=$(du -sk "$1" | cut -f1)
-[ "$kb" -le {_LARGEST_KB} ]
+[ "$kb" -le {_LARGEST_KB} ] || {{ echo "$1 has $kb KB, and {_LARGEST_KB} are the most" >&2; exit 1; }}
 mkdir -p /run/lc-full
 mount -t tmpfs -o size=$((2 * kb + 8192))k tmpfs /run/lc-full
 trap 'umount /run/lc-full' EXIT
@@ -64,9 +64,8 @@ class Misfortune:
     def __init__(self, cloud: Cloud, now: Callable[[], float]) -> None:
         self._cloud = cloud
         self._now = now
-        self._felt: dict[
-            tuple[int, str], tuple[HostFault, int]
-        ] = {}  # fault and host -> the fault, and the host's systemd
+        # Of each fault and host that meets it: the fault, and the host's systemd.
+        self._felt: dict[tuple[int, str], tuple[HostFault, int]] = {}
         cloud.faults.check = self.check
         cloud.more_parts.append(self.tick)
 
@@ -105,13 +104,15 @@ class Misfortune:
         for key, (fault, pid) in list(self._felt.items()):
             if key[0] not in armed:
                 del self._felt[key]
-                self._work(lambda fault=fault, pid=pid: _undo(fault, pid))  # type: ignore[misc]
+                said = f"The fault {fault.kind} on {key[1]} was not taken back"
+                self._work(said, lambda fault=fault, pid=pid: _undo(fault, pid))  # type: ignore[misc]
         for fault in self._cloud.faults.of_hosts():
             for host in self._hosts(fault):
                 if host.pid and self._felt.get((id(fault), host.id), (fault, 0))[1] != host.pid:
                     self._felt[id(fault), host.id] = (fault, host.pid)
                     around = self._around(fault, host)
-                    self._work(lambda fault=fault, pid=host.pid, around=around: _do(fault, pid, *around))  # type: ignore[misc]
+                    said = f"The fault {fault.kind} on {host.id} did not come about"
+                    self._work(said, lambda fault=fault, pid=host.pid, around=around: _do(fault, pid, *around))  # type: ignore[misc]
         self._take(now)
 
     def _begin(self, fault: HostFault, now: float) -> None:
@@ -151,12 +152,17 @@ class Misfortune:
             return "", self._cloud.settings.gateway
         return str(self._cloud.backend().get_subnet(str(instance.subnet_id)).cidr_block), self._cloud.settings.gateway
 
-    def _work(self, work: Callable[[], None]) -> None:
+    def _work(self, failed: str, work: Callable[[], None]) -> None:
+        """Do something on a worker.
+
+        :param failed: what the log says if it cannot be done; the reason comes after it.
+        """
+
         def run() -> None:
             try:
                 work()
             except (HostError, OSError) as error:
-                LOG.warning("a fault did not come about: %s", error)
+                LOG.warning("%s: %s", failed, error)
 
         self._cloud.fleet.background(run)
 

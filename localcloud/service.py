@@ -19,19 +19,3 @@ class Service(Protocol):
         :raises localcloud.errors.ApiError: AWS's refusal.
         """
         ...
-
-
-class Stateful(Protocol):
-    """A service that moves with time and survives a restart."""
-
-    def tick(self) -> None:
-        """Do what is due now. Called often (the server does so four times a second); must be cheap when idle."""
-        ...
-
-    def dump(self) -> Any:
-        """The whole state as JSON-able values."""
-        ...
-
-    def load(self, state: Any) -> None:
-        """Become the service that ``dump`` was called on."""
-        ...

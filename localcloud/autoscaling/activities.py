@@ -48,8 +48,10 @@ class Activities:
         self.new_id = new_id
         self.timing = timing or Timing()
 
-    def begin(self, group: Group, description: str, cause: str, *, instance: Instance, now: float) -> Activity:
-        """Begin an activity about an instance of the warm pool."""
+    def begin(
+        self, group: Group, description: str, cause: str, *, instance: Instance, now: float, progress: int = 0
+    ) -> Activity:
+        """Begin an activity about an instance."""
         return self._begin(
             group,
             description,
@@ -58,6 +60,7 @@ class Activities:
             subnet=instance.subnet,
             instance_id=instance.id,
             now=now,
+            progress=progress,
         )
 
     def _begin(
@@ -72,6 +75,7 @@ class Activities:
         instance_id: str | None = None,
         progress: int = 0,
     ) -> Activity:
+        """Begin an activity, also about an instance that is not there yet."""
         activity = Activity(
             id=self.new_id(),
             description=description,

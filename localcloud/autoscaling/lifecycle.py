@@ -154,15 +154,7 @@ class Lifecycle(Activities):
         instance.enter(TERMINATING, now)
         instance.waits = []
         group.extra.pop(instance.id, None)
-        activity = self._begin(
-            group,
-            f"Terminating EC2 instance: {instance.id}",
-            cause,
-            zone=instance.zone,
-            subnet=instance.subnet,
-            instance_id=instance.id,
-            now=now,
-        )
+        activity = self.begin(group, f"Terminating EC2 instance: {instance.id}", cause, instance=instance, now=now)
         instance.activity = activity.id
         self._leave_traffic(group, instance)
         if instance.leaving:

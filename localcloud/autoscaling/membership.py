@@ -92,16 +92,7 @@ class Membership(Launching):
             if decrement and instance.counted:
                 cause += f", shrinking the capacity from {capacity} to {capacity - instance.weight}"
                 capacity -= instance.weight
-            activity = self._begin(
-                group,
-                f"{what}: {instance.id}",
-                f"{cause}.",
-                zone=instance.zone,
-                subnet=instance.subnet,
-                instance_id=instance.id,
-                now=now,
-                progress=50,
-            )
+            activity = self.begin(group, f"{what}: {instance.id}", f"{cause}.", instance=instance, now=now, progress=50)
             instance.activity = activity.id
             instance.enter(state, now)
             self._leave_traffic(group, instance)
@@ -151,16 +142,7 @@ class Membership(Launching):
             f"capacity from {group.capacity()} to {group.capacity() + instance.weight}."
         )
         group.desired += instance.weight
-        activity = self._begin(
-            group,
-            f"{what}: {instance.id}",
-            cause,
-            zone=instance.zone,
-            subnet=instance.subnet,
-            instance_id=instance.id,
-            now=now,
-            progress=30,
-        )
+        activity = self.begin(group, f"{what}: {instance.id}", cause, instance=instance, now=now, progress=30)
         instance.activity = activity.id
         instance.healthy = True
         instance.unhooked = True  # launch hooks are for instances that the group launches

@@ -13,10 +13,10 @@ import math
 from typing import Any
 
 from localcloud.autoscaling import underway, words
+from localcloud.autoscaling.activities import NEVER
 from localcloud.autoscaling.capacity import Capacity
 from localcloud.autoscaling.state import IN_SERVICE, STANDBY, Group, Instance, Refresh
 
-NEVER = float("inf")
 NO_PROGRESS = 3600.0  # AWS gives up after an hour in which nothing could be replaced
 
 

@@ -10,10 +10,9 @@ import math
 from typing import Any
 
 from localcloud.autoscaling import cron, words
+from localcloud.autoscaling.activities import NEVER
 from localcloud.autoscaling.capacity import Capacity
 from localcloud.autoscaling.state import IN_SERVICE, PENDING_STATES, Group, Policy, Schedule
-
-NEVER = float("inf")
 
 
 def next_due(group: Group) -> float:

@@ -20,8 +20,9 @@ from localcloud.autoscaling.state import (
 )
 
 
-def when(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+def when(seconds: float | None) -> datetime | None:
+    """Unix seconds as boto3 has times; None if there is no such time."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def given(**fields: Any) -> dict[str, Any]:
@@ -135,7 +136,7 @@ def activity(item: Activity, owner: Group, deleted: bool = False) -> dict[str, A
         Description=item.description,
         Cause=item.cause,
         StartTime=when(item.start),
-        EndTime=when(item.end) if item.end is not None else None,
+        EndTime=when(item.end),
         StatusCode=item.status,
         StatusMessage=item.message,
         Progress=item.progress,
@@ -173,7 +174,7 @@ def refresh(item: Refresh, owner: Group) -> dict[str, Any]:
     if item.rolling_back:
         details = given(
             RollbackReason=item.reason,
-            RollbackStartTime=when(item.rolled_back_at) if item.rolled_back_at else None,
+            RollbackStartTime=when(item.rolled_back_at),
             PercentageCompleteOnRollback=item.percentage_on_rollback,
             InstancesToUpdateOnRollback=item.left_on_rollback,
         )
@@ -183,7 +184,7 @@ def refresh(item: Refresh, owner: Group) -> dict[str, Any]:
         Status=item.status,
         StatusReason=item.reason,
         StartTime=when(item.start),
-        EndTime=when(item.end) if item.end is not None else None,
+        EndTime=when(item.end),
         PercentageComplete=underway.percentage_complete(item),
         InstancesToUpdate=underway.instances_to_update(item),
         Preferences=item.preferences,
@@ -201,7 +202,7 @@ def schedule(item: Schedule, owner: Group) -> dict[str, Any]:
         ScheduledActionARN=item.arn,
         Time=when(item.due),
         StartTime=when(item.due),
-        EndTime=when(item.end) if item.end is not None else None,
+        EndTime=when(item.end),
         Recurrence=item.recurrence,
         MinSize=item.min_size,
         MaxSize=item.max_size,

@@ -102,13 +102,7 @@ class SimulatedCloud:
             timing=timing or Timing(health_interval=NEVER),
             new_id=lambda: f"00000000-0000-4000-8000-{next(self._ids):012x}",
         )
-        self.cloudwatch = CloudWatch(
-            self.clock,
-            lambda policy, alarm: self.autoscaling.alarm(
-                policy, alarm.name, alarm.value, float(alarm.settings["Threshold"])
-            ),
-            self.autoscaling.has_policy,
-        )
+        self.cloudwatch = CloudWatch(self.clock, self.autoscaling.alarm, self.autoscaling.has_policy)
         self.autoscaling.alarms = self.cloudwatch
         self.notice = notice
         self.clock_ahead = 0.0  # by how much AWS's clock is ahead of everybody's who asks

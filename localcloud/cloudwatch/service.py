@@ -21,9 +21,8 @@ _MOST_POINTS = 1440
 _PERCENTILE = re.compile(r"p(100|\d{1,2}(\.\d+)?)")
 ACCOUNT = "123456789012"
 
-
-Act = Callable[[str, Alarm], None]
-"""Invokes an action, a scaling policy's ARN, of an alarm."""
+Act = Callable[[str, str, float, float], None]
+"""Invokes the action of an alarm, given the scaling policy's ARN, the alarm's name, the metric's value and the threshold."""
 
 
 class CloudWatch:
@@ -34,7 +33,7 @@ class CloudWatch:
     """
 
     def __init__(
-        self, clock: Clock, act: Act = lambda _arn, _alarm: None, known: Callable[[str], bool] = lambda _arn: True
+        self, clock: Clock, act: Act = lambda *_: None, known: Callable[[str], bool] = lambda _arn: True
     ) -> None:
         self._clock = clock
         self._act = act
@@ -93,7 +92,7 @@ class CloudWatch:
     def _invoke(self, alarm: Alarm) -> None:
         if alarm.actions() and alarm.acts(self._clock.now()):
             for action in alarm.actions():
-                self._act(action, alarm)
+                self._act(action, alarm.name, alarm.value, float(alarm.settings["Threshold"]))
 
     # -- alarms ----------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The packet filter around the hosts of one cloud: what separates them from this machine, and from each other.
 
-Hosts reach the internet (packages come from there), and of this machine what the cloud serves: metadata and SSM, also under AWS's
-own address of the metadata, and names. The networks that this machine is in are closed to them. What hosts and load balancers
+Hosts reach the internet (packages come from there), and of this machine what the cloud serves: metadata, also under AWS's own address
+of it, AWS's API, and names. The networks that this machine is in are closed to them. What hosts and load balancers
 reach of each other, and who reaches them, is what their security groups say.
 
 All of it is in this machine's network, outside of the hosts, whose root can change nothing of it. Hosts are ports of one bridge, and

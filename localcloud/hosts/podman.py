@@ -278,13 +278,6 @@ class Podman:
             return True
         return False
 
-    def image_label(self, tag: str, label: str) -> str:
-        """A label of an image; empty if there is no such image or label."""
-        with contextlib.suppress(HostError):
-            labels = json.loads(self("image", "inspect", "--format={{json .Labels}}", tag))
-            return str((labels or {}).get(label, ""))
-        return ""
-
     def tag(self, image: str, *tags: str) -> None:
         self("tag", image, *tags)
 

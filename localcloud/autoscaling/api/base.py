@@ -156,12 +156,14 @@ def page(key: str, rows: Sequence[Any], params: Params, *, default: int, most: i
 
 
 def few(ids: list[T], most: int) -> list[T]:
+    """The same ids. Raises ApiError if there are more than a call may have."""
     if len(ids) > most:
         raise words.invalid(f"The number of instance ids that may be passed in is limited to {most}")
     return ids
 
 
 def check_percentages(low: int | None, high: int | None) -> None:
+    """Raise ApiError for healthy percentages that do not go together."""
     if low in (None, -1) and high in (None, -1):
         return
     if low is not None and not 0 <= low <= 100:

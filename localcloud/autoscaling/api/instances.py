@@ -14,9 +14,7 @@ from localcloud.autoscaling.state import ENTERING_STANDBY, IN_SERVICE, STANDBY, 
 
 class Instances(Api):
     def _op_describe_auto_scaling_instances(self, params: Params, region: str) -> dict[str, Any]:
-        ids = params.get("InstanceIds")
-        if ids and len(ids) > 50:
-            raise words.invalid("The number of instance ids that may be passed in is limited to 50")
+        ids = few(params.get("InstanceIds") or [], 50)
         rows = []
         for group in self._groups.get(region, {}).values():
             for item in (*group.instances.values(), *group.warm.values()):
@@ -64,10 +62,7 @@ class Instances(Api):
 
     def _op_set_instance_protection(self, params: Params, region: str) -> None:
         group = self._live_group(params, region)
-        ids = params["InstanceIds"]
-        if len(ids) > 50:
-            raise words.invalid("The number of instance ids that may be passed in is limited to 50")
-        members = self._members(group, ids)
+        members = self._members(group, few(params["InstanceIds"], 50))
         for instance in members:
             if instance.state not in (IN_SERVICE, ENTERING_STANDBY, STANDBY):
                 raise words.not_in_state(instance.id, "InService or EnteringStandby or Standby")

@@ -12,7 +12,6 @@ import ipaddress
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import threading
@@ -34,13 +33,10 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.client import R
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import fields
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 from tests.contract.localcloud.test_ec2 import ROOT, Cloud, podman, until
+from tests.contract.localcloud.test_ec2 import pytestmark as needs_hosts
 from tests.unit.plugins.module_utils.host.authority import Authority, pem
 
-pytestmark = [
-    pytest.mark.hosts,
-    pytest.mark.timeout(1400),
-    pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("podman"), reason="hosts need root and podman"),
-]
+pytestmark = [*needs_hosts, pytest.mark.timeout(1400)]
 FLEET = {
     "fleet_name": "shop",
     "fleet_region": "eu-central-1",
@@ -147,8 +143,7 @@ class Shop:
                     HealthCheckPort=str(target["health"]["port"]),
                     **({"HealthCheckPath": target["health"]["path"]} if target["health"]["path"] else {}),
                 )  # fmt: skip
-        files = [{**file, "path": file["path"]} for file in group["template"]["files"]]
-        user_data = "#cloud-config\n" + json.dumps({"write_files": files})
+        user_data = "#cloud-config\n" + json.dumps({"write_files": group["template"]["files"]})
         tags = [{"Key": key, "Value": value} for key, value in group["tags"].items()]
         self.ec2.create_launch_template(
             LaunchTemplateName=group["template"]["name"],
@@ -408,11 +403,11 @@ def test_redis_nodes_form_a_set_and_the_master_hands_over(shop: Shop) -> None:
         podman("kill", f"lc-{shop.cloud.name}-{lost}")
         shop.until_in_service(group, 3, REPLACED, without=lost)
     assert store.missing(writer.acknowledged) == 0
-    targets = self_registered(shop)
-    assert targets == set(shop.members(group)), "who is gone is not behind the load balancer any more"
+    assert registered(shop) == set(shop.members(group)), "who is gone is not behind the load balancer any more"
 
 
-def self_registered(shop: Shop) -> set[str]:
+def registered(shop: Shop) -> set[str]:
+    """The instances behind the load balancer of the store."""
     (group,) = [
         one for one in shop.elb.describe_target_groups()["TargetGroups"] if one["TargetGroupName"] == "shop-store"
     ]

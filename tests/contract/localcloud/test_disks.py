@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from tests.contract.localcloud.test_ec2 import BOOT_SECONDS, Cloud, podman, traces, until
+from tests.contract.localcloud.test_ec2 import pytestmark as needs_hosts
 
-pytestmark = [
-    pytest.mark.hosts,
-    pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("podman"), reason="hosts need root and podman"),
-]
+pytestmark = needs_hosts
 
 
 @pytest.fixture

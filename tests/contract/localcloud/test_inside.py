@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -13,11 +11,9 @@ from typing import Any
 import pytest
 
 from tests.contract.localcloud.test_ec2 import BOOT_SECONDS, Cloud, traces, until
+from tests.contract.localcloud.test_ec2 import pytestmark as needs_hosts
 
-pytestmark = [
-    pytest.mark.hosts,
-    pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("podman"), reason="hosts need root and podman"),
-]
+pytestmark = needs_hosts
 TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import datetime
 import socket
 import ssl
 import threading
@@ -14,40 +13,22 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from moto.acm.models import acm_backends
 
 from localcloud.errors import ApiError
 from tests.contract.localcloud import test_balancer as plain
 from tests.contract.localcloud.test_balancer import ACCOUNT, NET, REGION, Cloud, Target, cloud, free_port, targets, wait
+from tests.unit.localcloud.certificates import self_signed
 
 __all__ = ["cloud", "targets"]
 pytestmark = [plain.pytestmark, pytest.mark.timeout(300)]
 MODERN = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 
 
-def pair(*names: str) -> tuple[bytes, bytes]:
-    """A certificate that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return certificate.public_bytes(Encoding.PEM), private
-
-
 def imported(*names: str, arn: str | None = None) -> str:
     """The ARN of a certificate of Certificate Manager for these names; with ``arn`` that one is renewed."""
-    certificate, key = pair(*names)
+    certificate, key = self_signed(*names)
     backend = acm_backends[ACCOUNT][REGION]
     made = backend.import_certificate(certificate, key, None, arn, [])
     backend._certificates[made].chain = b""
@@ -267,7 +248,7 @@ class Echo:
         self.port = int(self._server.getsockname()[1])
         self._tls: ssl.SSLContext | None = None
         if folder is not None:
-            certificate, key = pair("target.example.org")
+            certificate, key = self_signed("target.example.org")
             (folder / "target.pem").write_bytes(certificate + key)
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(folder / "target.pem")
@@ -344,7 +325,7 @@ def test_targets_over_https_are_not_asked_who_they_are(cloud: Cloud, tmp_path: P
     arn, address = cloud.load_balancer()
     group = cloud.group(Protocol="HTTPS", HealthCheckProtocol="TCP", HealthCheckPath="/readyz")
     one = Target(f"{NET}.90")
-    certificate, key = pair("nobody.example.org")
+    certificate, key = self_signed("nobody.example.org")
     (tmp_path / "target.pem").write_bytes(certificate + key)
     spoken = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     spoken.load_cert_chain(tmp_path / "target.pem")

@@ -3,18 +3,11 @@
 
 from __future__ import annotations
 
-import datetime
-from typing import Any
-
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from moto.elbv2.models import elbv2_backends
 
 from localcloud.ec2.launch import ACCOUNT
+from tests.unit.localcloud.certificates import self_signed
 from tests.unit.localcloud.test_server import REGION, Running, cloud, refusal
 
 __all__ = ["cloud"]
@@ -22,18 +15,8 @@ __all__ = ["cloud"]
 
 def pair(*names: str, days: int = 30, bits: int = 0) -> dict[str, bytes]:
     """A certificate that signs itself, and its key, as ImportCertificate takes them."""
-    key: Any = rsa.generate_private_key(65537, bits) if bits else ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
-        .serial_number(0x1234).not_valid_before(now - datetime.timedelta(days=60))
-        .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return {"Certificate": certificate.public_bytes(Encoding.PEM), "PrivateKey": private}
+    certificate, key = self_signed(*names, days=days, bits=bits, serial=0x1234)
+    return {"Certificate": certificate, "PrivateKey": key}
 
 
 def use(cloud: Running, arn: str) -> tuple[str, str]:
