@@ -125,10 +125,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
 
 from ansible_collections.boring.fleet.plugins.module_utils.image import cves, sbom
 from ansible_collections.boring.fleet.plugins.module_utils.image.errors import ImageError
+from ansible_collections.boring.fleet.plugins.module_utils.web.request import document
+
+LARGEST = 1 << 30  # bytes: ten times what it has today
 
 
 def main() -> None:
@@ -173,10 +175,12 @@ def fetch(data: str, seconds: float) -> str:
     try:
         if "://" not in data:
             return Path(data).read_text(encoding="utf-8")
-        with open_url(data, timeout=seconds, follow_redirects="safe") as answer:
-            return str(answer.read().decode("utf-8"))
+        found = document(data, seconds, LARGEST)
+        if len(found) > LARGEST:
+            raise ValueError(f"it has more than {LARGEST >> 20} MiB")
+        return found.decode("utf-8")
     except (OSError, ValueError) as exc:
-        reason = getattr(exc, "reason", None) or getattr(exc, "strerror", None) or exc
+        reason = getattr(exc, "strerror", None) or exc
         raise ImageError(
             f"the data of Debian's security tracker could not be had from {data} ({reason}), so nothing is known about this "
             "image: try again, or give a file with it as data"

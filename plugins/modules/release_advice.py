@@ -146,18 +146,16 @@ summary:
   elements: str
 """
 
-import time
-from http.client import HTTPResponse
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
 
 from ansible_collections.boring.fleet.plugins.module_utils.release.advise import advise, tell, worst
 from ansible_collections.boring.fleet.plugins.module_utils.release.feed import read_feed
 from ansible_collections.boring.fleet.plugins.module_utils.release.model import ReleaseError
 from ansible_collections.boring.fleet.plugins.module_utils.release.products import PRODUCTS, product_of
 from ansible_collections.boring.fleet.plugins.module_utils.release.rules import Platforms, read_rules
+from ansible_collections.boring.fleet.plugins.module_utils.web.request import document
 
 LARGEST = 8 * 1024 * 1024
 ORDER = ("now", "unknown", "convenient", "current")
@@ -224,28 +222,17 @@ def fetch(feed: str, timeout: float) -> str:
     data = b""
     try:
         if feed.startswith(("http://", "https://")):
-            data = _read(open_url(feed, timeout=timeout, http_agent="boring.fleet"), timeout)
+            data = document(feed, timeout, LARGEST)
         else:
             with Path(feed).open("rb") as file:
                 data = file.read(LARGEST + 1)
-    except Exception as exc:  # open_url lets through what urllib, ssl and http.client have
-        problem = " ".join(str(exc).split()) or type(exc).__name__
+    except (OSError, ValueError) as exc:
+        problem = " ".join(str(getattr(exc, "strerror", None) or exc).split()) or type(exc).__name__
     if problem:
         raise ReleaseError(f"the feed {feed} cannot be read: {problem}")
     if len(data) > LARGEST:
         raise ReleaseError(f"the feed {feed} is larger than {LARGEST // 1024 // 1024} MiB; name one of releases")
     return data.decode("utf-8", errors="replace")
-
-
-def _read(response: HTTPResponse, seconds: float) -> bytes:
-    """Up to the largest allowed size; raises TimeoutError, as a server that sends a little at a time never times out."""
-    end = time.monotonic() + seconds
-    data = bytearray()
-    while len(data) <= LARGEST and (piece := response.read1(65536)):
-        data += piece
-        if time.monotonic() > end:
-            raise TimeoutError(f"it takes longer than {seconds:g} s")
-    return bytes(data)
 
 
 if __name__ == "__main__":

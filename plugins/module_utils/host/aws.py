@@ -63,9 +63,16 @@ Http = Callable[[str, str, Mapping[str, str], bytes | None], Answer]
 """Method, URL, headers, body. Raises OSError when there is no answer."""
 
 
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """AWS sends nobody elsewhere; credentials would go along."""
+
+    def redirect_request(self, *_: object) -> None:
+        """None follows nothing: the redirect is the answer."""
+
+
 def http_request(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
     """One request, without a proxy: one that the environment names would see credentials. Raises OSError."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay())
     request = urllib.request.Request(url, data=body, method=method, headers=dict(headers))  # noqa: S310
     try:
         with opener.open(request, timeout=_SECONDS) as answer:

@@ -107,6 +107,18 @@ def test_the_login_goes_to_the_registry_and_not_where_it_sends(server: State, tm
         of(server).fetch(tmp_path / "other.tar")
 
 
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_a_login_of_netrc_takes_no_place(server: State, tmp_path: Path, auth: str) -> None:
+    (tmp_path / ".netrc").write_text("default login clerk password of-netrc\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    log_in(tmp_path, server)
+    server.auth = auth
+    server.add(WEB, "1")
+    of(server).fetch(tmp_path / "web.tar")
+    of_netrc = "Basic " + base64.b64encode(b"clerk:of-netrc").decode()
+    assert of_netrc not in {given for _method, _path, given in server.asked}
+
+
 def test_a_token_may_be_bought_by_another(server: State, tmp_path: Path) -> None:
     (tmp_path / ".docker").mkdir()
     config = {"auths": {f"http://{server.address}": {}, f"https://{server.address}": {"identitytoken": "identity"}}}
