@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs of this machine that tests start."""
+"""Programs of this machine that tests start, and certificates that they show."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 
@@ -15,3 +18,21 @@ def redis_server(directory: Path) -> Path:
     link = directory / "redis-server"
     link.symlink_to(program)
     return link
+
+
+def nats_server() -> str:
+    """NATS's server: that of this Python's environment, or that of this machine."""
+    program = shutil.which("nats-server", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert program, "nats-server is missing: pip install -r requirements/dev.txt"
+    return program
+
+
+def self_signed(directory: Path, *addresses: str) -> None:
+    """`cert.pem` for these addresses, its key as `key.pem`, and the same certificate as the authority, `ca.pem`."""
+    names = ",".join(f"IP:{address}" for address in addresses)
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x", "-days", "1",
+         *(["-addext", f"subjectAltName={names}"] if names else []), "-keyout", directory / "key.pem", "-out", directory / "cert.pem"],
+        check=True, capture_output=True, timeout=30,
+    )  # fmt: skip
+    shutil.copy(directory / "cert.pem", directory / "ca.pem")

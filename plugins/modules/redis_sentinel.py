@@ -25,7 +25,7 @@ attributes:
     support: full
 options:
   host:
-    description: Address of the Sentinel.
+    description: Address of the Sentinel. At a loopback address, its certificate may be for another name.
     type: str
     default: 127.0.0.1
   port:

@@ -26,7 +26,7 @@ attributes:
     support: full
 options:
   host:
-    description: Address of the server.
+    description: Address of the server. At a loopback address, its certificate may be for another name.
     type: str
     default: 127.0.0.1
   port:

@@ -163,7 +163,7 @@ class Aws:
     endpoint: str
     now: Callable[[], float]
     _credentials: signature.Credentials | None = field(default=None, repr=False)
-    _skew: float = 0.0  # how far this host's clock is behind AWS's
+    _skew: float = 0.0  # seconds by which this host's clock is behind AWS's, which refuses five minutes and more
     _domain: str = ""
 
     def parameters(self, names: Sequence[str]) -> dict[str, str]:
@@ -293,11 +293,6 @@ class Aws:
             return False
         self._skew = skew
         return True
-
-    @property
-    def skew(self) -> float:
-        """Seconds by which this host's clock is behind AWS's, as far as it is known; AWS refuses five minutes and more."""
-        return self._skew
 
     def _url(self, service: str) -> str:
         if self.endpoint:

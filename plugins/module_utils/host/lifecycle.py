@@ -110,7 +110,7 @@ class Lifecycle:
         self._save()
 
     def _enter(self) -> None:
-        self._tell(f"{self._me} enters {self.told.group or 'no group'}")
+        self.say(f"{self._me} enters {self.told.group or 'no group'}")
         hook = self.told.enter_hook
         deadline = self._state.since + min(_PATIENCE, self._longest())
         while True:
@@ -136,27 +136,27 @@ class Lifecycle:
             if state.endswith("Pending:Wait") and self._complete(self.told.enter_hook, "CONTINUE"):
                 break
             if state == "InService":
-                self._tell(
+                self.say(
                     f"the group {self.told.group} waits for no {self.told.enter_hook}: somebody deleted the lifecycle hook; deploy makes it again"
                 )
                 break
             if state == "none":
-                self._tell("this host is in no Auto Scaling group: nobody waits for it")
+                self.say("this host is in no Auto Scaling group: nobody waits for it")
                 break
             if self.now() >= deadline:
-                self._tell(f"the group {self.told.group} could not be asked in {_PATIENCE:.0f} s: going on")
+                self.say(f"the group {self.told.group} could not be asked in {_PATIENCE:.0f} s: going on")
                 break
             self._pause(_LOOK, self.told.enter_hook)
         if self._asked_to_go():
             self._phase(_LEAVING)
         else:
-            self._tell(f"{self._me} is of use")
+            self.say(f"{self._me} is of use")
             self._phase(_SERVING)
             self._tag("in service")
 
     def _abandon(self, why: str) -> None:
         """Another one is launched in its place; this one ends."""
-        self._tell(f"this host is of no use: {why}; it gives itself up")
+        self.say(f"this host is of no use: {why}; it gives itself up")
         while self.told.enter_hook and not self._asked_to_go():
             state = self._where()
             if state.endswith("Pending:Wait") and self._complete(self.told.enter_hook, "ABANDON"):
@@ -188,7 +188,7 @@ class Lifecycle:
 
     def _leave(self) -> None:
         """Until the steps say that it may go. The group's own time for that ends some day, and it takes the host as it is."""
-        self._tell(f"{self._me} leaves: {self._state.why}")
+        self.say(f"{self._me} leaves: {self._state.why}")
         deadline = self._state.since + self._longest()
         while True:
             result = self.steps("leave.d", lambda: self._beat(self.told.leave_hook))
@@ -198,11 +198,11 @@ class Lifecycle:
             self._tag(f"leaving: {why}")
             if self.now() >= deadline:
                 kept = "what it holds may be lost with it" if self.told.kept else "what it does is cut off"
-                self._tell(f"the time to leave is over, and {why}; {kept}")
+                self.say(f"the time to leave is over, and {why}; {kept}")
                 deadline = float("inf")  # it goes on trying for as long as it lives
             self._note("leave", f"cannot leave yet: {why}")
             self._pause(_AGAIN, self.told.leave_hook)
-        self._tell(f"{self._me} has left")
+        self.say(f"{self._me} has left")
         self._phase(_LEFT)
         self._tag("left")
 
@@ -213,7 +213,7 @@ class Lifecycle:
             if state == "Terminating:Wait" and self._complete(self.told.leave_hook, "CONTINUE"):
                 return
             if state in ("none", "Terminating:Proceed", "Terminated"):
-                self._tell("no lifecycle hook waits for this host to leave: nothing to complete")
+                self.say("no lifecycle hook waits for this host to leave: nothing to complete")
                 return
             self._pause(_LOOK, "")
 
@@ -256,7 +256,7 @@ class Lifecycle:
         except HostError as exc:
             self._note("complete", f"{exc}; trying again")
             return False
-        self._tell(f"completed the lifecycle action {hook} with {result}")
+        self.say(f"completed the lifecycle action {hook} with {result}")
         return True
 
     def _beat(self, hook: str) -> bool:
@@ -320,9 +320,6 @@ class Lifecycle:
 
     def _save(self) -> None:
         self.kept.write(json.dumps(asdict(self._state)))
-
-    def _tell(self, sentence: str) -> None:
-        self.say(sentence)
 
     def _note(self, what: str, sentence: str) -> None:
         """Say it once, until it changes."""

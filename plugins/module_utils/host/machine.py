@@ -124,7 +124,7 @@ class StateFile:
 
 
 MAY_START: Final = "/run/host-lifecycle/may-start"
-"""The units of NATS, Redis and Sentinel start on a host of a fleet only once it is there: not at a boot before it was looked at what they have."""
+"""On a host of a fleet, the units of NATS, Redis and Sentinel start only when this file is there: at a boot, the node looks first at what they have."""
 
 LEFT: Final = "/run/host-lifecycle/left"
 """A node that has left its cluster notes it there: its server must not be asked or started again, whatever is still to be done."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -15,7 +15,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.host import nats_conf
 from ansible_collections.boring.fleet.plugins.module_utils.host.aws import Aws
 from ansible_collections.boring.fleet.plugins.module_utils.host.machine import Machine
 from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError, Told
-from ansible_collections.boring.fleet.plugins.module_utils.nats.client import NatsError
+from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Asking, NatsError
 
 UNIT: Final = "nats-server.service"
 _STOP: Final = nats_config.LAME_DUCK + 60.0
@@ -26,13 +26,10 @@ _PING: Final = "$SYS.REQ.SERVER.PING.JSZ"
 _ALL: Final = {"accounts": True, "streams": True, "consumer": True, "config": True}
 
 
-class Connection(Protocol):
+class Connection(Asking, Protocol):
     """To the server on this host, as the user of the system account."""
 
-    def ask(self, subject: str, payload: Any = None) -> dict[str, Any]:
-        """Send a request, give its answer. Raises NatsError."""
-
-    def ask_all(self, subject: str, payload: Any, most: int, seconds: float) -> list[dict[str, Any]]:
+    def ask_all(self, subject: str, payload: Mapping[str, Any], most: int, seconds: float) -> list[dict[str, Any]]:
         """Send a request, give the answers of all servers. Raises NatsError."""
 
     def close(self) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,15 +95,14 @@ def _group(where: tuple[str, str, str], wanted: int, told: Mapping[str, Any], se
     return Group(*where, wanted, leader, frozenset(current), frozenset(late), frozenset(offline))
 
 
-def fault(cluster: Cluster, *, without: Sequence[str] = ()) -> str:
-    """What is not in order, as a clause, "" when all is. What lacks only a replica on one of `without` is in order."""
-    gone = frozenset(without)
+def fault(cluster: Cluster) -> str:
+    """What is not in order, as a clause, "" when all is."""
     if not cluster.leader:
         return "the cluster has no meta leader"
     for group in cluster.groups:
         if not group.leader:
             return f"the {group.what} has no leader, as more than half of its replicas are away"
-        late = sorted((group.late | group.offline) - gone)
+        late = sorted(group.late | group.offline)
         if late:
             return f"the replica of the {group.what} on {' and '.join(late)} is not current"
         if len(group.peers) < group.wanted:

@@ -37,7 +37,7 @@ class Peers:
 
     @property
     def leaving(self) -> tuple[str, ...]:
-        """Who else is about to go, and who of us goes first."""
+        """The others that are about to go, by their ids: the least of all that leave goes first."""
         return tuple(sorted(one.id for one in self.others if one.lifecycle.startswith("Terminating")))
 
 

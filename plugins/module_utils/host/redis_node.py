@@ -99,7 +99,9 @@ class RedisNode:
             texts[redis_config.SENTINEL_ACL] = redis_config.sentinel_users(passwords)
         for path, text in texts.items():
             changed = self.machine.write(path, text, "root", "redis", 0o640) or changed
-        return self._again(changed, passwords)
+        if changed:
+            self._read_again()
+        return passwords
 
     def _responder(self) -> str:
         """The password of the program that answers the load balancer: this host's own, as long as it lives."""
@@ -109,13 +111,11 @@ class RedisNode:
             return secrets.token_hex(24)
         return known
 
-    def _again(self, changed: bool, passwords: redis_config.Passwords) -> redis_config.Passwords:
-        """Servers that a try before this one started read all of it anew: nobody relies on a node that enters."""
-        if changed:
-            for unit in (UNIT, SENTINEL_UNIT):
-                if machines.active(self.machine, unit):
-                    machines.unit(self.machine, "restart", unit, _START)
-        return passwords
+    def _read_again(self) -> None:
+        """Restart what a try before this one started: nobody relies on a node that enters."""
+        for unit in (UNIT, SENTINEL_UNIT):
+            if machines.active(self.machine, unit):
+                machines.unit(self.machine, "restart", unit, _START)
 
     def _begin(self, found: peers.Peers, passwords: redis_config.Passwords) -> None:
         """Whose replica this node is. Once it was in step, that is for Redis and its Sentinel to decide, which write it down."""

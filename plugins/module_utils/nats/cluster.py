@@ -13,7 +13,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.nats.client import As
 
 # Elections, and a server that starts. After that nobody who is gone comes back by itself.
 _GRACE_SECONDS = 30.0
-# JetStream's code for a meta group that takes one change of its members after another (2.12 and later): a server that joined.
+# JetStream's code of a refusal (2.12 and later): the meta group is busy with another change of its members, such as a server that joins.
 _MEMBERS_CHANGE = 10202
 
 
@@ -263,7 +263,7 @@ def forget_peer(
     """Forget `peer` if the server of this view leads the meta group, which still has the peer; whether that is so.
 
     `accounts`: a connection for every account with JetStream. `system`: one of the system account, or None to only look. Waits while the cluster
-    changes its members otherwise. Raises NatsError.
+    is busy with another change of its members. Raises NatsError.
     """
     if view.meta.leader != view.server or (peer != view.server and peer not in [each.name for each in view.meta.peers]):
         return False

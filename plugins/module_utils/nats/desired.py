@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, boring.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a NATS server should be, and the file that says so. Pure: hosts call it at their boot, and controllers."""
+"""What a NATS server should be, and the file that says so. Pure: the filter nats_files calls it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from urllib.parse import quote
 from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import human_size
 from ansible_collections.boring.fleet.plugins.module_utils.quoting.control import control_character
 from ansible_collections.boring.fleet.plugins.module_utils.quoting.nats_conf import key, size, string, value
+from ansible_collections.boring.fleet.plugins.module_utils.variables.typed import typed
 
 SYSTEM_ACCOUNT = "SYS"
 DEFAULT_ACCOUNT = "APP"
@@ -54,17 +55,7 @@ class Desired:
 
 def desired(variables: Mapping[str, object]) -> Desired:
     """From variables by name, numbers and truths also as text. Raises ValueError for one that there is not."""
-    known = {each.name: each.default for each in fields(Desired)}
-    strange = sorted(set(variables) - set(known))
-    if strange:
-        raise ValueError(f"there is no {strange[0]}; known are {', '.join(known)}")
-    return Desired(**{name: _like(known[name], given) for name, given in variables.items()})  # type: ignore[arg-type]
-
-
-def _like(default: object, given: object) -> object:
-    if isinstance(default, bool):
-        return str(given).lower() in ("true", "yes", "on", "1")
-    return int(str(given)) if isinstance(default, int) else given
+    return typed(Desired, variables)
 
 
 def refusals(wanted: Desired) -> list[str]:

@@ -1,4 +1,4 @@
 # Copyright: (c) 2026, boring.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How text is written in configuration files: one function a format. Standard library only: it runs on the hosts."""
+"""How values are written in configuration files: one module a format. Standard library only: it runs on the hosts."""

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, boring.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a Redis and its Sentinel should be, and the files that say so. Pure: hosts call it at their boot, and controllers."""
+"""What a Redis and its Sentinel should be, and the files that say so. Pure: the filter redis_files calls it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.acl import (
     is_faulty,
     marked,
 )
+from ansible_collections.boring.fleet.plugins.module_utils.variables.typed import typed
 
 OWN_USERS = ("default", "admin", "replica", "sentinel", "exporter")
 SECRET_SETTINGS = frozenset({"masterauth", "requirepass", "tls-client-key-file-pass", "tls-key-file-pass"})
@@ -96,17 +97,7 @@ class Desired:
 
 def desired(variables: Mapping[str, object]) -> Desired:
     """From variables by name, numbers and truths also as text. Raises ValueError for one that there is not."""
-    known = {each.name: each.default for each in fields(Desired)}
-    strange = sorted(set(variables) - set(known))
-    if strange:
-        raise ValueError(f"there is no {strange[0]}; known are {', '.join(known)}")
-    return Desired(**{name: _like(known[name], value) for name, value in variables.items()})  # type: ignore[arg-type]
-
-
-def _like(default: object, value: object) -> object:
-    if isinstance(default, bool):
-        return str(value).lower() in ("true", "yes", "on", "1")
-    return int(str(value)) if isinstance(default, int) else value
+    return typed(Desired, variables)
 
 
 def _tls_files(wanted: Desired) -> dict[str, str]:

@@ -12,23 +12,24 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.unit.plugins.module_utils.nats.test_cluster import ADDRESSES, PASSWORD, PORT, Cluster, look, until
+from ansible_collections.boring.fleet.plugins.module_utils.nats.cluster import look
+from tests.unit.plugins.module_utils.nats.loopback import (
+    ADDRESSES,
+    PASSWORD,
+    PORT,
+    SERVERS,
+    Cluster,
+    three_servers,
+    until,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
-SERVERS = ("n1", "n2", "n3")
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(tmp_path)
-    try:
-        for name in SERVERS:
-            made.start(name, list(SERVERS))
-        made.whole(*SERVERS)
+    with three_servers(tmp_path) as made:
         yield made
-    finally:
-        for name in list(made.running):
-            made.kill(name)
 
 
 def forget(folder: Path, servers: tuple[str, ...], peer: str) -> tuple[int, str]:

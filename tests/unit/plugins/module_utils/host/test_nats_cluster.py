@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,56 +14,27 @@ import pytest
 from ansible_collections.boring.fleet.plugins.module_utils.host import peers
 from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError
 from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, NatsError
-from tests.unit.plugins.module_utils.host.loopback import APP, SERVER, SYSTEM, Group, Node
+from tests.unit.plugins.module_utils.host import data_group
+from tests.unit.plugins.module_utils.host.nats_loopback import APP, SYSTEM, Group, Node
 
-pytestmark = [
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(not SERVER.exists(), reason="nats-server is not installed"),
-]
+pytestmark = pytest.mark.timeout(240)
 
 
-class Writer(threading.Thread):
-    """Writes as a careful client does: each message has an id, and is sent again until it is acknowledged."""
+def writing(group: Group) -> data_group.Writer:
+    """A careful client: each message has an id, and is sent again until it is acknowledged."""
 
-    def __init__(self, group: Group) -> None:
-        super().__init__(daemon=True)
-        self.group, self.stop = group, threading.Event()
-        self.acknowledged, self.pause = 0, 0.0
-        self.first = threading.Event()
-
-    def __enter__(self) -> Writer:
-        self.start()
-        assert self.first.wait(20), "no message was acknowledged"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        self.join(30)
-
-    def run(self) -> None:
-        client: Client | None = None
-        last = time.monotonic()
-        while not self.stop.is_set():
-            try:
-                client = client or self._client()
-                answer = client.ask(f"kept.{self.acknowledged}", {"number": self.acknowledged})
-                if "error" in answer:
-                    raise NatsError(str(answer))
-            except NatsError:
-                if client is not None:
-                    client.close()
-                client = None
-                time.sleep(0.05)
-                continue
-            self.acknowledged += 1
-            self.pause, last = max(self.pause, time.monotonic() - last), time.monotonic()
-            self.first.set()
-
-    def _client(self) -> Client:
-        for node in self.group.nodes.values():
+    def connect() -> Client:
+        for node in group.nodes.values():
             with suppress(NatsError):
                 return node.connect(APP, "app", 1.0)
         raise NatsError("nobody answers")
+
+    def write(client: Client, number: int) -> None:
+        answer = client.ask(f"kept.{number}", {"number": number})
+        if "error" in answer:
+            raise NatsError(str(answer))
+
+    return data_group.Writer(connect, write, NatsError)
 
 
 @pytest.fixture
@@ -104,20 +73,6 @@ def homes(group: Group) -> set[str]:
     return {cluster["leader"], *(one["name"] for one in cluster["replicas"])}
 
 
-def leave(group: Group, node: Node, seconds: float = 60) -> None:
-    group.lifecycle[node.id] = "Terminating:Wait"
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            node.node.leave()
-        except HostError as exc:
-            assert time.monotonic() < end, exc
-            time.sleep(0.5)
-        else:
-            break
-    group.away.add(node.id)
-
-
 def members(group: Group) -> set[str]:
     node = next(node for node in group.nodes.values() if node.runs)
     there: Any = group
@@ -125,10 +80,10 @@ def members(group: Group) -> set[str]:
 
 
 def test_all_three_are_replaced_one_by_one_under_load_and_nothing_is_lost(three: Group) -> None:
-    with Writer(three) as writer:
+    with writing(three) as writer:
         for old in list(three.nodes.values()):
             three.enter(three.launch())
-            leave(three, old)
+            three.leave(old, 60)
             assert not old.runs
             old.node.leave()  # another step failed, and all of them run again
             assert not old.runs
@@ -151,7 +106,7 @@ def test_a_node_without_a_place_for_its_replicas_stays(three: Group) -> None:
 
 
 def test_a_node_that_died_is_forgotten_once_another_has_its_replicas(three: Group) -> None:
-    with Writer(three) as writer:
+    with writing(three) as writer:
         three.nodes["i-01"].kill()
         three.away.add("i-01")
         three.enter(three.launch())

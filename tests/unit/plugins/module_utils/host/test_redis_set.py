@@ -7,7 +7,6 @@ The same is tested on hosts (tests/contract); the decisions alone are in test_re
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,49 +15,18 @@ import pytest
 
 from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError
 from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Client, RedisError
+from tests.unit.plugins.module_utils.host import data_group
 from tests.unit.plugins.module_utils.host.redis_loopback import APP, Group
 
 pytestmark = pytest.mark.timeout(240)
 
 
-class Writer(threading.Thread):
+def writing(group: Group) -> data_group.Writer:
     """Each number is one key; it is acknowledged when the server said OK."""
 
-    def __init__(self, group: Group) -> None:
-        super().__init__(daemon=True)
-        self.group, self.stop, self.first = group, threading.Event(), threading.Event()
-        self.acknowledged, self.pause = 0, 0.0
-
-    def __enter__(self) -> Writer:
-        self.start()
-        assert self.first.wait(20), "no write was acknowledged"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        self.join(30)
-
-    def run(self) -> None:
-        client: Client | None = None
-        last = time.monotonic()
-        while not self.stop.is_set():
-            try:
-                client = client or self._client()
-                client("SET", f"key-{self.acknowledged}", "1")
-                time.sleep(0.001)  # some hundreds a second
-            except RedisError:
-                if client is not None:
-                    client.close()
-                client = None
-                time.sleep(0.05)
-                continue
-            self.acknowledged += 1
-            self.pause, last = max(self.pause, time.monotonic() - last), time.monotonic()
-            self.first.set()
-
-    def _client(self) -> Client:
+    def connect() -> Client:
         """To the master, as the load balancer would."""
-        for node in self.group.here:
+        for node in group.here:
             client = Client(node.address, 6379, node.login("app", APP), 1.0)
             try:
                 client("SET", "probe", "1")
@@ -68,8 +36,14 @@ class Writer(threading.Thread):
             return client
         raise RedisError("no master")
 
+    def write(client: Client, number: int) -> None:
+        client("SET", f"key-{number}", "1")
+        time.sleep(0.001)  # some hundreds a second
 
-def lost(group: Group, writer: Writer) -> int:
+    return data_group.Writer(connect, write, RedisError)
+
+
+def lost(group: Group, writer: data_group.Writer) -> int:
     """How many acknowledged writes the master does not have."""
     (master,) = group.masters()
     found = 0
@@ -95,10 +69,10 @@ def three(group: Group) -> Group:
 
 
 def test_all_three_are_replaced_one_by_one_under_load_and_nothing_is_lost(three: Group) -> None:
-    with Writer(three) as writer:
+    with writing(three) as writer:
         for old in list(three.nodes.values()):
             three.enter(three.launch())
-            three.leave(old)
+            three.leave(old, 90)
             three.keep()
             assert len(three.masters()) == 1
     assert three.registered == {"i-04", "i-05", "i-06"} == {node.id for node in three.here}
@@ -108,7 +82,7 @@ def test_all_three_are_replaced_one_by_one_under_load_and_nothing_is_lost(three:
 
 
 def test_the_master_that_died_is_replaced(three: Group) -> None:
-    with Writer(three) as writer:
+    with writing(three) as writer:
         three.nodes["i-01"].kill()
         three.away.add("i-01")
         three.enter(three.launch())
@@ -146,7 +120,7 @@ def test_a_cache_of_one_starts_empty(tmp_path: Path) -> None:
     try:
         group.enter(node)
         assert node.info()["role"] == "master"
-        group.leave(node)
+        group.leave(node, 90)
         assert not node.runs("redis-server.service")
         group.away.clear()
         node.node.leave()  # another step failed, and all of them run again
@@ -157,7 +131,7 @@ def test_a_cache_of_one_starts_empty(tmp_path: Path) -> None:
 
 def test_after_a_power_cut_a_master_whose_disk_is_empty_takes_the_data_of_the_others(three: Group) -> None:
     """All end at once, and the master's disk comes back empty: it must not be the master that the others copy."""
-    with Writer(three) as writer:
+    with writing(three) as writer:
         pass
     time.sleep(1.5)  # fsync every second
     for node in three.nodes.values():

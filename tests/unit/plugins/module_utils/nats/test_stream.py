@@ -6,11 +6,9 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +29,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import (
     size,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
+from tests.programs import nats_server
 
 CONFIG: dict[str, Any] = {
     "name": "A", "subjects": ["a.>"], "storage": "file", "retention": "limits", "num_replicas": 1, "max_msgs": -1,
@@ -145,8 +144,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             "authorization": {"user": "app", "password": "correct-horse"},
         })
     )  # fmt: skip
-    program = Path(sys.executable).parent / "nats-server"
-    process = subprocess.Popen([program, "-c", directory / "nats.conf"], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([nats_server(), "-c", directory / "nats.conf"], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
         while True:

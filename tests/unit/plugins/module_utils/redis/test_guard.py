@@ -37,7 +37,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.guard import (
 )
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import Sets, wait_until_whole
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
-from tests.programs import redis_server
+from tests.programs import redis_server, self_signed
 
 MEMBER = Member("a", "/var/lib/redis", "redis", "main", ["a", "b", "c"], 6379, True, 26379, True)
 EMPTY = Disk(None, False, False, False)
@@ -210,13 +210,7 @@ class Set:
         self.folder, self.port = folder, port
         self.running: list[subprocess.Popen[bytes]] = []
         self.program = redis_server(folder)
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x",
-             "-addext", "subjectAltName=" + ",".join(f"IP:{each}" for each in ADDRESSES), "-days", "1",
-             "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
-            check=True, capture_output=True, timeout=30,
-        )  # fmt: skip
-        shutil.copy(folder / "cert.pem", folder / "ca.pem")
+        self_signed(folder, *ADDRESSES)
         for address in ADDRESSES:
             wanted = self.wanted(address)
             for name, text in (

@@ -6,18 +6,18 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.boring.fleet.plugins.module_utils.host import aws, machine, nats_node, told
+from ansible_collections.boring.fleet.plugins.module_utils.host import aws, nats_node, told
 from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
+from tests.programs import nats_server
+from tests.unit.plugins.module_utils.host import data_group
 from tests.unit.plugins.module_utils.host.authority import Authority, pem
 
-SERVER = Path(sys.executable).parent / "nats-server"
 SYSTEM, CLUSTER, APP = (
     'system "password" of \\ the $tests äß',
     "cluster-password/of the?tests",
@@ -26,48 +26,23 @@ SYSTEM, CLUSTER, APP = (
 DOMAIN = "bus.shop.fleet.internal"
 
 
-class Group:
-    """The nodes that AWS would know, and their parameters."""
+class Group(data_group.Group["Node"]):
+    """`verifier` is the hash of the password of the user app."""
 
     def __init__(self, folder: Path, verifier: str, nodes: int = 3) -> None:
-        self.folder = folder
-        self.nodes: dict[str, Node] = {}
-        self.away: set[str] = set()
-        self.lifecycle: dict[str, str] = {}
         authority = Authority()
         # by names on a host; here, where /etc/hosts is everybody's, servers reach each other by addresses
         certificate, key = authority.sign([f"*.{DOMAIN}"], addresses=[f"127.0.20.{number}" for number in range(1, 10)])
-        self.values = {
+        values = {
             "/s": SYSTEM, "/c": CLUSTER, "/v": verifier, "/cert": certificate, "/key": key, "/ca": pem(authority.certificate),
         }  # fmt: skip
-        self.told = told.Told(
+        given = told.Told(
             "shop", "bus", "nats", "eu-central-1", "shop-bus", "", "enter", "leave", 120, nodes, "", False, DOMAIN, 0, "", False, "",
             {"nats_jetstream_max_file": "200MB"},
             {"system": "/s", "cluster": "/c", "certificate": "/cert", "key": "/key", "authority": "/ca"},
             (told.User("app", "/v", {"account": "APP"}),),
         )  # fmt: skip
-
-    def launch(self) -> Node:
-        number = len(self.nodes) + 1
-        node = Node(self, f"i-{number:02d}", f"127.0.20.{number}")
-        self.nodes[node.id] = node
-        self.lifecycle[node.id] = "Pending:Wait"
-        return node
-
-    def enter(self, *nodes: Node, seconds: float = 60) -> None:
-        """As the lifecycle does: again and again, all of them side by side."""
-        end = time.monotonic() + seconds
-        left = list(nodes)
-        while left:
-            for node in list(left):
-                try:
-                    node.node.enter()
-                except told.HostError as exc:
-                    assert time.monotonic() < end, f"{node.id}: {exc}"
-                else:
-                    self.lifecycle[node.id] = "InService"
-                    left.remove(node)
-            time.sleep(0.2)
+        super().__init__(given, values, lambda name, number: Node(self, folder, name, f"127.0.20.{number}"))
 
     def keep(self, want: str, seconds: float = 60) -> None:
         """Rounds of keep.d on all nodes that run, until one says something."""
@@ -82,38 +57,18 @@ class Group:
                         node.said.append(f"(keep) {exc}")
             time.sleep(0.5)
 
-    def end(self) -> None:
-        for node in self.nodes.values():
-            node.kill()
 
-    # -- what the nodes ask AWS ----------------------------------------------------------------------------------------
+class Node(data_group.Node):
+    """One host with one server."""
 
-    def instances(self, fleet: str, service: str) -> list[aws.Instance]:
-        assert (fleet, service) == ("shop", "bus")
-        return [
-            aws.Instance(node.id, node.address, "running", node.id, self.lifecycle[node.id])
-            for node in self.nodes.values()
-            if node.id not in self.away
-        ]
-
-    def parameters(self, names: Sequence[str]) -> dict[str, str]:
-        return {name: self.values[name] for name in names}
-
-
-class Node:
-    """One host: files below a folder, one server."""
-
-    def __init__(self, group: Group, name: str, address: str) -> None:
-        self.id, self.address, self.group = name, address, group
-        self.folder = group.folder / name
-        self.said: list[str] = []
+    def __init__(self, group: Group, folder: Path, name: str, address: str) -> None:
+        super().__init__(folder, name, address)
         self.process: subprocess.Popen[bytes] | None = None
         there: Any = group
-        self.host = machine.Host()
         self.node = nats_node.NatsNode(
             group.told, name, there, self, self.connect, self.healthy, time.monotonic, time.sleep, self.said.append, 1.0
         )
-        self.overwrite("/etc/hosts", "127.0.0.1 localhost\n")
+        self.put("/etc/hosts", "127.0.0.1 localhost\n")
 
     @property
     def runs(self) -> bool:
@@ -132,38 +87,25 @@ class Node:
         return nats_node.health(answer.status, answer.body)
 
     def connect(self, password: str, user: str = "system", seconds: float = 5.0) -> Client:
-        login = Login(user, password, ca=str(self._at("/etc/nats/tls/ca.pem")), name=f"{self.id}.{DOMAIN}")
+        login = Login(user, password, ca=str(self.at("/etc/nats/tls/ca.pem")), name=f"{self.id}.{DOMAIN}")
         return Client([(self.address, 4222)], login, seconds)
 
     # -- Machine -------------------------------------------------------------------------------------------------------
 
-    def _at(self, path: str) -> Path:
-        return self.folder / path.lstrip("/")
-
-    def exists(self, path: str) -> bool:
-        return self._at(path).exists()
-
-    def read(self, path: str) -> str:
-        return self.host.read(str(self._at(path)))
-
     def write(self, path: str, text: str, owner: str, group: str, mode: int) -> bool:
         assert (owner, group, mode) == ("root", "nats", 0o640)
-        if self.read(path) == text:
-            return False
-        self.overwrite(path, text)
-        return True
+        return self.put(path, text)
 
     def overwrite(self, path: str, text: str) -> None:
-        self._at(path).parent.mkdir(parents=True, exist_ok=True)
-        self._at(path).write_text(text)
+        self.put(path, text)
 
     def run(self, argv: Sequence[str], seconds: float = 30) -> tuple[int, str]:
         if argv[0] == "systemctl":
             return self._systemctl(argv[1])
         if argv[0] == "nats-server":
             self.overwrite(argv[-1], self._mapped(self.read(argv[-1])))
-        mapped = [str(self._at(word)) if word.startswith("/") else word for word in argv]
-        return self.host.run([str(SERVER) if mapped[0] == "nats-server" else mapped[0], *mapped[1:]], seconds)
+        mapped = [str(self.at(word)) if word.startswith("/") else word for word in argv]
+        return self.host.run([nats_server() if mapped[0] == "nats-server" else mapped[0], *mapped[1:]], seconds)
 
     def _systemctl(self, verb: str) -> tuple[int, str]:
         if verb == "is-active":
@@ -179,8 +121,8 @@ class Node:
         """With addresses in place of names, as there is no /etc/hosts of its own here, and paths below the node's folder."""
         text = text.replace("0.0.0.0", self.address)
         text = text.replace("127.0.0.1:8222", f"{self.address}:8222")
-        text = text.replace("/etc/nats/tls", str(self._at("/etc/nats/tls")))
-        text = text.replace('"/var/lib/nats"', f'"{self._at("/var/lib/nats")}"')
+        text = text.replace("/etc/nats/tls", str(self.at("/etc/nats/tls")))
+        text = text.replace('"/var/lib/nats"', f'"{self.at("/var/lib/nats")}"')
         lines = [line.split() for line in self.read("/etc/hosts").splitlines() if line.endswith(DOMAIN)]
         names = {name: address for address, name in lines}
         # as URLs are compared, another name of the same address is another port that nobody listens at
@@ -189,9 +131,9 @@ class Node:
 
     def _start(self) -> None:
         self.overwrite("/run/nats.conf", self._mapped(self.read("/etc/nats/nats.conf")))
-        log = self._at("/log").open("ab")
-        self.process = subprocess.Popen([str(SERVER), "-c", str(self._at("/run/nats.conf"))], stdout=log, stderr=log)
+        log = self.at("/log").open("ab")
+        self.process = subprocess.Popen([nats_server(), "-c", str(self.at("/run/nats.conf"))], stdout=log, stderr=log)
         end = time.monotonic() + 20
         while self.healthy() == "its monitoring does not answer":
-            assert time.monotonic() < end, self._at("/log").read_text()[-2000:]
+            assert time.monotonic() < end, self.at("/log").read_text()[-2000:]
             time.sleep(0.1)
