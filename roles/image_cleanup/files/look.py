@@ -88,6 +88,8 @@ class Look:
                     yield path
 
     def counts(self, rule, real, is_link):
+        if "date" in rule:
+            return os.lstat(real).st_mtime != rule["date"]
         if "contains" not in rule and "write" not in rule:
             return True
         if is_link or not os.path.isfile(real):
@@ -118,7 +120,9 @@ class Look:
         for path in list(self.findings(rule)):
             real = self.root + path
             try:
-                if "write" in rule:
+                if "date" in rule:
+                    os.utime(real, (rule["date"], rule["date"]))
+                elif "write" in rule:
                     with open(real, "wb") as stream:
                         stream.write(rule["write"].encode())
                 elif os.path.isdir(real) and not os.path.islink(real):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,7 @@ PLANTED = [
     ("/usr/local/share/.hidden/key", KEY.format("ENCRYPTED ", "ENCRYPTED "), "private key", False),
     ("/srv/pgp.asc", "-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: 1\n\n" + "A" * 64 + "\n", "private key", False),
     ("/var/lib/apt/lists/deb_InRelease", "x", "package list", True),
+    ("/var/lib/apt/periodic/update-success-stamp", "", "package list", True),
     ("/var/cache/apt/archives/a_1_all.deb", "x", "package", True),
     ("/usr/sbin/policy-rc.d", "exit 101", "start-up guard", True),
     ("/etc/netplan/50-cloud-init.yaml", "network: {}", "network of the build", True),
@@ -122,6 +124,7 @@ def plant(root: Path, path: str, content: str) -> None:
 def root(tmp_path: Path) -> Path:
     for path, content in HARMLESS.items():
         plant(tmp_path, path, content)
+    os.utime(tmp_path / "var/lib/apt/lists", (0, 0))
     return tmp_path
 
 
@@ -149,6 +152,7 @@ def test_everything_planted_is_found_and_what_may_go_goes(root: Path) -> None:
     assert (root / "etc/iscsi/initiatorname.iscsi").read_text() == "GenerateName=yes\n"
     assert (root / "var/log/dpkg.log").read_text() == ""
     assert not (root / "var/log/journal/0123456789abcdef").exists()  # its name is an identity
+    assert (root / "var/lib/apt/lists").stat().st_mtime == 0  # Ansible's apt takes lists with a new date for fresh
 
 
 @pytest.mark.parametrize(
