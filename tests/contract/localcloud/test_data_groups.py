@@ -34,7 +34,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.client import R
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import fields
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 from tests.contract.localcloud.test_ec2 import ROOT, Cloud, podman, until
-from tests.unit.plugins.module_utils.host.authority import Authority, pem
+from tests.unit.plugins.module_utils.host.authority import Authority
 
 pytestmark = [
     pytest.mark.hosts,
@@ -119,7 +119,7 @@ class Shop:
             made, name = one["made"], one["name"]
             kind, dummy, of = made.partition(" of ")
             if kind == "authority":
-                value = pem(authority.certificate)
+                value = authority.certificate
             elif kind in ("certificate", "key"):
                 value = signed[name]
             elif kind == "bcrypt":

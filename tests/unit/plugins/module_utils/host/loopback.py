@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.boring.fleet.plugins.module_utils.host import aws, machine, nats_node, told
 from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
-from tests.unit.plugins.module_utils.host.authority import Authority, pem
+from tests.unit.plugins.module_utils.host.authority import Authority
 
 SERVER = Path(sys.executable).parent / "nats-server"
 SYSTEM, CLUSTER, APP = (
@@ -36,9 +36,9 @@ class Group:
         self.lifecycle: dict[str, str] = {}
         authority = Authority()
         # by names on a host; here, where /etc/hosts is everybody's, servers reach each other by addresses
-        certificate, key = authority.sign([f"*.{DOMAIN}"], addresses=[f"127.0.20.{number}" for number in range(1, 10)])
+        certificate, key = authority.sign([f"*.{DOMAIN}", *(f"127.0.20.{number}" for number in range(1, 10))])
         self.values = {
-            "/s": SYSTEM, "/c": CLUSTER, "/v": verifier, "/cert": certificate, "/key": key, "/ca": pem(authority.certificate),
+            "/s": SYSTEM, "/c": CLUSTER, "/v": verifier, "/cert": certificate, "/key": key, "/ca": authority.certificate,
         }  # fmt: skip
         self.told = told.Told(
             "shop", "bus", "nats", "eu-central-1", "shop-bus", "", "enter", "leave", 120, nodes, "", False, DOMAIN, 0, "", False, "",

@@ -17,7 +17,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.client import C
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import fields
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 from tests.programs import redis_server
-from tests.unit.plugins.module_utils.host.authority import Authority, pem
+from tests.unit.plugins.module_utils.host.authority import Authority
 
 ADMIN, APP = 'admin "password" of the \\ tests', "app-password-of-the-tests"
 DOMAIN = "store.shop.fleet.internal"
@@ -37,7 +37,7 @@ class Group:
         hashed = hashlib.sha256(APP.encode()).hexdigest()
         authority = Authority()
         certificate, key = authority.sign([f"*.{DOMAIN}"])
-        self.values = {"/cert": certificate, "/key": key, "/ca": pem(authority.certificate)}
+        self.values = {"/cert": certificate, "/key": key, "/ca": authority.certificate}
         self.values |= {
             "/a": ADMIN,
             "/r": "replica-password",
