@@ -85,13 +85,10 @@ class Group:
         self.away.add(node.id)
 
     def keep(self, seconds: float = 60) -> None:
-        """Rounds of keep.d on all nodes, a clock that goes fast, until every Sentinel knows just who is there."""
+        """Rounds of keep.d on all nodes, until every Sentinel knows just who is there."""
         end = time.monotonic() + seconds
-        turn = 0.0
         while True:
-            turn += 30
             for node in self.here:
-                node.now = turn
                 node.node.keep()
             time.sleep(1)
             counts = {node.id: node.knows() for node in self.here}
@@ -136,7 +133,6 @@ class Node:
         self.id, self.address, self.group = name, address, group
         self.folder = group.folder / name
         self.said: list[str] = []
-        self.now = 0.0
         self.may_start = False
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.host = machine.Host()
@@ -148,7 +144,6 @@ class Node:
             self,
             self.connect,
             time.monotonic,
-            lambda: self.now,
             time.sleep,
             self.said.append,
             3.0,
