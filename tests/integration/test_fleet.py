@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.plugins.module_utils.host.authority import Authority, pem
+from tests.unit.plugins.module_utils.host.authority import Authority
 
 from .conftest import INSIDE, ROOT, Fleet
 
@@ -102,7 +102,7 @@ class Shop:
             path.write_text(text)
         authority = Authority()
         certificate, key = authority.sign([HOST])
-        self.trusted = pem(authority.certificate)
+        self.trusted = authority.certificate
         (self.folder / "shop.pem").write_text(certificate)
         (self.folder / "shop.key").write_text(key)
         common = {"roles": ["acme.shop.app"], "machine": "cpu"}

@@ -21,6 +21,7 @@ import pytest
 import yaml
 from testinfra.host import Host
 
+pytestmark = pytest.mark.timeout(900)  # a test is several playbooks
 UNIT = "container-service"
 WORK = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "registry"
 SCENARIO = yaml.safe_load((Path(__file__).parents[1] / "vars" / "scenario.yml").read_text())

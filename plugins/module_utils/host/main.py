@@ -124,7 +124,7 @@ def _node(told: Told, me: str, aws: Aws) -> Node:
             login = _login(told, "admin", password, redis_config.TLS, peers.name(told, node.id))
             return redis.Client("127.0.0.1" if node.id == me else node.address, port, login)
 
-        return RedisNode(told, me, aws, machine, reach, time.monotonic, time.time, time.sleep, say)
+        return RedisNode(told, me, aws, machine, reach, time.monotonic, time.sleep, say)
     return ServiceNode(told, _asking(told), time.monotonic, time.sleep, say)
 
 

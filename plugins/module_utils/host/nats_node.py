@@ -158,15 +158,15 @@ class NatsNode:
             first = [one for one in found.leaving if one < self.me and one in cluster.members - cluster.silent]
             if first:
                 raise HostError(f"{first[0]} leaves first")
-            why = nats_view.fault(cluster) if not asked else ""
-            if why:
+            why = nats_view.fault(cluster)
+            if why and not asked:
                 raise HostError(f"{why}: waiting until it is, so that no message is lost")
-            if not cluster.of(self.me):
+            if not why and not cluster.of(self.me):
                 break
             self._move(password, cluster, self.me, asked)
             if self.clock() >= deadline:
                 left = ", ".join(sorted(group.what for group in cluster.of(self.me))[:3])
-                raise HostError(f"replicas are still being moved away: {left}")
+                raise HostError(f"replicas are still being moved away: {left or why}")
             self.sleep(1)
         if cluster.leader == self.me:
             self._request(password, "$JS.API.META.LEADER.STEPDOWN", {})

@@ -25,6 +25,7 @@ class Peers:
     me: Instance
     nodes: tuple[Instance, ...]  # that run or begin to, the oldest first
     known: frozenset[str]  # also those that are switched off
+    addresses: frozenset[str]  # of all that are known
 
     @property
     def others(self) -> tuple[Instance, ...]:
@@ -50,7 +51,7 @@ def look(aws: Aws, told: Told, me: str) -> Peers:
         raise HostError(
             f"EC2 does not list {me} among the hosts of {told.service} of the fleet {told.fleet}: its tags come late, or are not there"
         )
-    return Peers(mine, nodes, frozenset(one.id for one in found))
+    return Peers(mine, nodes, frozenset(one.id for one in found), frozenset(one.address for one in found))
 
 
 def name(told: Told, instance: str) -> str:

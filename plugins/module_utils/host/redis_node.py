@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,8 +29,10 @@ SENTINEL_UNIT: Final = "redis-sentinel.service"
 RESPONDER_UNIT: Final = "redis-responder.service"
 _START: Final = 600.0  # seconds: a large file is loaded
 _HAND_OVER: Final = 120.0
-_TURN: Final = 30.0  # seconds that each Sentinel has for itself to forget in
+_FORGET: Final = 30.0  # seconds for the others to notice that a node has left
+_KNOWN: Final = 20.0  # seconds for a Sentinel to know all others again
 _INNER: Final = ("admin", "replica", "sentinel")
+_KINDS: Final = ("REPLICAS", "SENTINELS")
 
 
 @dataclass
@@ -43,7 +45,6 @@ class RedisNode:
     machine: Machine
     connect: Callable[[Instance, int, str], Answers]
     clock: Callable[[], float]
-    now: Callable[[], float]
     sleep: Callable[[float], None]
     say: Callable[[str], None]
     patience: float = 900.0  # seconds in one try for a node to copy the data
@@ -224,19 +225,20 @@ class RedisNode:
         """Let another be master, if this one is, and end. Raises HostError while the others are too few for that."""
         if not self.machine.exists(redis_config.CONFIG):
             return  # it never joined
-        if not machines.active(self.machine, UNIT):  # it has left, or nothing is left of it to hand over
-            self._away()
-            machines.unit(self.machine, "stop", SENTINEL_UNIT, _START)
-            return
         found = peers.look(self.aws, self.told, self.me)
         admin = self._admin()
-        if self.told.nodes > 1:
-            self._hand_over(found, admin)
-        self._away()
-        if why := self._writing(found.me, admin):
-            raise HostError(f"{why}: it ends after that")
+        if machines.active(self.machine, UNIT):  # else it has left, or nothing is left of it to hand over
+            if self.told.nodes > 1:
+                self._hand_over(found, admin)
+            self._away()
+            if why := self._writing(found.me, admin):
+                raise HostError(f"{why}: it ends after that")
+        else:
+            self._away()
         for unit in (SENTINEL_UNIT, UNIT):
             machines.unit(self.machine, "stop", unit, _START)
+        if self.told.nodes > 1:
+            self._be_forgotten(found, admin)
 
     def _hand_over(self, found: peers.Peers, admin: str) -> None:
         staying = [
@@ -267,40 +269,89 @@ class RedisNode:
         if self.told.target_group:
             self.aws.register(self.told.target_group, self.me, away=True)
 
+    def _be_forgotten(self, found: peers.Peers, admin: str) -> None:
+        """For as long as the others count the Sentinel that left, one of them more must live for a failover. `keep` does it where this cannot."""
+        deadline = self.clock() + _FORGET
+        try:
+            while any(self._known(one, admin).keys() & _both(found.me.address) for one in _joined(found.others)):
+                if self.clock() >= deadline:
+                    break
+                self._forget(found.others, admin)
+                self.sleep(1)
+        except RedisError as exc:
+            self.say(f"the others forget this node later: {exc}")
+
     # -- keep ----------------------------------------------------------------------------------------------------------
 
     def keep(self) -> None:
-        """What a node does from time to time: let its Sentinel forget who is gone, in turn with the others."""
+        """What a node does from time to time: as the master, let the Sentinels forget who is gone; without one, help them to another."""
         if self.told.nodes == 1:
             return
         found = peers.look(self.aws, self.told, self.me)
         admin = self._admin()
-        here = {one.address for one in found.nodes}
         try:
-            gone = self._gone(found.me, admin, here)
-            turn = int(self.now() / _TURN) % len(found.nodes)
-            if gone and sorted(one.id for one in found.nodes)[turn] == self.me:
-                self._ask(found.me, redis_config.SENTINEL, admin, "SENTINEL", "RESET", redis_config.NAME)
-                self.say(f"its Sentinel forgot {', '.join(sorted(gone))}")
+            if fields(self._ask(found.me, redis_config.PORT, admin, "INFO", "replication")).get("role") == "master":
+                self._forget(found.nodes, admin)
+            elif found.me == next(iter(_joined(found.nodes)), None):
+                self._fail_over(found, admin)
         except RedisError as exc:
             raise HostError(str(exc)) from exc
         if not self.told.plaintext and (why := peers.ends_soon(self.machine, redis_config.TLS)):
             raise HostError(why)
 
-    def _gone(self, me: Instance, admin: str, here: set[str]) -> set[str]:
-        """Addresses that this Sentinel still counts and that no node has any more. None while it is busy with a failover."""
-        flat = self._ask(me, redis_config.SENTINEL, admin, "SENTINEL", "MASTER", redis_config.NAME)
-        master = dict(zip(flat[::2], flat[1::2], strict=True))
-        if master.get("flags") != "master" or master.get("ip") not in here:
-            return set()
-        found: set[str] = set()
-        for what in ("REPLICAS", "SENTINELS"):
-            for each in self._ask(me, redis_config.SENTINEL, admin, "SENTINEL", what, redis_config.NAME):
+    def _forget(self, nodes: Sequence[Instance], admin: str) -> None:
+        """Let the Sentinels forget who is none of `nodes` and down: one after the other, each when that before it knows all others again.
+
+        One whose master is away must forget nobody. Raises RedisError.
+        """
+        here = {one.address for one in nodes}
+        for node in _joined(nodes):
+            known = self._known(node, admin)
+            gone = {address for (dummy, address), down in known.items() if down and address not in here}
+            master = self._seen(node, admin)
+            if not gone or master.get("flags") != "master" or master.get("ip") not in here:
+                continue
+            self._ask(node, redis_config.SENTINEL, admin, "SENTINEL", "RESET", redis_config.NAME)
+            stay = {each for each, down in known.items() if not down}
+            deadline = self.clock() + _KNOWN
+            while not stay <= self._known(node, admin).keys():
+                if self.clock() >= deadline:
+                    raise RedisError(f"the Sentinel of {node.id} does not know all others again; see its journal")
+                self.sleep(0.5)
+            self.say(f"the Sentinel of {node.id} forgot {', '.join(sorted(gone))}")
+
+    def _known(self, node: Instance, admin: str) -> dict[tuple[str, str], bool]:
+        """Whom a node's Sentinel counts, as REPLICAS or SENTINELS with an address, and whether it takes it for down."""
+        found = {}
+        for what in _KINDS:
+            for each in self._ask(node, redis_config.SENTINEL, admin, "SENTINEL", what, redis_config.NAME):
                 one = dict(zip(each[::2], each[1::2], strict=True))
-                down = {"s_down", "o_down", "disconnected"} & set(str(one.get("flags", "")).split(","))
-                if down and one["ip"] not in here:
-                    found.add(one["ip"])
+                flags = set(str(one.get("flags", "")).split(","))
+                found[what, str(one["ip"])] = bool({"s_down", "o_down", "disconnected"} & flags)
         return found
+
+    def _seen(self, node: Instance, admin: str) -> dict[str, str]:
+        """The master as a node's Sentinel sees it."""
+        flat = self._ask(node, redis_config.SENTINEL, admin, "SENTINEL", "MASTER", redis_config.NAME)
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    def _fail_over(self, found: peers.Peers, admin: str) -> None:
+        """When the master died and another before it is not forgotten, the Sentinels that are left are too few to agree: one node decides.
+
+        Only where AWS has that master no more, so that it cannot be a second one. Raises RedisError.
+        """
+        master = self._seen(found.me, admin)
+        flags = master["flags"].split(",")
+        if "s_down" not in flags or "failover_in_progress" in flags or master["ip"] in found.addresses:
+            return
+        others = [down for (what, dummy), down in self._known(found.me, admin).items() if what == "SENTINELS"]
+        live = 1 + others.count(False)
+        if live > (1 + len(others)) // 2:
+            return
+        self._ask(found.me, redis_config.SENTINEL, admin, "SENTINEL", "FAILOVER", redis_config.NAME)
+        self.say(
+            f"the master {master['ip']} is gone, and {live} of {1 + len(others)} Sentinels are left: another becomes it"
+        )
 
     # -- what all of them do -------------------------------------------------------------------------------------------
 
@@ -314,3 +365,12 @@ class RedisNode:
             return connection(*words)
         finally:
             connection.close()
+
+
+def _joined(nodes: Sequence[Instance]) -> list[Instance]:
+    """Those whose Sentinel runs: not those that enter or leave."""
+    return [one for one in nodes if not one.lifecycle.startswith(("Pending", "Terminating"))]
+
+
+def _both(address: str) -> set[tuple[str, str]]:
+    return {(what, address) for what in _KINDS}

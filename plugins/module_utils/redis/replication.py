@@ -13,8 +13,9 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.client import A
 
 # A replica asks every second; while a load is on, it is always a little behind.
 _NEAR = 1 << 20
-# For how long writes may wait at most: a failover, and the ten seconds in which the old master learns of it
+# Writes wait for as long as Sentinel takes. Should who asked for that die, they go on after this time
 _PAUSE_MS = 30_000
+_FAILOVER_SECONDS = 120.0
 _REPLICAS_SECONDS = 3.0
 _SENTINEL_AGREED = "OK"
 
@@ -152,14 +153,13 @@ def hand_over(
     """Let another than `address` be master; who is it now. Raises RedisError.
 
     Sentinel's own failover does not wait for writes on their way, and makes the old master a replica only seconds after it
-    named the new one. So writes are held up until a replica has all of them, and for as long as the old master still takes
-    itself for one; clients are sent away from it as soon as there is a new one to find.
+    named the new one. So writes are held up until a replica has all of them, and until the old master is a replica or Sentinel
+    gave up: what it took in between would be lost.
     """
     master = wait_until_whole(sets, patience, clock, sleep)
     if master != address:
         return master
-    deadline = clock() + _PAUSE_MS / 1000
-    _say(sets.redis, master, "CLIENT", "PAUSE", str(_PAUSE_MS), "WRITE")
+    deadline = clock() + _FAILOVER_SECONDS
 
     def insist(*words: str) -> Any:
         """Ask the old master again when the connection is lost: who makes it a replica cuts all that are open."""
@@ -171,21 +171,36 @@ def hand_over(
                     raise
                 sleep(0.1)
 
+    pause = "CLIENT", "PAUSE", str(_PAUSE_MS), "WRITE"
+    _say(sets.redis, master, *pause)
     try:
         _wait_for_replicas(sets, master, clock, sleep)
         _say(sets.sentinel, master, "SENTINEL", "FAILOVER", sets.name)
-        while _say(sets.sentinel, master, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", sets.name)[0] == address:
+        while not (named := _named(sets, master)):
             if clock() >= deadline:
                 raise RedisError(f"{address} is still the master of {sets.name}; see its Sentinels' logs.")
-            sleep(0.1)
-        insist("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        while fields(insist("INFO", "replication")).get("role") == "master":
-            if clock() >= deadline:
-                raise RedisError(f"{address} does not follow the new master of {sets.name}; see its Sentinels' logs.")
+            insist(*pause)
             sleep(0.2)
+        insist("REPLICAOF", *named)
+        insist("CONFIG", "REWRITE")
+        insist("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     finally:
         insist("CLIENT", "UNPAUSE")
     return wait_until_whole(sets, patience, clock, sleep)
+
+
+def _named(sets: Sets, master: str) -> list[str]:
+    """Address and port of the next master, by the Sentinel beside this one; empty while it is busy. Raises RedisError when it gave up."""
+    flat = _say(sets.sentinel, master, "SENTINEL", "MASTER", sets.name)
+    busy = "failover_in_progress" in dict(zip(flat[::2], flat[1::2], strict=True)).get("flags", "")
+    named = [str(part) for part in _say(sets.sentinel, master, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", sets.name)]
+    if named[0] != master:
+        return named
+    if not busy:
+        raise RedisError(
+            f"Sentinel could not make another node the master of {sets.name}; see the Sentinel's log on {master}."
+        )
+    return []
 
 
 def _say(connect: Callable[[str], Answers], address: str, *words: str) -> Any:

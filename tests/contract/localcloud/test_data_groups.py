@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import ipaddress
 import json
 import os
 import secrets
@@ -32,9 +31,10 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.client import C
 from ansible_collections.boring.fleet.plugins.module_utils.redis.client import RedisError
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import fields
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
+from localcloud.settings import settings_of
 from tests.contract.localcloud.test_ec2 import ROOT, Cloud, podman, until
 from tests.contract.localcloud.test_ec2 import pytestmark as needs_hosts
-from tests.unit.plugins.module_utils.host.authority import Authority, pem
+from tests.unit.plugins.module_utils.host.authority import Authority
 
 pytestmark = [*needs_hosts, pytest.mark.timeout(1400)]
 FLEET = {
@@ -68,7 +68,8 @@ class Shop:
         self.ec2, self.groups, self.ssm, self.iam, self.elb = (
             self.cloud.client(name) for name in ("ec2", "autoscaling", "ssm", "iam", "elbv2")
         )
-        self.inside = f"http://{next(ipaddress.ip_network(self.cloud.subnet).hosts())}:{self.cloud.port}"
+        self.gateway = settings_of(folder, self.cloud.name).gateway
+        self.inside = f"http://{self.gateway}:{self.cloud.port}"
         self.found = lists(read_fleet(FLEET), account="123456789012", endpoint=self.inside)
         self.values: dict[str, str] = {}
         self.image = self._image()
@@ -115,7 +116,7 @@ class Shop:
             made, name = one["made"], one["name"]
             kind, dummy, of = made.partition(" of ")
             if kind == "authority":
-                value = pem(authority.certificate)
+                value = authority.certificate
             elif kind in ("certificate", "key"):
                 value = signed[name]
             elif kind == "bcrypt":
@@ -126,6 +127,26 @@ class Shop:
                 value = secrets.token_urlsafe(24)
             self.values[name] = value
             self.ssm.put_parameter(Name=name, Value=value, Type=one["type"])
+
+    def _security_group(self, name: str, vpc: str) -> str:
+        """As deploy makes it; this machine comes in where the load balancer does."""
+        (group,) = [group for group in self.found["security_groups"] if group["for"] == name]
+        made = str(
+            self.ec2.create_security_group(GroupName=group["name"], Description=group["description"], VpcId=vpc)[
+                "GroupId"
+            ]
+        )
+        for rule in group["ingress"]:
+            of = (
+                {"UserIdGroupPairs": [{"GroupId": made}]}
+                if rule["peer"] == {"group": group["name"]}
+                else {"IpRanges": [{"CidrIp": f"{self.gateway}/32"}]}
+            )
+            ports = {"FromPort": rule["from_port"], "ToPort": rule["to_port"]}
+            self.ec2.authorize_security_group_ingress(
+                GroupId=made, IpPermissions=[{"IpProtocol": rule["protocol"], **ports, **of}]
+            )
+        return made
 
     def group(self, name: str, image: str = "") -> str:
         """Make the group of a data service; its name."""
@@ -150,6 +171,7 @@ class Shop:
             LaunchTemplateData={
                 "ImageId": image or self.image, "InstanceType": "t3.medium", "KeyName": self.cloud.key(),
                 "IamInstanceProfile": {"Name": role["name"]}, "UserData": base64.b64encode(user_data.encode()).decode(),
+                "SecurityGroupIds": [self._security_group(name, vpc)],
                 "TagSpecifications": [{"ResourceType": "instance", "Tags": tags}],
             },
         )  # fmt: skip

@@ -16,7 +16,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Cl
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 from tests.programs import nats_server
 from tests.unit.plugins.module_utils.host import data_group
-from tests.unit.plugins.module_utils.host.authority import Authority, pem
+from tests.unit.plugins.module_utils.host.authority import Authority
 
 SYSTEM, CLUSTER, APP = (
     'system "password" of \\ the $tests äß',
@@ -32,9 +32,9 @@ class Group(data_group.Group["Node"]):
     def __init__(self, folder: Path, verifier: str, nodes: int = 3) -> None:
         authority = Authority()
         # by names on a host; here, where /etc/hosts is everybody's, servers reach each other by addresses
-        certificate, key = authority.sign([f"*.{DOMAIN}"], addresses=[f"127.0.20.{number}" for number in range(1, 10)])
+        certificate, key = authority.sign([f"*.{DOMAIN}", *(f"127.0.20.{number}" for number in range(1, 10))])
         values = {
-            "/s": SYSTEM, "/c": CLUSTER, "/v": verifier, "/cert": certificate, "/key": key, "/ca": pem(authority.certificate),
+            "/s": SYSTEM, "/c": CLUSTER, "/v": verifier, "/cert": certificate, "/key": key, "/ca": authority.certificate,
         }  # fmt: skip
         given = told.Told(
             "shop", "bus", "nats", "eu-central-1", "shop-bus", "", "enter", "leave", 120, nodes, "", False, DOMAIN, 0, "", False, "",

@@ -18,7 +18,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.replication imp
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 from tests.programs import redis_server
 from tests.unit.plugins.module_utils.host import data_group
-from tests.unit.plugins.module_utils.host.authority import Authority, pem
+from tests.unit.plugins.module_utils.host.authority import Authority
 
 ADMIN, APP = 'admin "password" of the \\ tests', "app-password-of-the-tests"
 DOMAIN = "store.shop.fleet.internal"
@@ -38,7 +38,7 @@ class Group(data_group.Group["Node"]):
         values = {
             "/cert": certificate,
             "/key": key,
-            "/ca": pem(authority.certificate),
+            "/ca": authority.certificate,
             "/a": ADMIN,
             "/r": "replica-password",
             "/s": "sentinel-password-!$%&()*+,-./:;<=>?@[]^_`{|}~",
@@ -52,13 +52,10 @@ class Group(data_group.Group["Node"]):
         super().__init__(given, values, lambda name, number: Node(self, folder, name, f"127.0.21.{number}"))
 
     def keep(self, seconds: float = 60) -> None:
-        """Rounds of keep.d on all nodes, a clock that goes fast, until every Sentinel knows just who is there."""
+        """Rounds of keep.d on all nodes, until every Sentinel knows just who is there."""
         end = time.monotonic() + seconds
-        turn = 0.0
         while True:
-            turn += 30
             for node in self.here:
-                node.now = turn
                 node.node.keep()
             time.sleep(1)
             counts = {node.id: node.knows() for node in self.here}
@@ -86,7 +83,6 @@ class Node(data_group.Node):
     def __init__(self, group: Group, folder: Path, name: str, address: str) -> None:
         super().__init__(folder, name, address)
         self.group = group
-        self.now = 0.0
         self.may_start = False
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         there: Any = group
@@ -97,7 +93,6 @@ class Node(data_group.Node):
             self,
             self.connect,
             time.monotonic,
-            lambda: self.now,
             time.sleep,
             self.said.append,
             3.0,

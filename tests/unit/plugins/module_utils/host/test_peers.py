@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.boring.fleet.plugins.module_utils.host import machine, peers
 from ansible_collections.boring.fleet.plugins.module_utils.host.aws import Instance
 from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError, Told, read
-from tests.unit.plugins.module_utils.host.authority import Authority, pem
+from tests.unit.plugins.module_utils.host.authority import Authority
 
 OWN = "i-1.bus.shop.fleet.internal"
 TOLD: Told = read(
@@ -87,7 +87,7 @@ class Box(machine.Host):
 
 
 def values(authority: Authority, certificate: str, key: str) -> dict[str, str]:
-    return {"/c": certificate, "/k": key, "/a": pem(authority.certificate)}
+    return {"/c": certificate, "/k": key, "/a": authority.certificate}
 
 
 def bring(folder: Path, given: dict[str, str]) -> bool:

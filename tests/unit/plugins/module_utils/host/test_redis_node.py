@@ -44,13 +44,15 @@ class World:
             there,
             there,
             self.connect,
-            lambda: 0.0,
             lambda: self.now,
-            lambda _: None,
+            self.sleep,
             lambda _: None,
             0.0,
         )
-        self.now = 0.0
+        self.now, self.master_flags, self.master_ip = 0.0, "master", "10.0.0.2"
+        self.sentinels: dict[int, str] = {}
+        self.gone = dict.fromkeys(range(1, 10), "10.0.0.9")  # whom each Sentinel still counts
+        self.slow = False  # a Sentinel that forgets takes a while to know the others again
         self.sent: list[tuple[str, ...]] = []
 
     def connect(self, node: Instance, port: int, password: str) -> Any:
@@ -60,24 +62,32 @@ class World:
 
         class Connection:
             def __call__(inner, *words: str) -> Any:  # noqa: N805
-                self.sent.append(words)
+                self.sent.append((node.id, *words))
                 if words[0] == "INFO":
                     return f"role:{self.roles[number]}\r\nmaster_link_status:up\r\nmaster_sync_in_progress:0\r\nmaster_host:x\r\n"
                 if words[1] == "GET-MASTER-ADDR-BY-NAME":
                     return [self.says[number], "6379"]
                 if words[1] == "MASTER":
-                    return ["flags", "master", "ip", "10.0.0.2"]
+                    return ["flags", self.master_flags, "ip", self.master_ip]
+                if words[1] == "SENTINELS":
+                    return [["ip", f"10.0.0.{other}", "flags", flags] for other, flags in self.sentinels.items()]
+                if words[1] == "RESET":
+                    self.gone.pop(number)
+                    self.slow = True
                 if words[1] == "REPLICAS":
-                    return [
-                        ["ip", "10.0.0.1", "flags", "slave"],
-                        ["ip", "10.0.0.9", "flags", "s_down,slave,disconnected"],
-                    ]
+                    down = self.gone.get(number)
+                    known = [] if self.slow else [["ip", "10.0.0.1", "flags", "slave"]]
+                    return known + ([["ip", down, "flags", "s_down,slave,disconnected"]] if down else [])
                 return []
 
             def close(inner) -> None:  # noqa: N805
                 pass
 
         return Connection()
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.slow = False
 
     def instances(self, fleet: str, service: str) -> list[Instance]:
         return self.found
@@ -125,16 +135,55 @@ def test_it_follows_whom_the_sentinels_name_if_that_is_the_master() -> None:
         World(3, NEW, {1: "10.0.0.3"}, {}).master()
 
 
-@pytest.mark.parametrize("turn", [0, 1, 2])
-def test_each_sentinel_forgets_in_its_own_turn(turn: int) -> None:
-    sent = []
+def test_the_master_lets_one_sentinel_after_the_other_forget() -> None:
     for me in (1, 2, 3):
         world = World(me, ["InService"] * 3, {1: "x", 2: "x", 3: "x"}, {1: "slave", 2: "master", 3: "slave"})
-        world.now = 30.0 * turn + 5
         world.node.told = replace(TOLD, plaintext=True)
         world.node.keep()
-        sent += [me for words in world.sent if words[:2] == ("SENTINEL", "RESET")]
-    assert sent == [turn + 1]
+        resets = [place for place, words in enumerate(world.sent) if words[2] == "RESET"]
+        assert [world.sent[place][0] for place in resets] == (["i-1", "i-2", "i-3"] if me == 2 else [])
+        for place in resets:  # the next one's turn is when it knows the others again
+            assert [words[0] for words in world.sent[place + 1 : place + 5]] == [world.sent[place][0]] * 4
+
+
+def test_a_sentinel_that_knows_the_others_no_more_is_the_last_that_forgets() -> None:
+    world = World(2, ["InService"] * 3, {1: "x", 2: "x", 3: "x"}, {1: "slave", 2: "master", 3: "slave"})
+    world.sleep = lambda seconds: setattr(world, "now", world.now + seconds)  # type: ignore[method-assign]
+    world.node.sleep = world.sleep
+    with pytest.raises(HostError, match="the Sentinel of i-1 does not know all others again"):
+        world.node.keep()
+    assert [words[0] for words in world.sent if words[2] == "RESET"] == ["i-1"]
+
+
+def test_nobody_is_forgotten_while_the_master_is_away() -> None:
+    world = World(2, ["InService"] * 3, {1: "x", 2: "x", 3: "x"}, {1: "slave", 2: "master", 3: "slave"})
+    world.master_flags = "master,s_down"
+    world.node.told = replace(TOLD, plaintext=True)
+    world.node.keep()
+    assert not any(words[2] == "RESET" for words in world.sent)
+
+
+@pytest.mark.parametrize(
+    ("me", "changes", "decides"),
+    [
+        (1, {}, True),
+        (3, {}, False),  # the first decides, and nobody else
+        (1, {"master_flags": "master"}, False),
+        (1, {"master_flags": "s_down,o_down,master,failover_in_progress"}, False),
+        (1, {"master_ip": "10.0.0.2"}, False),  # AWS has it: it may come back
+        (1, {"sentinels": {3: "sentinel", 8: "s_down,sentinel"}}, False),  # two of three agree by themselves
+    ],
+)
+def test_the_first_decides_when_those_that_are_left_cannot_agree(
+    me: int, changes: dict[str, Any], decides: bool
+) -> None:
+    world = World(me, ["InService", "Pending:Wait", "InService"], {1: "x", 3: "x"}, {1: "slave", 3: "slave"})
+    world.node.told = replace(TOLD, plaintext=True)
+    world.master_flags, world.master_ip = "s_down,o_down,master", "10.0.0.9"
+    world.sentinels = {3: "sentinel", 8: "s_down,sentinel", 9: "s_down,sentinel"}
+    vars(world).update(changes)
+    world.node.keep()
+    assert ((f"i-{me}", "SENTINEL", "FAILOVER", "main") in world.sent) == decides
 
 
 @given(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_all_three_are_replaced_one_by_one_under_load_and_nothing_is_lost(three:
         for old in list(three.nodes.values()):
             three.enter(three.launch())
             three.leave(old, 90)
-            three.keep()
+            assert {node.knows()["sentinels"] for node in three.here} == {2}, "who left is forgotten at once"
             assert len(three.masters()) == 1
     assert three.registered == {"i-04", "i-05", "i-06"} == {node.id for node in three.here}
     assert writer.acknowledged > 100
@@ -89,6 +90,47 @@ def test_the_master_that_died_is_replaced(three: Group) -> None:
         three.keep()
     assert len(three.masters()) == 1
     assert lost(three, writer) == 0
+
+
+def test_the_next_master_dies_as_soon_as_the_first_has_left(three: Group) -> None:
+    """Sentinels that still counted the one that left would be too few to agree."""
+    with writing(three) as writer:
+        three.enter(three.launch())
+        three.leave(three.nodes["i-01"], 90)
+        die(three, master(three))
+        three.enter(three.launch())
+    assert len(three.masters()) == 1
+    assert lost(three, writer) == 0
+
+
+def test_the_next_master_dies_before_the_first_is_forgotten(three: Group) -> None:
+    """Two of the four Sentinels that each of them counts are too few to agree on another master."""
+    with writing(three) as writer:
+        three.enter(three.launch())
+        die(three, "i-01")
+        die(three, master(three))
+        decided = master(three, keep=True)
+        three.enter(three.launch())
+    assert any("another becomes it" in said for node in three.here for said in node.said)
+    assert three.masters() == [decided]
+    assert lost(three, writer) == 0
+
+
+def die(group: Group, name: str) -> None:
+    group.nodes[name].kill()
+    group.away.add(name)
+
+
+def master(group: Group, *, keep: bool = False) -> str:
+    """Who it is, once there is one; with rounds of keep.d meanwhile, or none."""
+    end = time.monotonic() + 90
+    while not (found := group.masters()):
+        assert time.monotonic() < end, "nobody became the master"
+        for node in group.here if keep else ():
+            with suppress(HostError):
+                node.node.keep()
+        time.sleep(1)
+    return found[0]
 
 
 def test_the_last_that_hold_the_data_stay(three: Group) -> None:

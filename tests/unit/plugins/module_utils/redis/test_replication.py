@@ -83,13 +83,23 @@ def test_a_set_that_does_not_answer_is_a_sentence_and_takes_no_longer_than_told(
 
 class FakeSet:
     """Three nodes in memory. `lag`: bytes that b and c are behind while writes are paused. `cuts`: how many connections to
-    the old master end without an answer once another is master."""
+    the old master end without an answer once another is master. `busy`: how often Sentinel is asked before its failover is over,
+    which succeeds unless it `gives_up`."""
 
-    def __init__(self, lag: int = 0, cuts: int = 0) -> None:
+    def __init__(self, lag: int = 0, cuts: int = 0, busy: int = 0, *, gives_up: bool = False) -> None:
         self.master = "a"
         self.cuts = cuts
+        self.busy, self.gives_up, self.failing_over = busy, gives_up, False
         self.lag = lag
         self.said: list[str] = []
+
+    def looks(self) -> list[str]:
+        """SENTINEL MASTER, one of `busy` times while the failover is under way."""
+        if self.failing_over:
+            self.busy -= 1
+            if self.busy < 0:
+                self.failing_over, self.master = False, "a" if self.gives_up else "b"
+        return ["name", "main", "flags", "master,failover_in_progress" if self.failing_over else "master"]
 
     def sets(self) -> Sets:
         return Sets(
@@ -110,7 +120,7 @@ class FakeConnection:
 
     def __call__(self, *words: str) -> Any:
         command = " ".join(words)
-        if self.address != self.of.master and self.of.cuts and words[0] in ("INFO", "CLIENT"):
+        if self.address != self.of.master and self.of.cuts and words[0] in ("REPLICAOF", "CLIENT"):
             self.of.cuts -= 1
             raise ConnectionLostError(f"{self.address}: the server closed the connection; see.")
         if command == "INFO replication":
@@ -130,9 +140,11 @@ class FakeConnection:
             return "OK 3 usable Sentinels"
         if words[:2] == ("SENTINEL", "REPLICAS"):
             return [["flags", "slave", "master-link-status", "ok"]] * 2
+        if words[:2] == ("SENTINEL", "MASTER"):
+            return self.of.looks()
         self.of.said.append(command)
         if words[:2] == ("SENTINEL", "FAILOVER"):
-            self.of.master = "b"
+            self.of.failing_over = True
         return "OK"
 
 
@@ -143,9 +155,36 @@ def test_a_hand_over_pauses_writes_until_the_old_master_follows() -> None:
     assert fake.said == [
         "CLIENT PAUSE 30000 WRITE",
         "SENTINEL FAILOVER main",
+        "REPLICAOF b 6379",
+        "CONFIG REWRITE",
         "CLIENT KILL TYPE normal SKIPME yes",
         "CLIENT UNPAUSE",
     ]
+
+
+def test_a_slow_failover_pauses_writes_until_it_is_over() -> None:
+    """Writes that the old master takes meanwhile would be lost."""
+    clock = itertools.count()
+    fake = FakeSet(busy=50)
+    assert hand_over(fake.sets(), "a", 60, lambda: float(next(clock)), lambda _: None) == "b"
+    assert fake.said[2:52] == ["CLIENT PAUSE 30000 WRITE"] * 50
+    assert fake.said[52:] == [
+        "REPLICAOF b 6379",
+        "CONFIG REWRITE",
+        "CLIENT KILL TYPE normal SKIPME yes",
+        "CLIENT UNPAUSE",
+    ]
+
+
+def test_writes_go_on_when_sentinel_gives_up() -> None:
+    clock = itertools.count()
+    fake = FakeSet(busy=2, gives_up=True)
+    with pytest.raises(
+        RedisError, match="Sentinel could not make another node the master of main; see the Sentinel's log on a"
+    ):
+        hand_over(fake.sets(), "a", 60, lambda: float(next(clock)), lambda _: None)
+    assert fake.said[-1] == "CLIENT UNPAUSE"
+    assert not any(command.startswith("REPLICAOF") for command in fake.said)
 
 
 def test_a_hand_over_goes_on_when_the_failover_cuts_its_connection() -> None:
@@ -159,7 +198,7 @@ def test_an_old_master_that_stays_away_is_a_sentence() -> None:
     clock = itertools.count()
     with pytest.raises(RedisError, match="the server closed the connection"):
         hand_over(FakeSet(cuts=10**6).sets(), "a", 60, lambda: float(next(clock)), lambda _: None)
-    assert next(clock) < 100
+    assert next(clock) < 300
 
 
 def test_who_is_no_master_hands_nothing_over() -> None:

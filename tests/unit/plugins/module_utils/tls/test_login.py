@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
-from tests.unit.plugins.module_utils.host.authority import Authority, pem
+from tests.unit.plugins.module_utils.host.authority import Authority
 
 
 def let_in(folder: Path, host: str, *, any_name: bool, stranger: bool = False) -> None:
     """Connect as if to `host`, to a server whose certificate is for store.example.org. Raises ssl.SSLError."""
     trusted = Authority()
     certificate, key = (Authority() if stranger else trusted).sign(["store.example.org"])
-    for name, text in {"cert": certificate, "key": key, "ca": pem(trusted.certificate)}.items():
+    for name, text in {"cert": certificate, "key": key, "ca": trusted.certificate}.items():
         (folder / name).write_text(text)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert", folder / "key")
