@@ -55,7 +55,10 @@ class _Answer:
         try:
             found: bytes = self.body.read(amount)
         except http.client.HTTPException as exc:
-            raise OSError(0, f"its answer broke off ({type(exc).__name__})") from exc
+            raise OSError(0, f"its answer is not whole ({type(exc).__name__})") from exc
+        left = getattr(self.body, "length", None)  # what http.client still expects
+        if left and len(found) < amount:
+            raise OSError(0, f"its answer ended {left} bytes early")
         return found
 
     def close(self) -> None:

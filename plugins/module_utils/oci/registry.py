@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Final, Protocol, TypeVar
 
 from ansible_collections.boring.fleet.plugins.module_utils.oci import reference as oci
 from ansible_collections.boring.fleet.plugins.module_utils.oci.credentials import Credentials
@@ -42,7 +42,7 @@ class Answer(Protocol):
         """Names as the server wrote them; lookups ignore their case."""
 
     def read(self, amount: int = -1, /) -> bytes:
-        """The next bytes of the body. Raises OSError."""
+        """The next bytes of the body. Raises OSError, also for a body that ends before its length."""
 
     def close(self) -> None:
         """No more is read."""
@@ -51,6 +51,8 @@ class Answer(Protocol):
 # method, URL, headers, body -> an answer, whatever its status; redirects are not followed. Raises OSError.
 # pylint: disable-next=unsupported-binary-operation
 Send = Callable[[str, str, Mapping[str, str], bytes | None], Answer]
+
+_Read = TypeVar("_Read")
 
 
 @dataclass
@@ -105,17 +107,25 @@ class Registry:
             content, said = self._checked_manifest(oci.choose(found, self.architecture, what))
             found = oci.document(content, what)
         manifest = oci.manifest(found, what)
-        with self._answer("GET", f"blobs/{manifest.config.digest}", {}) as answer:
-            config = _whole(answer, what)
+        config, dummy = self._document(f"blobs/{manifest.config.digest}", {})
         if oci.digest_of(config) != manifest.config.digest:
             raise OciError(f"{self.image.host} gave a damaged configuration of {what}: try again, or push it again")
         oci.check_platform(oci.document(config, f"the configuration of {what}"), self.architecture, what)
         return named, (content, manifest), config
 
     def _manifest(self, version: str) -> tuple[bytes, str]:
-        accept = {"Accept": ", ".join((*oci.INDEXES, *oci.MANIFESTS))}
-        with self._answer("GET", f"manifests/{version}", accept) as answer:
-            return _whole(answer, str(self.image)), answer.headers.get("Content-Type", "")
+        return self._document(f"manifests/{version}", {"Accept": ", ".join((*oci.INDEXES, *oci.MANIFESTS))})
+
+    def _document(self, path: str, headers: Mapping[str, str]) -> tuple[bytes, str]:
+        """A small one, whole, and its media type."""
+
+        def read(answer: Answer) -> tuple[bytes, str]:
+            try:
+                return _whole(answer, str(self.image)), answer.headers.get("Content-Type", "")
+            except OSError as exc:
+                raise _CutOffError(f"what describes {self.image} broke off: {_reason(exc)}; try again") from exc
+
+        return self._got(path, headers, read)
 
     def _checked_manifest(self, digest: str) -> tuple[bytes, str]:
         content, said = self._manifest(digest)
@@ -125,54 +135,52 @@ class Registry:
 
     def _layer(self, tar: tarfile.TarFile, file: IO[bytes], blob: Blob) -> None:
         start = tar.offset
-        for pause in (*_PAUSES, None):
-            try:
-                with self._answer("GET", f"blobs/{blob.digest}", {}) as answer:
-                    tar.addfile(_entry(_place(blob.digest), blob.size), _Checked(answer, blob, str(self.image)))
-                return
-            except _CutOffError as exc:
-                if pause is None:
-                    raise OciError(str(exc)) from exc
-            file.seek(start)
+
+        def write(answer: Answer) -> None:
+            file.seek(start)  # behind which another try may have left something
             file.truncate()
             tar.offset = start
-            self.sleep(pause)
+            tar.addfile(_entry(_place(blob.digest), blob.size), _Checked(answer, blob, str(self.image)))
 
-    def _answer(self, method: str, path: str, headers: Mapping[str, str]) -> closing[Answer]:
-        """A good answer of the registry, as often as it takes to log in and to wait for one that is busy."""
+        self._got(f"blobs/{blob.digest}", {}, write)
+
+    def _got(self, path: str, headers: Mapping[str, str], read: Callable[[Answer], _Read]) -> _Read:
+        """What `read` makes of a good answer. It is asked for again while the registry is busy or away, and when the answer breaks off."""
         url = f"{_base(self.image.host)}/v2/{self.image.path}/{path}"
         for pause in (*_PAUSES, None):
             try:
-                answer = self._asked(method, url, headers)
-            except OSError as exc:
+                with closing(self._asked(url, headers)) as answer:
+                    if answer.status == 200:
+                        return read(answer)
+                    busy = answer.status == 429 or answer.status >= 500
+                    if not busy or pause is None:
+                        raise self._refusal(answer, path)
+            except _CutOffError as exc:
                 if pause is None:
-                    raise OciError(f"the registry {self.image.host} does not answer: {_reason(exc)}") from exc
-            else:
-                if answer.status == 200:
-                    return closing(answer)
-                busy = answer.status == 429 or answer.status >= 500
-                if not busy or pause is None:
-                    raise self._refusal(answer, path)
-                answer.close()
+                    raise OciError(str(exc)) from exc
             self.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
-    def _asked(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
-        answer = self._followed(method, url, headers)
-        if answer.status != 401:
-            return answer
-        challenge = answer.headers.get("WWW-Authenticate", "")
-        answer.close()
-        self._authorization = self._authorized(challenge)
-        return self._followed(method, url, headers)
+    def _asked(self, url: str, headers: Mapping[str, str]) -> Answer:
+        """An answer, as often as it takes to log in. Raises _CutOffError."""
+        try:
+            answer = self._followed(url, headers)
+            if answer.status == 401:
+                challenge = answer.headers.get("WWW-Authenticate", "")
+                answer.close()
+                self._authorization = self._authorized(challenge)
+                answer = self._followed(url, headers)
+        except OSError as exc:
+            raise _CutOffError(f"the registry {self.image.host} does not answer: {_reason(exc)}") from exc
+        return answer
 
-    def _followed(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
+    def _followed(self, url: str, headers: Mapping[str, str]) -> Answer:
         """Registries keep pieces elsewhere. Who we are is for the registry alone."""
         own = urllib.parse.urlsplit(url).netloc
         for dummy in range(_REDIRECTS):
             trusted = urllib.parse.urlsplit(url).netloc == own and self._authorization
             answer = self.send(
-                method, url, {**headers, **({"Authorization": self._authorization} if trusted else {})}, None
+                "GET", url, {**headers, **({"Authorization": self._authorization} if trusted else {})}, None
             )
             if answer.status not in _MOVED:
                 return answer
@@ -261,8 +269,8 @@ class _Named:
     media: str
 
 
-class _CutOffError(OSError):
-    """A piece that did not come whole."""
+class _CutOffError(Exception):
+    """An answer that did not come, or not whole: another try may help."""
 
 
 class _Checked(io.RawIOBase):

@@ -33,9 +33,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
         yield state
 
 
-def of(server: State, version: str = ":1", architecture: str = "amd64") -> Registry:
+def of(server: State, version: str = ":1", architecture: str = "amd64", seconds: float = 5) -> Registry:
     image = parse(f"{server.address}/shop/web{version}")
-    return replace(edge.registry(image, architecture, seconds=5), sleep=lambda _seconds: None)
+    return replace(edge.registry(image, architecture, seconds=seconds), sleep=lambda _seconds: None)
 
 
 def log_in(home: Path, server: State, password: str = "pa:ss-word") -> None:  # noqa: S107 - a test's own
@@ -78,7 +78,7 @@ def test_what_is_fetched_is_the_image_for_this_architecture(server: State, tmp_p
 
 def test_a_piece_that_breaks_off_is_fetched_again(server: State, tmp_path: Path) -> None:
     server.add(WEB, "1")
-    server.cut = 2
+    server.breaks = {digest(WEB.layers[0]): 2}
     server.fail = {"/manifests/1": [503, 429]}
     of(server).fetch(tmp_path / "web.tar")
     with tarfile.open(tmp_path / "web.tar") as tar:
@@ -86,10 +86,39 @@ def test_a_piece_that_breaks_off_is_fetched_again(server: State, tmp_path: Path)
         assert len(names) == len(set(names)) == 4
         for name in names:
             assert digest(tar.extractfile(name).read()) == name.removeprefix("blobs/").replace("/", ":")  # type: ignore[union-attr]
-    server.cut = 99
+    server.breaks = {digest(WEB.layers[0]): 9}
     with pytest.raises(OciError, match=r"a piece of .*/shop/web:1 broke off"):
         of(server).fetch(tmp_path / "other.tar")
     assert not list(tmp_path.glob("other*"))
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+def test_a_manifest_that_does_not_come_whole_is_asked_for_again(server: State, stalls: bool) -> None:
+    server.add(WEB, "1")
+    server.stalls, server.breaks = stalls, {"/manifests/1": 1}
+    patience = 1 if stalls else 5
+    assert of(server, seconds=patience).resolve() == digest(WEB.manifest)
+    assert [path for _method, path, _given in server.asked].count("/v2/shop/web/manifests/1") == 2
+    server.breaks = {"/manifests/1": 9}
+    with pytest.raises(OciError, match=r"what describes .*/shop/web:1 broke off: .*(early|timed out)"):
+        of(server, seconds=patience).resolve()
+
+
+def test_a_configuration_that_does_not_come_whole_is_asked_for_again(server: State) -> None:
+    server.add(WEB, "1")
+    server.breaks = {digest(WEB.configuration): 2}
+    assert of(server).resolve() == digest(WEB.manifest)
+    server.breaks = {digest(WEB.configuration): 9}
+    assert "broke off: its answer ended" in refused(server)
+
+
+def test_a_token_that_does_not_come_whole_is_asked_for_again(server: State, tmp_path: Path) -> None:
+    log_in(tmp_path, server)
+    server.auth, server.breaks = "bearer", {"/token": 1}
+    server.add(WEB, "1")
+    assert of(server).resolve() == digest(WEB.manifest)
+    server.breaks = {"/token": 9}
+    assert "does not answer: its answer ended" in refused(server)
 
 
 def test_the_login_goes_to_the_registry_and_not_where_it_sends(server: State, tmp_path: Path) -> None:
