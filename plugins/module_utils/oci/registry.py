@@ -8,16 +8,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 import re
+import shutil
 import tarfile
+import tempfile
 import urllib.parse
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Protocol, TypeVar
 
+from ansible_collections.boring.fleet.plugins.module_utils.oci import archive
 from ansible_collections.boring.fleet.plugins.module_utils.oci import reference as oci
 from ansible_collections.boring.fleet.plugins.module_utils.oci.credentials import Credentials
 from ansible_collections.boring.fleet.plugins.module_utils.oci.reference import Blob, Manifest, OciError, Reference
@@ -27,6 +29,8 @@ _REDIRECTS: Final = 5
 _MOVED: Final = (301, 302, 303, 307, 308)
 _MANIFEST_MOST: Final = 8 * 1024 * 1024  # bytes of a manifest or a configuration
 _PIECE: Final = 1024 * 1024
+_PARTIAL: Final = ".part"
+_DAY: Final = 86_400  # seconds
 _LOOPBACK: Final = re.compile(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?")
 
 
@@ -71,29 +75,35 @@ class Registry:
         also when it is not for this architecture."""
         return oci.digest_of(self._described()[0].content)
 
-    def fetch(self, archive: Path) -> None:
-        """Write the image for this architecture as an OCI archive, every piece checked against its digest. Raises OciError."""
+    def keep(self, folder: Path, *, fetch: bool = True) -> tuple[Path, bool]:
+        """Where in a folder the image is, which is named by digest, and whether it was not there whole, so that it was fetched if `fetch`
+        says so. Raises OciError."""
+        path = folder / f"{self.image.digest.removeprefix('sha256:')}-{self.architecture}.tar"
+        missing = not archive.intact(path, self.image.digest, self.architecture)
+        if missing and fetch:
+            self.fetch(path)
+        return path, missing
+
+    def fetch(self, to: Path) -> None:
+        """Write the image for this architecture as an OCI archive, every piece checked against its digest. Several may do so at once.
+        Raises OciError."""
         named, (content, manifest), config = self._described()
-        entry = {"mediaType": named.media, "digest": oci.digest_of(named.content), "size": len(named.content)}
-        index = {"schemaVersion": 2, "manifests": [entry]}
         # Where a list names the image, the list comes along: from its digest on, all is checked by digests.
         documents = {oci.digest_of(each): each for each in (named.content, content, config)}
-        partial = archive.with_name(f"{archive.name}.part")
-        archive.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with partial.open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
-                _add(tar, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
-                _add(tar, "index.json", json.dumps(index).encode())
-                for digest, each in documents.items():
-                    _add(tar, _place(digest), each)
-                for blob in dict.fromkeys(manifest.layers):
-                    self._layer(tar, file, blob)
-            partial.replace(archive)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=to.parent, prefix=f"{to.name}.", suffix=_PARTIAL) as folder:
+                _forget_killed(Path(folder))
+                partial = Path(folder, to.name)
+                with partial.open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+                    archive.begin(tar, named.media, named.content)
+                    for digest, each in documents.items():
+                        archive.add(tar, archive.place(digest), each)
+                    for blob in dict.fromkeys(manifest.layers):
+                        self._layer(tar, file, blob)
+                partial.replace(to)
         except OSError as exc:
-            raise OciError(f"{self.image} cannot be written to {archive}: {exc.strerror or exc}") from exc
-        finally:
-            with suppress(OSError):
-                partial.unlink()
+            raise OciError(f"{self.image} cannot be written to {to}: {exc.strerror or exc}") from exc
 
     def _described(self) -> tuple[_Named, tuple[bytes, Manifest], bytes]:
         what = str(self.image)
@@ -140,7 +150,7 @@ class Registry:
             file.seek(start)  # behind which another try may have left something
             file.truncate()
             tar.offset = start
-            tar.addfile(_entry(_place(blob.digest), blob.size), _Checked(answer, blob, str(self.image)))
+            tar.addfile(archive.entry(archive.place(blob.digest), blob.size), _Checked(answer, blob, str(self.image)))
 
         self._got(f"blobs/{blob.digest}", {}, write)
 
@@ -300,18 +310,11 @@ class _Checked(io.RawIOBase):
         return b"".join(parts)
 
 
-def _place(digest: str) -> str:
-    return "blobs/" + digest.replace(":", "/")
-
-
-def _entry(name: str, size: int) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(name)
-    entry.size, entry.mode = size, 0o644
-    return entry
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    tar.addfile(_entry(name, len(content)), io.BytesIO(content))
+def _forget_killed(own: Path) -> None:
+    """What fetches left that were killed. Those of the last day may still be at work."""
+    for old in own.parent.glob(f"*{_PARTIAL}"):
+        if old.stat().st_mtime < own.stat().st_mtime - _DAY:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _whole(answer: Answer, what: str) -> bytes:

@@ -8,13 +8,15 @@ import json
 import os
 import socket
 import tarfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.boring.fleet.plugins.module_utils.oci import edge
+from ansible_collections.boring.fleet.plugins.module_utils.oci.archive import intact
 from ansible_collections.boring.fleet.plugins.module_utils.oci.reference import OciError, parse
 from ansible_collections.boring.fleet.plugins.module_utils.oci.registry import Registry
 from tests.fakes.oci_image import Image, digest, file, index, layer
@@ -119,6 +121,71 @@ def test_a_token_that_does_not_come_whole_is_asked_for_again(server: State, tmp_
     assert of(server).resolve() == digest(WEB.manifest)
     server.breaks = {"/token": 9}
     assert "does not answer: its answer ended" in refused(server)
+
+
+def test_two_that_fetch_one_image_do_not_spoil_it(server: State, tmp_path: Path) -> None:
+    named = server.add(WEB, "1")
+    server.breaks = {digest(WEB.layers[0]): 1}
+    slow = replace(of(server), sleep=lambda _seconds: of(server).fetch(tmp_path / "web.tar"))
+    slow.fetch(tmp_path / "web.tar")
+    assert intact(tmp_path / "web.tar", named, "amd64")
+    assert [path.name for path in tmp_path.iterdir()] == ["web.tar"]
+
+
+def test_what_a_killed_one_left_goes_after_a_day(server: State, tmp_path: Path) -> None:
+    server.add(WEB, "1")
+    for name, age in (("killed", 100_000), ("at_work", 1000)):
+        (tmp_path / f"web.tar.{name}.part").mkdir()
+        (tmp_path / f"web.tar.{name}.part" / "web.tar").write_bytes(b"half")
+        os.utime(tmp_path / f"web.tar.{name}.part", (time.time() - age,) * 2)
+    of(server).fetch(tmp_path / "web.tar")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["web.tar", "web.tar.at_work.part"]
+
+
+def test_a_folder_that_cannot_be_made(server: State, tmp_path: Path) -> None:
+    server.add(WEB, "1")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OciError, match=r"/shop/web:1 cannot be written to .*/file/web.tar: File exists"):
+        of(server).fetch(tmp_path / "file" / "web.tar")
+
+
+def damaged_layer(path: Path) -> None:
+    content = path.read_bytes()
+    place = content.index(WEB.layers[0]) + len(WEB.layers[0]) - 1
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+def damaged_index(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"manifests"', b'"manifestz"'))
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:20_000])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("spoil", [damaged_layer, damaged_index, cut_off, emptied])
+def test_an_archive_that_is_spoilt_is_fetched_again(
+    server: State, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    for each in (WEB, ARM):
+        server.add(each)
+    named = server.add_index(index([ARM, WEB]), "1")
+    keeper = of(server, f"@{named}")
+    path, missing = keeper.keep(tmp_path)
+    assert (path.name, missing) == (f"{named.partition(':')[2]}-amd64.tar", True)
+    asked = len(server.asked)
+    assert keeper.keep(tmp_path) == (path, False)
+    assert len(server.asked) == asked, "what is there is not asked for"
+    spoil(path)
+    assert keeper.keep(tmp_path, fetch=False) == (path, True)
+    assert not intact(path, named, "amd64")
+    assert keeper.keep(tmp_path) == (path, True)
+    assert intact(path, named, "amd64")
+    assert not intact(path, digest(WEB.manifest), "amd64")
 
 
 def test_the_login_goes_to_the_registry_and_not_where_it_sends(server: State, tmp_path: Path) -> None:
@@ -235,7 +302,15 @@ def test_a_registry_that_says_what_is_not_so(server: State) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"[]", b"{}", b"nothing", b'{"layers": [{}], "config": {}}', b'{"manifests": [{}]}']
+    "content",
+    [
+        b"[]",
+        b"{}",
+        b"nothing",
+        b'{"layers": [{}], "config": {}}',
+        b'{"manifests": [{}]}',
+        b'{"manifests": [{"platform": "x"}]}',
+    ],
 )
 def test_documents_of_another_kind(server: State, content: bytes) -> None:
     server.tags["1"] = content
