@@ -40,8 +40,8 @@ options:
     type: path
   ca_file:
     description:
-      - Certificates of authorities that the registry is checked by. Without it those count that Docker and podman take for that registry
-        (C(certs.d)), else the machine's own.
+      - Certificates of authorities that the registry's own host is checked by. Without it, and for all other hosts that the registry has tokens or
+        pieces from, those count that Docker and podman take for that host (C(certs.d)), else the machine's own.
     type: path
   timeout:
     description: How long to wait for an answer, and for more of one, in seconds.

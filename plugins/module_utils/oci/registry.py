@@ -156,7 +156,7 @@ class Registry:
 
     def _got(self, path: str, headers: Mapping[str, str], read: Callable[[Answer], _Read]) -> _Read:
         """What `read` makes of a good answer. It is asked for again while the registry is busy or away, and when the answer breaks off."""
-        url = f"{_base(self.image.host)}/v2/{self.image.path}/{path}"
+        url = f"{base(self.image.host)}/v2/{self.image.path}/{path}"
         for pause in (*_PAUSES, None):
             try:
                 with closing(self._asked(url, headers)) as answer:
@@ -326,8 +326,8 @@ def _whole(answer: Answer, what: str) -> bytes:
     return found
 
 
-def _base(host: str) -> str:
-    """Only a registry on this machine may be without TLS, as Docker has it too."""
+def base(host: str) -> str:
+    """The address of a registry. Only one on this machine may be without TLS, as Docker has it too."""
     if host == "docker.io":
         return "https://registry-1.docker.io"
     return f"{'http' if _LOOPBACK.fullmatch(host) else 'https'}://{host}"

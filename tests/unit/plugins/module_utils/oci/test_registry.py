@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import socket
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -345,3 +346,38 @@ def test_a_registry_of_ones_own_is_checked_as_docker_does(tmp_path: Path) -> Non
     file.write_text("")
     assert edge.authority("registry.example.org:5000", tmp_path, tmp_path) == str(file)
     assert not edge.authority("registry.example.org", tmp_path, tmp_path)
+
+
+def test_ones_own_authority_is_for_the_registry_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its storage, and often its token server, are somebody else's, under a public certificate."""
+    checked: dict[str, str] = {}
+    given: dict[str, str] = {}
+    host = "registry.example.org:5000"
+    documents = {digest(each): each for each in (WEB.manifest, WEB.configuration)}
+    tokens = {"https://registry.example.org/token", "https://tokens.example.com/token"}
+
+    def opened(method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float, *, ca_file: str) -> tuple[int, Mapping[str, str], io.BytesIO]:  # fmt: skip
+        place, _mark, _query = url.partition("?")
+        checked[place.replace(host, "own")] = ca_file
+        if place in tokens:
+            return 200, {}, io.BytesIO(b'{"token": "bought"}')
+        if "storage" in url:
+            return 200, {}, io.BytesIO(documents[url.rpartition("/")[2]])
+        if "Authorization" not in headers:
+            return 401, {"WWW-Authenticate": f'Bearer realm="{given["realm"]}"'}, io.BytesIO()
+        if "/blobs/" in url:
+            return 307, {"Location": f"https://storage.example.net/{url.rpartition('/')[2]}"}, io.BytesIO()
+        return 200, {}, io.BytesIO(documents[url.rpartition("/")[2]])
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(edge, "opened", opened)
+    image = parse(f"{host}/shop/web@{digest(WEB.manifest)}")
+    for given["realm"] in sorted(tokens):
+        edge.registry(image, "amd64", seconds=5, ca_file="/own/ca.pem").resolve()
+    assert checked == {
+        f"https://own/v2/shop/web/manifests/{image.digest}": "/own/ca.pem",
+        f"https://own/v2/shop/web/blobs/{digest(WEB.configuration)}": "/own/ca.pem",
+        "https://registry.example.org/token": "/own/ca.pem",
+        "https://tokens.example.com/token": "",
+        f"https://storage.example.net/{digest(WEB.configuration)}": "",
+    }
