@@ -135,8 +135,15 @@ def broken_fabric_manager(box: Box) -> None:
 
 
 def broken_manager_of_blackwell(box: Box) -> None:
+    """Beside an adapter whose product data cannot be read."""
     sysfs(box.root, box.pci)
-    (box.root / "sys/bus/pci/devices/0000:00:05.0/vpd").write_bytes(b"\x82 SMDL=SW_MNG")
+    devices = box.root / "sys/bus/pci/devices"
+    for address in ("0000:00:06.0", "0000:00:07.0"):
+        (devices / address).mkdir()
+        (devices / address / "vendor").write_text("0x15b3\n")
+        (devices / address / "class").write_text("0x020700\n")
+    (devices / "0000:00:06.0/vpd").symlink_to("/proc/self/mem")  # whose beginning is EIO
+    (devices / "0000:00:07.0/vpd").write_bytes(b"\x82\xff SMDL=SW_MNG")
     box.programs.answers["systemctl show"] = (0, "LoadState=loaded\nActiveState=inactive")
 
 
@@ -204,6 +211,13 @@ def test_each_state_has_its_sentence(box: Box, breaks: Callable[[Box], Any], che
     assert problems[check] in box.said and box.said[-1] == "i-1 is marked Unhealthy: its group replaces it"
     assert box("enter") == program.NEVER, "and it does not enter service"
     assert box.said == [box.document["reason"]]
+
+
+def test_an_adapter_of_others_leads_to_no_switch(box: Box) -> None:
+    sysfs(box.root, box.pci)
+    (box.root / "sys/bus/pci/devices/0000:00:05.0/vpd").write_bytes(b"\x82 SMDL=SW_MNG")
+    assert box("ready") == 0
+    assert box.document["switches"] == 0
 
 
 @pytest.mark.parametrize("number", [13, 31, 43, 45, 94])
