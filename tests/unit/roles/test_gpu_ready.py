@@ -17,13 +17,16 @@ import jinja2
 import pytest
 import yaml
 
+from ansible_collections.boring.fleet.plugins.module_utils.fleet import host as fleet_host
+from ansible_collections.boring.fleet.plugins.module_utils.host import told as host_file
+from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError
 from conversion.worker import gpu as engine_gpu
-from gpu_host import cuda, notify, nvml, prepare, program
+from gpu_host import cuda, nvml, prepare, program
 from gpu_host.facts import Declared
 from gpu_host.host import Host, run
 from tests.fakes.gpus import LOST, VERSION, Gpu, Nvml, Programs, sysfs
+from tests.unit.roles.module_parts import MODULES, ROOT, needed
 
-ROOT = Path(__file__).resolve().parents[3]
 FILES = ROOT / "roles" / "nvidia_driver" / "files"
 BUSES = [0x10 + number for number in range(8)]
 
@@ -58,7 +61,7 @@ class Box:
 
     def _notify(self, *given: Any) -> str:
         if self.refusal:
-            raise notify.NotifyError(self.refusal)
+            raise HostError(self.refusal)
         self.notified.append(given)
         return "i-1 is marked Unhealthy: its group replaces it"
 
@@ -302,6 +305,16 @@ def test_auto_scaling_that_cannot_be_notified(box: Box) -> None:
     assert box.said[-1] == "Auto Scaling was not notified: Auto Scaling refused with 403: not authorized"
 
 
+def test_auto_scaling_is_where_the_host_was_given_that_it_is(box: Box) -> None:
+    """The local cloud's hosts notify it, and never AWS."""
+    broken_kernel(box)
+    (box.root / program.FLEET).write_text(json.dumps({"endpoint": "http://10.0.0.1:5", "region": "eu-central-1"}))
+    assert box("ready", "--seconds", "5") == 1
+    told, dummy, now = box.notified[0]
+    assert (told["endpoint"], now()) == ("http://10.0.0.1:5", 1795996800.0)
+    assert f"/{program.FLEET}" == host_file.PATH == fleet_host.PATH
+
+
 def test_the_hook_waits_for_the_check(box: Box) -> None:
     assert box("enter", "--seconds", "5") == program.AGAIN
     assert box.said == ["gpu-ready is not done after 5 s: look at its journal"]
@@ -429,11 +442,18 @@ def test_every_sum_counts_and_the_context_is_given_back() -> None:
 
 def test_the_program_itself(tmp_path: Path) -> None:
     """As a unit starts it, on this machine, which has no GPU: no traceback and no stray file."""
-    shutil.copytree(FILES, tmp_path / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    for part in brought("Ready | What it is made of"):
+        (tmp_path / "lib" / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(FILES / part, tmp_path / "lib" / part)
+    for part in brought("Ready | What it asks AWS by"):
+        place = tmp_path / "lib/ansible_collections/boring/fleet/plugins/module_utils" / part
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(MODULES / part, place)
+    shutil.copy(FILES / "gpu", tmp_path / "lib")
     gpu = tmp_path / "lib" / "gpu"
 
     def ask(*argv: str) -> tuple[int, str]:
-        return run([sys.executable, "-I", "-B", str(gpu), "--root", str(tmp_path / "host"), *argv])
+        return run([sys.executable, "-I", "-S", "-B", str(gpu), "--root", str(tmp_path / "host"), *argv])
 
     assert ask("ready", "--seconds", "0") == (0, "this host has no GPU, and its class needs none")
     assert ask("show")[1].startswith("this host has no GPU")
@@ -442,10 +462,15 @@ def test_the_program_itself(tmp_path: Path) -> None:
     assert run(["/no/such/program"])[1] == "/no/such/program cannot be run: No such file or directory"
 
 
-def test_the_role_brings_every_part_of_the_program() -> None:
+def brought(name: str) -> list[str]:
     tasks = yaml.safe_load((ROOT / "roles/nvidia_driver/tasks/ready.yml").read_text())
-    brought = next(task["loop"] for task in tasks if task["name"] == "Ready | What it is made of")
-    assert sorted(brought) == sorted(f"gpu_host/{path.name}" for path in (FILES / "gpu_host").glob("*.py"))
+    return list(next(task["loop"] for task in tasks if task["name"] == name))
+
+
+def test_the_role_brings_every_part_of_the_program() -> None:
+    parts = sorted((FILES / "gpu_host").glob("*.py"))
+    assert brought("Ready | What it is made of") == [f"gpu_host/{path.name}" for path in parts]
+    assert brought("Ready | What it asks AWS by") == sorted(needed(parts))
 
 
 def test_addresses_of_three_kinds() -> None:
