@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import urllib.parse
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Protocol, TypeVar
@@ -164,7 +164,7 @@ class Registry:
                         return read(answer)
                     busy = answer.status == 429 or answer.status >= 500
                     if not busy or pause is None:
-                        raise self._refusal(answer, path)
+                        raise self._refusal(answer.status, path)
             except _CutOffError as exc:
                 if pause is None:
                     raise OciError(str(exc)) from exc
@@ -247,9 +247,7 @@ class Registry:
             raise OciError(f"{_host(realm)}, which gives tokens for {self.image.host}, gave none")
         return token
 
-    def _refusal(self, answer: Answer, path: str) -> OciError:
-        status = answer.status
-        answer.close()
+    def _refusal(self, status: int, path: str) -> OciError:
         if status in (401, 403):
             return self._denied(status)
         if status == 404 and path.startswith("manifests/"):
@@ -313,8 +311,9 @@ class _Checked(io.RawIOBase):
 def _forget_killed(own: Path) -> None:
     """What fetches left that were killed. Those of the last day may still be at work."""
     for old in own.parent.glob(f"*{_PARTIAL}"):
-        if old.stat().st_mtime < own.stat().st_mtime - _DAY:
-            shutil.rmtree(old, ignore_errors=True)
+        with suppress(OSError):  # another fetch may take it away too
+            if old.stat().st_mtime < own.stat().st_mtime - _DAY:
+                shutil.rmtree(old)
 
 
 def _whole(answer: Answer, what: str) -> bytes:

@@ -453,11 +453,17 @@ def test_the_program_itself(tmp_path: Path) -> None:
     gpu = tmp_path / "lib" / "gpu"
 
     def ask(*argv: str) -> tuple[int, str]:
-        return run([sys.executable, "-I", "-S", "-B", str(gpu), "--root", str(tmp_path / "host"), *argv])
+        nowhere = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9"}
+        return run([sys.executable, "-I", "-S", "-B", str(gpu), "--root", str(tmp_path / "host"), *argv], 60, nowhere)
 
     assert ask("ready", "--seconds", "0") == (0, "this host has no GPU, and its class needs none")
     assert ask("show")[1].startswith("this host has no GPU")
     assert ask("compute")[0] == 1 and "libcuda.so.1 cannot be loaded" in ask("compute")[1]
+    (tmp_path / "host" / program.HOST).parent.mkdir(parents=True)
+    (tmp_path / "host" / program.HOST).write_text('{"gpus": 1}')
+    failed, said = ask("ready", "--seconds", "0")
+    assert failed == 1 and "Traceback" not in said
+    assert "Auto Scaling was not notified: the instance metadata service does not answer" in said
     assert run(["sleep", "5"], 0.1)[0] == 124
     assert run(["/no/such/program"])[1] == "/no/such/program cannot be run: No such file or directory"
 
