@@ -13,7 +13,8 @@ author:
   - boring.fleet contributors (@boring-fleet)
 description:
   - Asks a registry what a tag stands for, so that what is built from it can be pinned by digest, and refuses an image for another architecture.
-  - With O(directory) it fetches the image too, as an OCI archive, every piece checked against its digest. One that is there is not fetched again.
+  - With O(directory) it fetches the image too, as an OCI archive, every piece checked against its digest. One that is there is not fetched
+    again, unless it is damaged.
   - Logins are those of C(docker login) and C(podman login), of this machine, with their helpers. They are sent over TLS only, and to nobody but the
     registry and whom it has its tokens from.
 attributes:
@@ -39,8 +40,8 @@ options:
     type: path
   ca_file:
     description:
-      - Certificates of authorities that the registry is checked by. Without it those count that Docker and podman take for that registry
-        (C(certs.d)), else the machine's own.
+      - Certificates of authorities that the registry's own host is checked by. Without it, and for all other hosts that the registry has tokens or
+        pieces from, those count that Docker and podman take for that host (C(certs.d)), else the machine's own.
     type: path
   timeout:
     description: How long to wait for an answer, and for more of one, in seconds.
@@ -102,15 +103,14 @@ def main() -> None:
         image = parse(given["image"])
         how = {"seconds": given["timeout"], "ca_file": given["ca_file"] or ""}
         digest = image.digest or registry(image, given["architecture"], **how).resolve()
-        archive, changed = "", False
+        named, archive, changed = image.at(digest), "", False
         if given["directory"]:
-            path = Path(given["directory"], f"{digest.removeprefix('sha256:')}-{given['architecture']}.tar")
-            archive, changed = str(path), not path.exists()
-            if changed and not module.check_mode:
-                registry(image.at(digest), given["architecture"], **how).fetch(path)
+            keeper = registry(named, given["architecture"], **how)
+            path, changed = keeper.keep(Path(given["directory"]), fetch=not module.check_mode)
+            archive = str(path)
     except OciError as exc:
         module.fail_json(msg=f"container_image: {exc}.")
-    module.exit_json(changed=changed, digest=digest, image=str(image.at(digest)), archive=archive)
+    module.exit_json(changed=changed, digest=digest, image=str(named), archive=archive)
 
 
 if __name__ == "__main__":

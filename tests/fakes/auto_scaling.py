@@ -28,5 +28,9 @@ class Handler(parameter_store.Handler):
             )
             return
         state = (self.folder / "state").read_text() if (self.folder / "state").exists() else ""
-        member = f"<member><LifecycleState>{state}</LifecycleState></member>" if state else ""
+        member = (
+            f"<member><InstanceId>{parameter_store.INSTANCE}</InstanceId><LifecycleState>{state}</LifecycleState></member>"
+            if state
+            else ""
+        )
         self.tell(200, f"<Response><AutoScalingInstances>{member}</AutoScalingInstances></Response>")

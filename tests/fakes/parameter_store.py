@@ -22,6 +22,7 @@ from botocore.credentials import Credentials
 
 ACCESS, SECRET, SESSION = "ASIAFAKEFAKEFAKEFAKE", "fake-secret-of-the-tests", "fake-session-of-the-tests"
 REGION = "eu-central-1"
+DOMAIN = "amazonaws.com.example"
 ROLE = "fleet-host"
 INSTANCE = "i-0123456789abcdef0"
 IMDS_TOKEN = "fake-token-of-imds"
@@ -37,6 +38,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         base = "/latest/meta-data/"
         known: dict[str, str] = {f"{base}placement/region": REGION, f"{base}instance-id": INSTANCE}
+        known[f"{base}services/domain"] = DOMAIN
         if not (self.folder / "no-role").exists():
             keys = {"AccessKeyId": ACCESS, "SecretAccessKey": SECRET, "Token": SESSION}
             known[f"{base}iam/security-credentials/"] = ROLE

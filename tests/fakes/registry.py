@@ -28,9 +28,11 @@ class State:
     realm: str = ""  # of tokens, if not its own
     elsewhere: str = ""  # where it sends those who want a piece
     fail: dict[str, list[int]] = field(default_factory=dict)  # statuses to answer first, by the end of the path
-    cut: int = 0  # how many answers with a piece break off
+    breaks: dict[str, int] = field(default_factory=dict)  # how many answers break off halfway, by the end of the path
+    stalls: bool = False  # instead the connection stays, and no more comes
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     address: str = ""
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def add(self, image: Image, tag: str = "") -> str:
         self.blobs |= image.blobs
@@ -84,24 +86,27 @@ class _Handler(BaseHTTPRequestHandler):
         elif "/blobs/" in path and state.elsewhere:
             self._json(307, {}, {"Location": f"{state.elsewhere}{path}"})
         else:
-            cut = state.cut > 0 and "/blobs/" in path and len(found) > 1000
-            state.cut -= cut
-            self.send_response(200)
             media = (
                 INDEX if b'"manifests"' in found else MANIFEST if b'"layers"' in found else "application/octet-stream"
             )
-            self.send_header("Content-Type", media)
-            self.send_header("Content-Length", str(len(found)))
-            self.end_headers()
-            self.wfile.write(found[: len(found) // 2] if cut else found)
-            self.close_connection = bool(cut)
+            self._answer(200, found, {"Content-Type": media})
 
     def _json(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-        content = json.dumps(body).encode()
+        self._answer(status, json.dumps(body).encode(), headers or {})
+
+    def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for key, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
+        for key, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(key, value)
         self.end_headers()
+        state, path = self.state, urlsplit(self.path).path
+        for end in [end for end, left in state.breaks.items() if left and path.endswith(end)]:
+            state.breaks[end] -= 1
+            self.wfile.write(content[: len(content) // 2])
+            self.close_connection = True
+            if state.stalls:
+                state.ended.wait(30)
+            return
         self.wfile.write(content)
 
 
@@ -116,6 +121,7 @@ def registry() -> Iterator[State]:
     try:
         yield state
     finally:
+        state.ended.set()
         server.shutdown()
         server.server_close()
         thread.join(10)

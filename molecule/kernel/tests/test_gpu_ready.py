@@ -21,6 +21,7 @@ def clean(host: Host) -> Iterator[Host]:
     host.check_output("systemctl restart gpu-ready.service")
     yield host
     host.check_output(f"rm -f {CLASS} /run/boring.fleet/gpu.json; systemctl stop gpu-watch.timer needs-gpu.service")
+    host.check_output("systemctl unset-environment AWS_EC2_METADATA_SERVICE_ENDPOINT")
     host.check_output("systemctl reset-failed; systemctl restart gpu-ready.service")
 
 
@@ -41,9 +42,8 @@ def test_a_host_that_needs_none(clean: Host) -> None:
 
 
 def test_a_class_with_gpus_on_a_host_without(clean: Host) -> None:
-    clean.check_output(
-        f'printf \'%s\' \'{{"gpus": 1, "metadata": "http://127.0.0.1:9"}}\' >{CLASS}; rm -f /run/boring.fleet/gpu.json'
-    )
+    clean.check_output(f"printf '%s' '{{\"gpus\": 1}}' >{CLASS}; rm -f /run/boring.fleet/gpu.json")
+    clean.check_output("systemctl set-environment AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:9")
     assert clean.run("systemctl restart gpu-ready.service").rc != 0
     assert state(clean, "gpu-watch.timer") == "active"
     assert clean.run("systemctl start needs-gpu.service").rc != 0

@@ -228,6 +228,11 @@ class Aws:
         asked = {"AutoScalingGroupName": group, "LifecycleHookName": hook, "InstanceId": instance}
         self._query("autoscaling", "CompleteLifecycleAction", {**asked, "LifecycleActionResult": result})
 
+    def unhealthy(self, instance: str) -> None:
+        """Have its group replace it, however young it is."""
+        asked = {"InstanceId": instance, "HealthStatus": "Unhealthy", "ShouldRespectGracePeriod": "false"}
+        self._query("autoscaling", "SetInstanceHealth", asked)
+
     def tag(self, instance: str, name: str, value: str) -> None:
         """A tag of the instance."""
         self._query("ec2", "CreateTags", {"ResourceId.1": instance, "Tag.1.Key": name, "Tag.1.Value": value})

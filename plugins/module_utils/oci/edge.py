@@ -18,17 +18,20 @@ from typing import Any, Final
 from ansible_collections.boring.fleet.plugins.module_utils.oci import credentials
 from ansible_collections.boring.fleet.plugins.module_utils.oci.credentials import Credentials
 from ansible_collections.boring.fleet.plugins.module_utils.oci.reference import OciError, Reference
-from ansible_collections.boring.fleet.plugins.module_utils.oci.registry import Answer, Registry
+from ansible_collections.boring.fleet.plugins.module_utils.oci.registry import Answer, Registry, base
 from ansible_collections.boring.fleet.plugins.module_utils.web.request import opened
 
 _HELPER_SECONDS: Final = 30
 
 
 def registry(image: Reference, architecture: str, *, seconds: float, ca_file: str = "") -> Registry:
-    """The registry of an image, asked over HTTP; `seconds` bounds each wait for bytes."""
+    """The registry of an image, asked over HTTP; `seconds` bounds each wait for bytes. `ca_file` is for the registry's own host: whom it has
+    tokens and pieces from is often somebody else, under a public certificate."""
+    own = urllib.parse.urlsplit(base(image.host)).hostname
 
     def send(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
-        checked_by = ca_file or authority(urllib.parse.urlsplit(url).netloc, Path.home())
+        asked = urllib.parse.urlsplit(url)
+        checked_by = (ca_file if asked.hostname == own else "") or authority(asked.netloc, Path.home())
         return _Answer(*opened(method, url, headers, body, seconds, ca_file=checked_by))
 
     def login() -> Credentials:
@@ -55,7 +58,10 @@ class _Answer:
         try:
             found: bytes = self.body.read(amount)
         except http.client.HTTPException as exc:
-            raise OSError(0, f"its answer broke off ({type(exc).__name__})") from exc
+            raise OSError(0, f"its answer is not whole ({type(exc).__name__})") from exc
+        left = getattr(self.body, "length", None)  # what http.client still expects
+        if left and len(found) < amount:
+            raise OSError(0, f"its answer ended {left} bytes early")
         return found
 
     def close(self) -> None:

@@ -114,7 +114,8 @@ def choose(found: Mapping[str, Any], architecture: str, what: str) -> str:
     """The digest of the manifest for a Linux machine in an index. Raises OciError, which lists what there is."""
     platforms: list[str] = []
     for entry in _entries(found.get("manifests")):
-        platform = entry.get("platform") or {}
+        platform = entry.get("platform")
+        platform = platform if isinstance(platform, dict) else {}
         system, machine = str(platform.get("os", "")), str(platform.get("architecture", ""))
         if (system, machine) == ("linux", architecture):
             return _digest(entry, what)

@@ -8,16 +8,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 import re
+import shutil
 import tarfile
+import tempfile
 import urllib.parse
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Final, Protocol, TypeVar
 
+from ansible_collections.boring.fleet.plugins.module_utils.oci import archive
 from ansible_collections.boring.fleet.plugins.module_utils.oci import reference as oci
 from ansible_collections.boring.fleet.plugins.module_utils.oci.credentials import Credentials
 from ansible_collections.boring.fleet.plugins.module_utils.oci.reference import Blob, Manifest, OciError, Reference
@@ -27,6 +29,8 @@ _REDIRECTS: Final = 5
 _MOVED: Final = (301, 302, 303, 307, 308)
 _MANIFEST_MOST: Final = 8 * 1024 * 1024  # bytes of a manifest or a configuration
 _PIECE: Final = 1024 * 1024
+_PARTIAL: Final = ".part"
+_DAY: Final = 86_400  # seconds
 _LOOPBACK: Final = re.compile(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?")
 
 
@@ -42,7 +46,7 @@ class Answer(Protocol):
         """Names as the server wrote them; lookups ignore their case."""
 
     def read(self, amount: int = -1, /) -> bytes:
-        """The next bytes of the body. Raises OSError."""
+        """The next bytes of the body. Raises OSError, also for a body that ends before its length."""
 
     def close(self) -> None:
         """No more is read."""
@@ -51,6 +55,8 @@ class Answer(Protocol):
 # method, URL, headers, body -> an answer, whatever its status; redirects are not followed. Raises OSError.
 # pylint: disable-next=unsupported-binary-operation
 Send = Callable[[str, str, Mapping[str, str], bytes | None], Answer]
+
+_Read = TypeVar("_Read")
 
 
 @dataclass
@@ -69,29 +75,35 @@ class Registry:
         also when it is not for this architecture."""
         return oci.digest_of(self._described()[0].content)
 
-    def fetch(self, archive: Path) -> None:
-        """Write the image for this architecture as an OCI archive, every piece checked against its digest. Raises OciError."""
+    def keep(self, folder: Path, *, fetch: bool = True) -> tuple[Path, bool]:
+        """Where in a folder the image is, which is named by digest, and whether it was not there whole, so that it was fetched if `fetch`
+        says so. Raises OciError."""
+        path = folder / f"{self.image.digest.removeprefix('sha256:')}-{self.architecture}.tar"
+        missing = not archive.intact(path, self.image.digest, self.architecture)
+        if missing and fetch:
+            self.fetch(path)
+        return path, missing
+
+    def fetch(self, to: Path) -> None:
+        """Write the image for this architecture as an OCI archive, every piece checked against its digest. Several may do so at once.
+        Raises OciError."""
         named, (content, manifest), config = self._described()
-        entry = {"mediaType": named.media, "digest": oci.digest_of(named.content), "size": len(named.content)}
-        index = {"schemaVersion": 2, "manifests": [entry]}
         # Where a list names the image, the list comes along: from its digest on, all is checked by digests.
         documents = {oci.digest_of(each): each for each in (named.content, content, config)}
-        partial = archive.with_name(f"{archive.name}.part")
-        archive.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with partial.open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
-                _add(tar, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
-                _add(tar, "index.json", json.dumps(index).encode())
-                for digest, each in documents.items():
-                    _add(tar, _place(digest), each)
-                for blob in dict.fromkeys(manifest.layers):
-                    self._layer(tar, file, blob)
-            partial.replace(archive)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=to.parent, prefix=f"{to.name}.", suffix=_PARTIAL) as folder:
+                _forget_killed(Path(folder))
+                partial = Path(folder, to.name)
+                with partial.open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+                    archive.begin(tar, named.media, named.content)
+                    for digest, each in documents.items():
+                        archive.add(tar, archive.place(digest), each)
+                    for blob in dict.fromkeys(manifest.layers):
+                        self._layer(tar, file, blob)
+                partial.replace(to)
         except OSError as exc:
-            raise OciError(f"{self.image} cannot be written to {archive}: {exc.strerror or exc}") from exc
-        finally:
-            with suppress(OSError):
-                partial.unlink()
+            raise OciError(f"{self.image} cannot be written to {to}: {exc.strerror or exc}") from exc
 
     def _described(self) -> tuple[_Named, tuple[bytes, Manifest], bytes]:
         what = str(self.image)
@@ -105,17 +117,25 @@ class Registry:
             content, said = self._checked_manifest(oci.choose(found, self.architecture, what))
             found = oci.document(content, what)
         manifest = oci.manifest(found, what)
-        with self._answer("GET", f"blobs/{manifest.config.digest}", {}) as answer:
-            config = _whole(answer, what)
+        config, dummy = self._document(f"blobs/{manifest.config.digest}", {})
         if oci.digest_of(config) != manifest.config.digest:
             raise OciError(f"{self.image.host} gave a damaged configuration of {what}: try again, or push it again")
         oci.check_platform(oci.document(config, f"the configuration of {what}"), self.architecture, what)
         return named, (content, manifest), config
 
     def _manifest(self, version: str) -> tuple[bytes, str]:
-        accept = {"Accept": ", ".join((*oci.INDEXES, *oci.MANIFESTS))}
-        with self._answer("GET", f"manifests/{version}", accept) as answer:
-            return _whole(answer, str(self.image)), answer.headers.get("Content-Type", "")
+        return self._document(f"manifests/{version}", {"Accept": ", ".join((*oci.INDEXES, *oci.MANIFESTS))})
+
+    def _document(self, path: str, headers: Mapping[str, str]) -> tuple[bytes, str]:
+        """A small one, whole, and its media type."""
+
+        def read(answer: Answer) -> tuple[bytes, str]:
+            try:
+                return _whole(answer, str(self.image)), answer.headers.get("Content-Type", "")
+            except OSError as exc:
+                raise _CutOffError(f"what describes {self.image} broke off: {_reason(exc)}; try again") from exc
+
+        return self._got(path, headers, read)
 
     def _checked_manifest(self, digest: str) -> tuple[bytes, str]:
         content, said = self._manifest(digest)
@@ -125,54 +145,52 @@ class Registry:
 
     def _layer(self, tar: tarfile.TarFile, file: IO[bytes], blob: Blob) -> None:
         start = tar.offset
+
+        def write(answer: Answer) -> None:
+            file.seek(start)  # behind which another try may have left something
+            file.truncate()
+            tar.offset = start
+            tar.addfile(archive.entry(archive.place(blob.digest), blob.size), _Checked(answer, blob, str(self.image)))
+
+        self._got(f"blobs/{blob.digest}", {}, write)
+
+    def _got(self, path: str, headers: Mapping[str, str], read: Callable[[Answer], _Read]) -> _Read:
+        """What `read` makes of a good answer. It is asked for again while the registry is busy or away, and when the answer breaks off."""
+        url = f"{base(self.image.host)}/v2/{self.image.path}/{path}"
         for pause in (*_PAUSES, None):
             try:
-                with self._answer("GET", f"blobs/{blob.digest}", {}) as answer:
-                    tar.addfile(_entry(_place(blob.digest), blob.size), _Checked(answer, blob, str(self.image)))
-                return
+                with closing(self._asked(url, headers)) as answer:
+                    if answer.status == 200:
+                        return read(answer)
+                    busy = answer.status == 429 or answer.status >= 500
+                    if not busy or pause is None:
+                        raise self._refusal(answer.status, path)
             except _CutOffError as exc:
                 if pause is None:
                     raise OciError(str(exc)) from exc
-            file.seek(start)
-            file.truncate()
-            tar.offset = start
-            self.sleep(pause)
-
-    def _answer(self, method: str, path: str, headers: Mapping[str, str]) -> closing[Answer]:
-        """A good answer of the registry, as often as it takes to log in and to wait for one that is busy."""
-        url = f"{_base(self.image.host)}/v2/{self.image.path}/{path}"
-        for pause in (*_PAUSES, None):
-            try:
-                answer = self._asked(method, url, headers)
-            except OSError as exc:
-                if pause is None:
-                    raise OciError(f"the registry {self.image.host} does not answer: {_reason(exc)}") from exc
-            else:
-                if answer.status == 200:
-                    return closing(answer)
-                busy = answer.status == 429 or answer.status >= 500
-                if not busy or pause is None:
-                    raise self._refusal(answer, path)
-                answer.close()
             self.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
-    def _asked(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
-        answer = self._followed(method, url, headers)
-        if answer.status != 401:
-            return answer
-        challenge = answer.headers.get("WWW-Authenticate", "")
-        answer.close()
-        self._authorization = self._authorized(challenge)
-        return self._followed(method, url, headers)
+    def _asked(self, url: str, headers: Mapping[str, str]) -> Answer:
+        """An answer, as often as it takes to log in. Raises _CutOffError."""
+        try:
+            answer = self._followed(url, headers)
+            if answer.status == 401:
+                challenge = answer.headers.get("WWW-Authenticate", "")
+                answer.close()
+                self._authorization = self._authorized(challenge)
+                answer = self._followed(url, headers)
+        except OSError as exc:
+            raise _CutOffError(f"the registry {self.image.host} does not answer: {_reason(exc)}") from exc
+        return answer
 
-    def _followed(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
+    def _followed(self, url: str, headers: Mapping[str, str]) -> Answer:
         """Registries keep pieces elsewhere. Who we are is for the registry alone."""
         own = urllib.parse.urlsplit(url).netloc
         for dummy in range(_REDIRECTS):
             trusted = urllib.parse.urlsplit(url).netloc == own and self._authorization
             answer = self.send(
-                method, url, {**headers, **({"Authorization": self._authorization} if trusted else {})}, None
+                "GET", url, {**headers, **({"Authorization": self._authorization} if trusted else {})}, None
             )
             if answer.status not in _MOVED:
                 return answer
@@ -229,9 +247,7 @@ class Registry:
             raise OciError(f"{_host(realm)}, which gives tokens for {self.image.host}, gave none")
         return token
 
-    def _refusal(self, answer: Answer, path: str) -> OciError:
-        status = answer.status
-        answer.close()
+    def _refusal(self, status: int, path: str) -> OciError:
         if status in (401, 403):
             return self._denied(status)
         if status == 404 and path.startswith("manifests/"):
@@ -261,8 +277,8 @@ class _Named:
     media: str
 
 
-class _CutOffError(OSError):
-    """A piece that did not come whole."""
+class _CutOffError(Exception):
+    """An answer that did not come, or not whole: another try may help."""
 
 
 class _Checked(io.RawIOBase):
@@ -292,18 +308,12 @@ class _Checked(io.RawIOBase):
         return b"".join(parts)
 
 
-def _place(digest: str) -> str:
-    return "blobs/" + digest.replace(":", "/")
-
-
-def _entry(name: str, size: int) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(name)
-    entry.size, entry.mode = size, 0o644
-    return entry
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    tar.addfile(_entry(name, len(content)), io.BytesIO(content))
+def _forget_killed(own: Path) -> None:
+    """What fetches left that were killed. Those of the last day may still be at work."""
+    for old in own.parent.glob(f"*{_PARTIAL}"):
+        with suppress(OSError):  # another fetch may take it away too
+            if old.stat().st_mtime < own.stat().st_mtime - _DAY:
+                shutil.rmtree(old)
 
 
 def _whole(answer: Answer, what: str) -> bytes:
@@ -315,8 +325,8 @@ def _whole(answer: Answer, what: str) -> bytes:
     return found
 
 
-def _base(host: str) -> str:
-    """Only a registry on this machine may be without TLS, as Docker has it too."""
+def base(host: str) -> str:
+    """The address of a registry. Only one on this machine may be without TLS, as Docker has it too."""
     if host == "docker.io":
         return "https://registry-1.docker.io"
     return f"{'http' if _LOOPBACK.fullmatch(host) else 'https'}://{host}"

@@ -13,9 +13,9 @@ case "${1:-}" in
 esac
 
 for device in "${SYSFS_ROOT:-/sys}"/bus/pci/devices/*; do
+  # One that cannot be read says nothing of the others.
   [ -r "$device/vendor" ] && [ -r "$device/class" ] || continue
-  read -r vendor <"$device/vendor"
-  read -r class <"$device/class"
+  read -r vendor <"$device/vendor" && read -r class <"$device/class" || continue
   case "$vendor $class" in "0x10de $wanted"*) exit 0 ;; esac
   # Blackwell's switches are behind a network adapter of Mellanox that says so in its vital product data.
   if [ "$1 $vendor" = "switch 0x15b3" ] && grep -qs SMDL=SW_MNG "$device/vpd"; then exit 0; fi

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -56,8 +57,9 @@ def test_variables_of_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "fleet_image_variables" not in run(monkeypatch, "gpu", "engine")
     given = run(monkeypatch, "gpu", "engine", VARIABLES='{"unsupported_driver": true}')
     assert given["fleet_image_variables"] == {"unsupported_driver": True}
-    with pytest.raises(ValueError, match="VARIABLES is true, and has to be a JSON object"):
-        run(monkeypatch, "gpu", "engine", VARIABLES="true")
+    for wrong in ("true", "[]", '[["a", 1]]', "{", "null"):
+        with pytest.raises(ValueError, match=f"VARIABLES is {re.escape(wrong)}, and has to be a JSON object"):
+            run(monkeypatch, "gpu", "engine", VARIABLES=wrong)
 
 
 @pytest.mark.parametrize(

@@ -383,6 +383,50 @@ def test_another_architecture_is_resolved(world: World, tool: ModuleType, tmp_pa
     assert tool.alike(archive.kernels(), [], None) == (kernels, [])
 
 
+@pytest.mark.parametrize(("native", "foreign"), [("amd64", "arm64"), ("arm64", "amd64")])
+def test_another_architecture_gets_the_pair_that_compiled_here(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: str, foreign: str
+) -> None:
+    """Not the one of an older lock of its own."""
+
+    class Machine:
+        def __init__(self, *dummy: str) -> None:
+            self.root = ""
+
+        def sh(self, line: str, *dummy: int) -> str:
+            return f"{native}\n" if line == "dpkg --print-architecture" else "nvidia-550.1\n"
+
+        def close(self) -> None:
+            """Nothing to end."""
+
+    class Archive:
+        architecture = foreign
+
+        def __init__(self, *dummy: object) -> None:
+            """Has three kernels and one driver."""
+
+        def kernels(self) -> list[Kernel]:
+            return [Kernel(f"6.12.{number}-cloud-{foreign}", f"6.12.{number}-1") for number in (3, 2, 1)]
+
+        def drivers(self, dummy: str) -> list[Driver]:
+            return [driver]
+
+        def packages(self, *dummy: object) -> tuple[pair.Package, ...]:
+            return ()
+
+    driver = Driver("nvidia-kernel-dkms", "550.1-1")
+    for name, fake in (("Host", Machine), ("Foreign", Machine), ("Archive", Archive)):
+        monkeypatch.setattr(tool, name, fake)
+    wanted = tool.Wanted("debian-13", "proprietary", False, 12, None, tmp_path, foreign)
+    for architecture, number in ((native, 2), (foreign, 1)):
+        kernel = Kernel(f"6.12.{number}-cloud-{architecture}", f"6.12.{number}-1")
+        old = pair.Lock("debian-13", architecture, "proprietary", kernel, (), driver, "nvidia", "550.1")
+        wanted.path(architecture).write_text(old.document())
+    assert tool.lock(wanted).kernel.version == "6.12.2-1"
+    wanted.path(native).unlink()
+    assert tool.lock(wanted).kernel.version == "6.12.3-1", "without one it is the newest"
+
+
 def test_what_does_not_resolve_is_no_pair(world: World, tool: ModuleType, tmp_path: Path) -> None:
     world.debian.sign()
     archive = tool.Archive(tool.Foreign(Local(), "amd64", str(tmp_path / "foreign")), world._debian)

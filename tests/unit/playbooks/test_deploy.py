@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 
@@ -126,6 +127,8 @@ def test_no_secret_is_in_what_hosts_are_told(fleet: Fleet) -> None:
         assert [(file["path"], file["restart"]) for file in wanted] == [
             (f"/etc/conversion-{kind}/secrets.env", [f"conversion-{kind}.service"])
         ]
+    trust = fleet.cloud.client("iam").get_role(RoleName="unit-hosts")["Role"]["AssumeRolePolicyDocument"]
+    assert trust["Statement"][0]["Principal"] == {"Service": "ec2.amazonaws.com"}
     policy = fleet.cloud.client("iam").get_role_policy(RoleName="unit-hosts", PolicyName="read-secrets")
     assert policy["PolicyDocument"]["Statement"] == [
         {
@@ -153,3 +156,14 @@ def test_a_password_comes_by_one_way(tmp_path: Path) -> None:
     assert code != 0
     assert "the host fetches its passwords; leave conversion_engine_nats_password" in said
     assert "the-password-of-nats" not in said
+
+
+@pytest.mark.parametrize(("partition", "service"), [("aws", "ec2.amazonaws.com"), ("aws-cn", "ec2.amazonaws.com.cn")])
+def test_who_takes_the_hosts_role(partition: str, service: str) -> None:
+    """EC2 has another name in China."""
+    tasks = yaml.safe_load((ROOT / "playbooks" / "tasks" / "host_profile.yml").read_text())
+    (role,) = [task for block in tasks for task in block.get("block", ()) if task["name"] == "Write the role"]
+    rendered = jinja2.Template(role["vars"]["__fleet_ec2"]).render(
+        __fleet_caller={"arn": f"arn:{partition}:iam::1:user/a"}
+    )
+    assert rendered == service

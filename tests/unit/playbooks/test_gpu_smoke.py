@@ -19,7 +19,7 @@ VERSION = json.loads(LOCK.read_text())["driver"]["module_version"]
 # The role's program, on a host that is made up: what a test lays down decides about its GPUs.
 PROGRAM = """#!{python}
 import sys
-sys.path[:0] = [{root!r}, {files!r}]
+sys.path[:0] = [{root!r}, {files!r}, {collections!r}]
 from pathlib import Path
 from gpu_host import program
 from gpu_host.host import Host
@@ -70,6 +70,7 @@ def host(tmp_path: Path) -> Callable[[str], str]:
                 python=sys.executable,
                 root=str(ROOT),
                 files=files,
+                collections=str(ROOT / "build/collections"),
                 place=str(tmp_path / "root"),
                 version=VERSION,
                 state=state,

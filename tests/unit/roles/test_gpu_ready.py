@@ -17,13 +17,16 @@ import jinja2
 import pytest
 import yaml
 
+from ansible_collections.boring.fleet.plugins.module_utils.fleet import host as fleet_host
+from ansible_collections.boring.fleet.plugins.module_utils.host import told as host_file
+from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError
 from conversion.worker import gpu as engine_gpu
-from gpu_host import cuda, notify, nvml, prepare, program
+from gpu_host import cuda, nvml, prepare, program
 from gpu_host.facts import Declared
 from gpu_host.host import Host, run
 from tests.fakes.gpus import LOST, VERSION, Gpu, Nvml, Programs, sysfs
+from tests.unit.roles.module_parts import MODULES, ROOT, needed
 
-ROOT = Path(__file__).resolve().parents[3]
 FILES = ROOT / "roles" / "nvidia_driver" / "files"
 BUSES = [0x10 + number for number in range(8)]
 
@@ -58,7 +61,7 @@ class Box:
 
     def _notify(self, *given: Any) -> str:
         if self.refusal:
-            raise notify.NotifyError(self.refusal)
+            raise HostError(self.refusal)
         self.notified.append(given)
         return "i-1 is marked Unhealthy: its group replaces it"
 
@@ -135,8 +138,15 @@ def broken_fabric_manager(box: Box) -> None:
 
 
 def broken_manager_of_blackwell(box: Box) -> None:
+    """Beside an adapter whose product data cannot be read."""
     sysfs(box.root, box.pci)
-    (box.root / "sys/bus/pci/devices/0000:00:05.0/vpd").write_bytes(b"\x82 SMDL=SW_MNG")
+    devices = box.root / "sys/bus/pci/devices"
+    for address in ("0000:00:06.0", "0000:00:07.0"):
+        (devices / address).mkdir()
+        (devices / address / "vendor").write_text("0x15b3\n")
+        (devices / address / "class").write_text("0x020700\n")
+    (devices / "0000:00:06.0/vpd").symlink_to("/proc/self/mem")  # whose beginning is EIO
+    (devices / "0000:00:07.0/vpd").write_bytes(b"\x82\xff SMDL=SW_MNG")
     box.programs.answers["systemctl show"] = (0, "LoadState=loaded\nActiveState=inactive")
 
 
@@ -204,6 +214,13 @@ def test_each_state_has_its_sentence(box: Box, breaks: Callable[[Box], Any], che
     assert problems[check] in box.said and box.said[-1] == "i-1 is marked Unhealthy: its group replaces it"
     assert box("enter") == program.NEVER, "and it does not enter service"
     assert box.said == [box.document["reason"]]
+
+
+def test_an_adapter_of_others_leads_to_no_switch(box: Box) -> None:
+    sysfs(box.root, box.pci)
+    (box.root / "sys/bus/pci/devices/0000:00:05.0/vpd").write_bytes(b"\x82 SMDL=SW_MNG")
+    assert box("ready") == 0
+    assert box.document["switches"] == 0
 
 
 @pytest.mark.parametrize("number", [13, 31, 43, 45, 94])
@@ -286,6 +303,16 @@ def test_auto_scaling_that_cannot_be_notified(box: Box) -> None:
     box.refusal = "Auto Scaling refused with 403: not authorized"
     assert box("ready", "--seconds", "5") == 1
     assert box.said[-1] == "Auto Scaling was not notified: Auto Scaling refused with 403: not authorized"
+
+
+def test_auto_scaling_is_where_the_host_was_given_that_it_is(box: Box) -> None:
+    """The local cloud's hosts notify it, and never AWS."""
+    broken_kernel(box)
+    (box.root / program.FLEET).write_text(json.dumps({"endpoint": "http://10.0.0.1:5", "region": "eu-central-1"}))
+    assert box("ready", "--seconds", "5") == 1
+    told, dummy, now = box.notified[0]
+    assert (told["endpoint"], now()) == ("http://10.0.0.1:5", 1795996800.0)
+    assert f"/{program.FLEET}" == host_file.PATH == fleet_host.PATH
 
 
 def test_the_hook_waits_for_the_check(box: Box) -> None:
@@ -415,23 +442,41 @@ def test_every_sum_counts_and_the_context_is_given_back() -> None:
 
 def test_the_program_itself(tmp_path: Path) -> None:
     """As a unit starts it, on this machine, which has no GPU: no traceback and no stray file."""
-    shutil.copytree(FILES, tmp_path / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    for part in brought("Ready | What it is made of"):
+        (tmp_path / "lib" / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(FILES / part, tmp_path / "lib" / part)
+    for part in brought("Ready | What it asks AWS by"):
+        place = tmp_path / "lib/ansible_collections/boring/fleet/plugins/module_utils" / part
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(MODULES / part, place)
+    shutil.copy(FILES / "gpu", tmp_path / "lib")
     gpu = tmp_path / "lib" / "gpu"
 
     def ask(*argv: str) -> tuple[int, str]:
-        return run([sys.executable, "-I", "-B", str(gpu), "--root", str(tmp_path / "host"), *argv])
+        nowhere = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9"}
+        return run([sys.executable, "-I", "-S", "-B", str(gpu), "--root", str(tmp_path / "host"), *argv], 60, nowhere)
 
     assert ask("ready", "--seconds", "0") == (0, "this host has no GPU, and its class needs none")
     assert ask("show")[1].startswith("this host has no GPU")
     assert ask("compute")[0] == 1 and "libcuda.so.1 cannot be loaded" in ask("compute")[1]
+    (tmp_path / "host" / program.HOST).parent.mkdir(parents=True)
+    (tmp_path / "host" / program.HOST).write_text('{"gpus": 1}')
+    failed, said = ask("ready", "--seconds", "0")
+    assert failed == 1 and "Traceback" not in said
+    assert "Auto Scaling was not notified: the instance metadata service does not answer" in said
     assert run(["sleep", "5"], 0.1)[0] == 124
     assert run(["/no/such/program"])[1] == "/no/such/program cannot be run: No such file or directory"
 
 
-def test_the_role_brings_every_part_of_the_program() -> None:
+def brought(name: str) -> list[str]:
     tasks = yaml.safe_load((ROOT / "roles/nvidia_driver/tasks/ready.yml").read_text())
-    brought = next(task["loop"] for task in tasks if task["name"] == "Ready | What it is made of")
-    assert sorted(brought) == sorted(f"gpu_host/{path.name}" for path in (FILES / "gpu_host").glob("*.py"))
+    return list(next(task["loop"] for task in tasks if task["name"] == name))
+
+
+def test_the_role_brings_every_part_of_the_program() -> None:
+    parts = sorted((FILES / "gpu_host").glob("*.py"))
+    assert brought("Ready | What it is made of") == [f"gpu_host/{path.name}" for path in parts]
+    assert brought("Ready | What it asks AWS by") == sorted(needed(parts))
 
 
 def test_addresses_of_three_kinds() -> None:

@@ -50,6 +50,18 @@ def test_switches_of_blackwell(tmp_path: Path) -> None:
     assert ask(tmp_path, "gpu") == 0
 
 
+def test_one_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    assert ask(tmp_path, "gpu", NIC, NIC, T4, ("0x15b3", "0x020700"), ("0x15b3", "0x020700")) == 0
+    devices = tmp_path / "bus/pci/devices"
+    (devices / "0000:00:00.0/vendor").write_text("")
+    (devices / "0000:00:01.0/class").unlink()
+    (devices / "0000:00:01.0/class").symlink_to("/proc/self/mem")
+    (devices / "0000:00:03.0/vpd").symlink_to("/proc/self/mem")  # whose beginning is EIO
+    (devices / "0000:00:04.0/vpd").write_bytes(b"\x82\x00SMDL=SW_MNG")
+    assert ask(tmp_path, "gpu") == 0
+    assert ask(tmp_path, "switch") == 0
+
+
 def test_a_question_that_is_none(tmp_path: Path) -> None:
     assert ask(tmp_path, "tpu") == 2
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ast
 import shutil
 import subprocess
 import sys
@@ -11,9 +10,7 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-MODULES = ROOT / "plugins" / "module_utils"
-PREFIX = "ansible_collections.boring.fleet.plugins.module_utils."
+from tests.unit.roles.module_parts import MODULES, ROOT, needed
 
 
 def brought() -> list[str]:
@@ -22,27 +19,8 @@ def brought() -> list[str]:
     return list(task["loop"])
 
 
-def needed(first: str) -> set[str]:
-    found: set[str] = set()
-    todo = [first]
-    while todo:
-        path = todo.pop()
-        if path in found:
-            continue
-        found |= {path, str(Path(path).parent / "__init__.py")}
-        for node in ast.walk(ast.parse((MODULES / path).read_text())):
-            names: list[str] = []
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(PREFIX):
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            for name in names:
-                file = name.removeprefix(PREFIX).replace(".", "/") + ".py"
-                if (MODULES / file).is_file():
-                    todo.append(file)
-    return found
-
-
 def test_all_parts_are_brought_and_no_others() -> None:
-    assert set(brought()) == needed("host/main.py")
+    assert set(brought()) == needed([MODULES / "host" / "main.py"])
     assert len(brought()) == len(set(brought()))
 
 

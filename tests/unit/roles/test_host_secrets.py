@@ -8,8 +8,10 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import runpy
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,31 @@ def test_why_secrets_do_not_come(host: Made, tmp_path: Path, store: parameter_st
         code, said, _ = booted()
         assert (code, sentence in said) == (status, True), said
     assert env.read_text() == "what was there", "a file is replaced by the right one or not at all"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "address"),
+    [
+        ({}, f"https://ssm.eu-central-1.{parameter_store.DOMAIN}/"),
+        ({"region": "cn-north-1"}, f"https://ssm.cn-north-1.{parameter_store.DOMAIN}/"),
+        ({"endpoint": "http://10.0.0.1:5"}, "http://10.0.0.1:5/"),
+    ],
+)
+def test_where_ssm_is(store: parameter_store.Server, wanted: dict[str, str], address: str) -> None:
+    """In the partition of the instance, as in China, or at the address that was given."""
+    program = runpy.run_path(str(ROOT / "roles" / "host_secrets" / "files" / "host-secrets"))
+    outside = program["parameters"].__globals__
+    ask, urls = outside["ask"], []
+
+    def asked(request: urllib.request.Request, what: str) -> bytes:
+        if what == "SSM":
+            urls.append(request.full_url)
+            return b'{"Parameters": [{"Name": "/a", "Value": "b"}]}'
+        return bytes(ask(request, what))
+
+    outside["ask"] = asked
+    assert program["parameters"](["/a"], {**wanted, "metadata": store.url}) == {"/a": "b"}
+    assert urls == [address]
 
 
 @pytest.mark.parametrize(

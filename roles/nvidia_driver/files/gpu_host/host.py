@@ -17,7 +17,8 @@ from gpu_host import nvml
 from gpu_host.facts import Gpu, Seen, Xid
 
 SECONDS = 60  # for one program
-_NVIDIA, _DISPLAY, _BRIDGE = "0x10de", "0x03", "0x0680"
+_NVIDIA, _MELLANOX = "0x10de", "0x15b3"
+_DISPLAY, _BRIDGE = "0x03", "0x0680"
 _XID = re.compile(r"NVRM: Xid \((?:PCI:)?(?P<bus>[0-9a-fA-F:.]+)\): (?P<number>\d+)(?:, (?P<said>.*))?")
 
 Run = Callable[..., "tuple[int, str]"]  # argv, seconds, environment -> status, what it said
@@ -56,8 +57,8 @@ class Host:
         except OSError:
             return ""
 
-    def pci(self, kind: str) -> tuple[str, ...]:
-        """Addresses of NVIDIA's devices whose class begins so."""
+    def pci(self, vendor: str, kind: str = "") -> tuple[str, ...]:
+        """Addresses of a vendor's devices whose class begins so."""
         try:
             devices = sorted((self.root / "sys/bus/pci/devices").iterdir())
         except OSError:
@@ -65,21 +66,17 @@ class Host:
         return tuple(
             device.name
             for device in devices
-            if self.text(f"sys/bus/pci/devices/{device.name}/vendor") == _NVIDIA
+            if self.text(f"sys/bus/pci/devices/{device.name}/vendor") == vendor
             and self.text(f"sys/bus/pci/devices/{device.name}/class").startswith(kind)
         )
 
     def gpus(self) -> tuple[str, ...]:
-        return self.pci(_DISPLAY)
+        return self.pci(_NVIDIA, _DISPLAY)
 
     def switches(self) -> int:
-        """NVLink switches: bridges of NVIDIA's on PCI, or the adapters of Mellanox that Blackwell's are behind."""
-        try:
-            adapters = [path for path in (self.root / "sys/bus/pci/devices").iterdir() if (path / "vpd").is_file()]
-            behind = [path for path in adapters if b"SMDL=SW_MNG" in (path / "vpd").read_bytes()]
-        except OSError:
-            behind = []
-        return len(self.pci(_BRIDGE)) + len(behind)
+        """NVLink switches: bridges of NVIDIA's on PCI, or the adapters of Mellanox that Blackwell's are behind. As has-nvidia.sh has it."""
+        behind = [one for one in self.pci(_MELLANOX) if "SMDL=SW_MNG" in self.text(f"sys/bus/pci/devices/{one}/vpd")]
+        return len(self.pci(_NVIDIA, _BRIDGE)) + len(behind)
 
     def look(self, *, compute: bool) -> Seen:
         """All that can be seen; with a kernel on every GPU if `compute`."""

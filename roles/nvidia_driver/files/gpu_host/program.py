@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,12 +26,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError
 from gpu_host import cdi, cuda, exporter, facts, judge, notify, nvml, prepare, state
 from gpu_host.host import Host, run
 
 STATE = "run/boring.fleet/gpu.json"
 IMAGE = "usr/share/boring.fleet/gpu.json"
 HOST = "etc/fleet/gpu.json"
+FLEET = "etc/fleet/host.json"
 AGAIN, NEVER = 75, 78  # how a step of the launch hook ends: to be tried again, or in vain
 _PAUSE = 3.0
 _LOOKS_BEFORE_NOTIFYING = 2  # one alone may be a moment in which something restarts
@@ -57,7 +61,8 @@ def real(root: Path) -> Outside:
         monotonic=time.monotonic,
         now=lambda: datetime.datetime.now(datetime.UTC),
         say=lambda line: print(line, flush=True),
-        notify=notify.unhealthy,
+        # the name that AWS's own programs have for it
+        notify=functools.partial(notify.unhealthy, metadata=os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "")),
     )
 
 
@@ -121,10 +126,10 @@ def failed(outside: Outside, document: dict[str, Any]) -> int:
     """Say what is wrong, and see to it that the host is replaced."""
     for problem in document["problems"]:
         outside.say(problem["sentence"])
-    given = state.read(outside.root / HOST)
+    told = state.read(outside.root / FLEET)
     try:
-        answer = outside.notify(outside.now, str(given.get("metadata", "")), str(given.get("endpoint", "")))
-    except notify.NotifyError as error:
+        answer = outside.notify(told, outside.monotonic, lambda: outside.now().timestamp())
+    except HostError as error:
         answer = f"Auto Scaling was not notified: {error}"
     outside.say(answer)
     state.write(outside.root / STATE, {**document, "notified": answer})

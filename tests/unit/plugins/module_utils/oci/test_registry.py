@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import socket
 import tarfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.boring.fleet.plugins.module_utils.oci import edge
+from ansible_collections.boring.fleet.plugins.module_utils.oci.archive import intact
 from ansible_collections.boring.fleet.plugins.module_utils.oci.reference import OciError, parse
 from ansible_collections.boring.fleet.plugins.module_utils.oci.registry import Registry
 from tests.fakes.oci_image import Image, digest, file, index, layer
@@ -33,9 +36,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
         yield state
 
 
-def of(server: State, version: str = ":1", architecture: str = "amd64") -> Registry:
+def of(server: State, version: str = ":1", architecture: str = "amd64", seconds: float = 5) -> Registry:
     image = parse(f"{server.address}/shop/web{version}")
-    return replace(edge.registry(image, architecture, seconds=5), sleep=lambda _seconds: None)
+    return replace(edge.registry(image, architecture, seconds=seconds), sleep=lambda _seconds: None)
 
 
 def log_in(home: Path, server: State, password: str = "pa:ss-word") -> None:  # noqa: S107 - a test's own
@@ -78,7 +81,7 @@ def test_what_is_fetched_is_the_image_for_this_architecture(server: State, tmp_p
 
 def test_a_piece_that_breaks_off_is_fetched_again(server: State, tmp_path: Path) -> None:
     server.add(WEB, "1")
-    server.cut = 2
+    server.breaks = {digest(WEB.layers[0]): 2}
     server.fail = {"/manifests/1": [503, 429]}
     of(server).fetch(tmp_path / "web.tar")
     with tarfile.open(tmp_path / "web.tar") as tar:
@@ -86,10 +89,104 @@ def test_a_piece_that_breaks_off_is_fetched_again(server: State, tmp_path: Path)
         assert len(names) == len(set(names)) == 4
         for name in names:
             assert digest(tar.extractfile(name).read()) == name.removeprefix("blobs/").replace("/", ":")  # type: ignore[union-attr]
-    server.cut = 99
+    server.breaks = {digest(WEB.layers[0]): 9}
     with pytest.raises(OciError, match=r"a piece of .*/shop/web:1 broke off"):
         of(server).fetch(tmp_path / "other.tar")
     assert not list(tmp_path.glob("other*"))
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+def test_a_manifest_that_does_not_come_whole_is_asked_for_again(server: State, stalls: bool) -> None:
+    server.add(WEB, "1")
+    server.stalls, server.breaks = stalls, {"/manifests/1": 1}
+    patience = 1 if stalls else 5
+    assert of(server, seconds=patience).resolve() == digest(WEB.manifest)
+    assert [path for _method, path, _given in server.asked].count("/v2/shop/web/manifests/1") == 2
+    server.breaks = {"/manifests/1": 9}
+    with pytest.raises(OciError, match=r"what describes .*/shop/web:1 broke off: .*(early|timed out)"):
+        of(server, seconds=patience).resolve()
+
+
+def test_a_configuration_that_does_not_come_whole_is_asked_for_again(server: State) -> None:
+    server.add(WEB, "1")
+    server.breaks = {digest(WEB.configuration): 2}
+    assert of(server).resolve() == digest(WEB.manifest)
+    server.breaks = {digest(WEB.configuration): 9}
+    assert "broke off: its answer ended" in refused(server)
+
+
+def test_a_token_that_does_not_come_whole_is_asked_for_again(server: State, tmp_path: Path) -> None:
+    log_in(tmp_path, server)
+    server.auth, server.breaks = "bearer", {"/token": 1}
+    server.add(WEB, "1")
+    assert of(server).resolve() == digest(WEB.manifest)
+    server.breaks = {"/token": 9}
+    assert "does not answer: its answer ended" in refused(server)
+
+
+def test_two_that_fetch_one_image_do_not_spoil_it(server: State, tmp_path: Path) -> None:
+    named = server.add(WEB, "1")
+    server.breaks = {digest(WEB.layers[0]): 1}
+    slow = replace(of(server), sleep=lambda _seconds: of(server).fetch(tmp_path / "web.tar"))
+    slow.fetch(tmp_path / "web.tar")
+    assert intact(tmp_path / "web.tar", named, "amd64")
+    assert [path.name for path in tmp_path.iterdir()] == ["web.tar"]
+
+
+def test_what_a_killed_one_left_goes_after_a_day(server: State, tmp_path: Path) -> None:
+    server.add(WEB, "1")
+    for name, age in (("killed", 100_000), ("at_work", 1000)):
+        (tmp_path / f"web.tar.{name}.part").mkdir()
+        (tmp_path / f"web.tar.{name}.part" / "web.tar").write_bytes(b"half")
+        os.utime(tmp_path / f"web.tar.{name}.part", (time.time() - age,) * 2)
+    of(server).fetch(tmp_path / "web.tar")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["web.tar", "web.tar.at_work.part"]
+
+
+def test_a_folder_that_cannot_be_made(server: State, tmp_path: Path) -> None:
+    server.add(WEB, "1")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OciError, match=r"/shop/web:1 cannot be written to .*/file/web.tar: File exists"):
+        of(server).fetch(tmp_path / "file" / "web.tar")
+
+
+def damaged_layer(path: Path) -> None:
+    content = path.read_bytes()
+    place = content.index(WEB.layers[0]) + len(WEB.layers[0]) - 1
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+def damaged_index(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"manifests"', b'"manifestz"'))
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:20_000])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("spoil", [damaged_layer, damaged_index, cut_off, emptied])
+def test_an_archive_that_is_spoilt_is_fetched_again(
+    server: State, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    for each in (WEB, ARM):
+        server.add(each)
+    named = server.add_index(index([ARM, WEB]), "1")
+    keeper = of(server, f"@{named}")
+    path, missing = keeper.keep(tmp_path)
+    assert (path.name, missing) == (f"{named.partition(':')[2]}-amd64.tar", True)
+    asked = len(server.asked)
+    assert keeper.keep(tmp_path) == (path, False)
+    assert len(server.asked) == asked, "what is there is not asked for"
+    spoil(path)
+    assert keeper.keep(tmp_path, fetch=False) == (path, True)
+    assert not intact(path, named, "amd64")
+    assert keeper.keep(tmp_path) == (path, True)
+    assert intact(path, named, "amd64")
+    assert not intact(path, digest(WEB.manifest), "amd64")
 
 
 def test_the_login_goes_to_the_registry_and_not_where_it_sends(server: State, tmp_path: Path) -> None:
@@ -206,7 +303,15 @@ def test_a_registry_that_says_what_is_not_so(server: State) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"[]", b"{}", b"nothing", b'{"layers": [{}], "config": {}}', b'{"manifests": [{}]}']
+    "content",
+    [
+        b"[]",
+        b"{}",
+        b"nothing",
+        b'{"layers": [{}], "config": {}}',
+        b'{"manifests": [{}]}',
+        b'{"manifests": [{"platform": "x"}]}',
+    ],
 )
 def test_documents_of_another_kind(server: State, content: bytes) -> None:
     server.tags["1"] = content
@@ -241,3 +346,38 @@ def test_a_registry_of_ones_own_is_checked_as_docker_does(tmp_path: Path) -> Non
     file.write_text("")
     assert edge.authority("registry.example.org:5000", tmp_path, tmp_path) == str(file)
     assert not edge.authority("registry.example.org", tmp_path, tmp_path)
+
+
+def test_ones_own_authority_is_for_the_registry_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its storage, and often its token server, are somebody else's, under a public certificate."""
+    checked: dict[str, str] = {}
+    given: dict[str, str] = {}
+    host = "registry.example.org:5000"
+    documents = {digest(each): each for each in (WEB.manifest, WEB.configuration)}
+    tokens = {"https://registry.example.org/token", "https://tokens.example.com/token"}
+
+    def opened(method: str, url: str, headers: Mapping[str, str], body: bytes | None, seconds: float, *, ca_file: str) -> tuple[int, Mapping[str, str], io.BytesIO]:  # fmt: skip
+        place, _mark, _query = url.partition("?")
+        checked[place.replace(host, "own")] = ca_file
+        if place in tokens:
+            return 200, {}, io.BytesIO(b'{"token": "bought"}')
+        if "storage" in url:
+            return 200, {}, io.BytesIO(documents[url.rpartition("/")[2]])
+        if "Authorization" not in headers:
+            return 401, {"WWW-Authenticate": f'Bearer realm="{given["realm"]}"'}, io.BytesIO()
+        if "/blobs/" in url:
+            return 307, {"Location": f"https://storage.example.net/{url.rpartition('/')[2]}"}, io.BytesIO()
+        return 200, {}, io.BytesIO(documents[url.rpartition("/")[2]])
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(edge, "opened", opened)
+    image = parse(f"{host}/shop/web@{digest(WEB.manifest)}")
+    for given["realm"] in sorted(tokens):
+        edge.registry(image, "amd64", seconds=5, ca_file="/own/ca.pem").resolve()
+    assert checked == {
+        f"https://own/v2/shop/web/manifests/{image.digest}": "/own/ca.pem",
+        f"https://own/v2/shop/web/blobs/{digest(WEB.configuration)}": "/own/ca.pem",
+        "https://registry.example.org/token": "/own/ca.pem",
+        "https://tokens.example.com/token": "",
+        f"https://storage.example.net/{digest(WEB.configuration)}": "",
+    }

@@ -104,6 +104,11 @@ def test_a_document_is_whole_or_an_error(server: Server) -> None:
         document(server.url, 5, 10_000)
 
 
+def test_a_document_may_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("text")
+    assert image_cves.fetch(f"file://{tmp_path}/data", 5) == image_cves.fetch(f"{tmp_path}/data", 5) == "text"
+
+
 def test_modules_that_read_what_everybody_may_read(server: Server) -> None:
     assert release_advice.fetch(f"{server.url}/feed", 5) == image_cves.fetch(f"{server.url}/data", 5) == "text"
     assert [given for _host, given in server.given] == ["", ""]
