@@ -158,7 +158,7 @@ class Application:
             if not (self._cloud.ready if admit is None else self._cloud.loaded):
                 raise ApiError("ServiceUnavailable", "The local cloud is starting.", 503)
             signature.verify(request, signed, secret(signed), self._clock.now())
-            operation = wire.operation(request)
+            operation = wire.operation(request, service)
             if (refusal := self._cloud.faults.api_refusal(operation)) is not None:
                 raise refusal
             if admit is not None and (answer := admit(request, signed, operation)) is not None:
@@ -206,17 +206,25 @@ class Application:
         if not wire.has_operation(service, operation):
             raise wire.no_action(operation)
         if operation in _UNLOCKED:
-            return self._moto(request, service)
+            return self._moto(request, service, operation, region)
         with self._cloud.lock:
-            return self._moto(request, service)
+            return self._moto(request, service, operation, region)
 
     def _own(self, request: Request, service: str, operation: str, region: str) -> Response:
         handler = self._cloud.services[service]
         result = handler.handle(operation, wire.parameters(request, service, operation), region)
         return wire.answer(request, service, operation, result)
 
-    def _moto(self, request: Request, service: str) -> Response:
-        status, headers, body = _MOTO[service].dispatch(request, request.url, request.headers)
+    def _moto(self, request: Request, service: str, operation: str, region: str) -> Response:
+        """Have moto run what was allowed. By itself it would look for operation, region, account and parameters elsewhere too."""
+        request.environ.pop("HTTP_X_MOTO_ACCOUNT_ID", None)
+        handler = _MOTO[service]()
+        handler._get_action = lambda: operation
+        handler.get_region_from_url = lambda *_: region
+        handler.setup_class(request, request.url, request.headers)
+        if wire.speaks_json(service):
+            handler.querystring, handler.body = {}, request.get_data(as_text=True)
+        status, headers, body = handler.call_action()
         headers.pop("status", None)
         return Response(body, int(status), headers)
 
