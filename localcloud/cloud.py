@@ -210,14 +210,16 @@ class Cloud:
     def _run(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
             for part in (
-                self.fleet.observe, self.autoscaling.tick, self.balancer.tick, self.cloudwatch.tick, self.guard, self._housekeeping,
-                *self.more_parts,
+                self.fleet.observe, self.autoscaling.tick, self.balancer.tick, self.cloudwatch.tick, self.guard, self._settle_disks,
+                self._housekeeping, *self.more_parts,
             ):  # fmt: skip
                 with self._logged():
                     part()
 
-    def _housekeeping(self) -> None:
+    def _settle_disks(self) -> None:
         self.backend().settle_disks()
+
+    def _housekeeping(self) -> None:
         now = self._clock.now()
         if now - self._saved_at >= _SAVE_SECONDS:
             self._saved_at = now
