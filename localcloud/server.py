@@ -43,6 +43,8 @@ _MOTO: dict[str, Any] = {
     "kms": KmsResponse,  # for the SecureStrings of ssm
 }
 _OWN = ("autoscaling", "elasticloadbalancing", "monitoring")
+SERVICES = (*_OWN, *_MOTO)
+"""What there is, by the name in a signature."""
 _ELBV2 = "2015-12-01"
 _UNLOCKED = {"CreateImage", "GetConsoleOutput"}  # take seconds, and the lock where they need it
 _ENOUGH = 16 * 1024 * 1024
@@ -201,7 +203,7 @@ class Application:
             with self._cloud.lock:
                 return self._own(request, service, operation, region)
         if service not in _MOTO:
-            there = ", ".join(sorted([*_OWN, *_MOTO]))
+            there = ", ".join(sorted(SERVICES))
             raise ApiError("NotImplemented", f"The local cloud has no {wire.full_name(service)}; it has {there}.", 501)
         if not wire.has_operation(service, operation):
             raise wire.no_action(operation)

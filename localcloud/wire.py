@@ -142,6 +142,11 @@ def has_operation(service: str, name: str) -> bool:
     return not model or name in model["operations"]
 
 
+def operations(service: str) -> list[str]:
+    """What AWS has of operations; empty if nobody here can tell."""
+    return list(_model(service).get("operations", ()))
+
+
 def protocol(request: Request, service: str) -> str:
     """ec2, query, json, rest-json, rest-xml or cbor."""
     if request.headers.get("Smithy-Protocol") == "rpc-v2-cbor":
