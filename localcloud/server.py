@@ -26,6 +26,7 @@ from localcloud.clock import Clock, SystemClock
 from localcloud.cloud import Cloud
 from localcloud.ec2.responses import HostResponse
 from localcloud.errors import ApiError
+from localcloud.hosts.podman import HostError
 from localcloud.others import IdentityResponse, ParameterResponse
 from localcloud.settings import OWN
 from localcloud.signature import Fault, Signature, SignatureError
@@ -171,7 +172,6 @@ class Application:
             answer = self._answer(request, service, operation, region)
             if changes and answer.status_code < 300:
                 self._keep(service, operation)
-                self._cloud.guard()
             return answer
         except SignatureError as error:
             return wire.refusal(request, service, _unsigned(request, service, error))
@@ -187,11 +187,12 @@ class Application:
             return wire.refusal(request, service, ApiError("InternalFailure", reason))
 
     def _keep(self, service: str, operation: str) -> None:
-        """Save, or take back what cannot be saved and raise StateError."""
+        """Put security groups in force and save, or take back what cannot be put in force or saved and raise StateError."""
         with self._cloud.lock:
             try:
+                self._cloud.guard()
                 self._cloud.save()
-            except StateError as error:
+            except (HostError, StateError) as error:
                 LOG.exception("%s %s is taken back", service, operation)
                 self._cloud.undo()
                 raise StateError(f"{operation} was taken back: {error}") from None

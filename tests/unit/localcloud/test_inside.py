@@ -581,6 +581,10 @@ class TestOneOperation:
             status, said = host.signed("ssm", path, body, {**GET_ONE, **headers})
             assert (name, SECRET in said, status < 500) == (name, False, True)
 
+    def test_what_is_about_nothing_is_put_to_the_policies_too(self, host: Host) -> None:
+        status, said = host.signed("ssm", "/", '{"Names": []}', {**JSON, "X-Amz-Target": "AmazonSSM.GetParameters"})
+        assert (status, json.loads(said)["__type"]) == (400, "AccessDeniedException")
+
     def test_the_account_is_the_cloud_s(self, host: Host) -> None:
         answer = host.signed("ssm", "/", MAIN, {**JSON, **GET_ONE, "x-moto-account-id": "111111111111"})
         assert json.loads(answer[1])["Parameter"]["Value"] == "mine"
