@@ -15,6 +15,7 @@ from moto.acm.responses import AWSCertificateManagerResponse
 from moto.core.responses import ActionResult
 from moto.elbv2.models import elbv2_backends
 
+from localcloud import paging
 from localcloud.errors import ApiError
 from localcloud.wire import not_implemented
 
@@ -88,7 +89,9 @@ class CertificateResponse(AWSCertificateManagerResponse):
             for one in backend.list_certificates(self._get_param("CertificateStatuses") or [], {})
         ]
         found = [one for one in every if one["KeyAlgorithm"] in keys]
-        begin, size = int(self._get_param("NextToken") or 0), int(self._get_param("MaxItems") or _PAGE)
+        wrong = ApiError("InvalidArgsException", "The NextToken is not valid.")
+        begin = paging.begin(self._get_param("NextToken"), wrong)
+        size = paging.size("maxItems", self._get_param("MaxItems"), _PAGE, _PAGE)
         more = {"NextToken": str(begin + size)} if len(found) > begin + size else {}
         return ActionResult({"CertificateSummaryList": found[begin : begin + size], **more})
 

@@ -101,7 +101,7 @@ class Authorization:
             if policy.could_allow(identity, action) and (boundary is None or policy.could_allow(boundary, action)):
                 raise wire.not_implemented(service, f"{operation} by hosts")
             raise _denied(caller, service, action, "*", _NO_POLICY.format(action))
-        for resource in find(params, region):
+        for resource in find(params, region) or [Resource()]:  # what is about nothing must be allowed on everything
             question = Question(action, resource.arn, self._context(caller, role, resource, region), _ABSENT)
             try:
                 why = _refusal(

@@ -58,6 +58,7 @@ class Cloud:
         self._store = Store(directory)
         self._saved_at = self._swept_at = 0.0
         self._gate: Gate | None = None  # once the packet filter is in force
+        self._unguarded = ""  # why it does not say what security groups say
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._run, name="ticker", daemon=True)
         self.fleet = Fleet(settings.name, directory / "seeds", podman, clock=self._clock, lock=self.lock)
@@ -123,7 +124,7 @@ class Cloud:
         return [ipaddress.IPv4Network(subnet.cidr_block) for subnet in self.backend().describe_subnets()]
 
     def guard(self) -> None:
-        """Let through what the security groups of hosts and load balancers say now."""
+        """Let through what the security groups of hosts and load balancers say now. Raises HostError."""
         if self._gate is None:
             return
         with self.lock:
@@ -135,9 +136,16 @@ class Cloud:
                 unbound=tuple(sorted(address for address, groups in balancers.items() if not groups)),
                 ports={host.port: host.address for host in self.fleet.hosts() if host.port},
             )
-            try:
-                self._gate.apply(ground)
-            except HostError as error:  # the next tick tries again
+            self._gate.apply(ground)
+
+    def _guard_again(self) -> None:
+        """With each tick; what cannot be done now is tried with the next one, and the log says so once."""
+        said, self._unguarded = self._unguarded, ""
+        try:
+            self.guard()
+        except HostError as error:
+            self._unguarded = str(error)
+            if self._unguarded != said:
                 LOG.warning("security groups are not in force: %s", error)
 
     def start_in_background(self, failed: Callable[[], None]) -> None:
@@ -161,7 +169,7 @@ class Cloud:
         while not self.fleet.settled() and time.monotonic() < deadline:
             with self.lock:
                 self.fleet.observe()
-            self.guard()
+            self._guard_again()
             time.sleep(TICK_SECONDS)
 
     def close(self) -> None:
@@ -210,14 +218,16 @@ class Cloud:
     def _run(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
             for part in (
-                self.fleet.observe, self.autoscaling.tick, self.balancer.tick, self.cloudwatch.tick, self.guard, self._housekeeping,
-                *self.more_parts,
+                self.fleet.observe, self.autoscaling.tick, self.balancer.tick, self.cloudwatch.tick, self._guard_again, self._settle_disks,
+                self._housekeeping, *self.more_parts,
             ):  # fmt: skip
                 with self._logged():
                     part()
 
-    def _housekeeping(self) -> None:
+    def _settle_disks(self) -> None:
         self.backend().settle_disks()
+
+    def _housekeeping(self) -> None:
         now = self._clock.now()
         if now - self._saved_at >= _SAVE_SECONDS:
             self._saved_at = now

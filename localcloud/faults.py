@@ -14,10 +14,11 @@ lag          ``seconds``: descriptions of Auto Scaling groups and tags show a wr
 ===========  =========================================================================================================
 
 With real hosts only. plug and spot happen once; each other one is over after ``seconds`` (null: when it is cleared), and hosts are as
-before then.
+before then. A host has one network, one disk, one clock and one credentials fault at a time. Where one did not come about on a host, it stays
+listed, with the reason in ``failed``.
 
 ===========  =========================================================================================================
-plug         ``instance``: every process of the host is killed at once
+plug         ``instance``, which runs: every process of the host is killed at once
 network      ``instance`` or ``zone``; ``cut`` true: nothing gets through but metadata (in a zone: its hosts reach each other);
              or ``loss`` percent, ``rate`` kilobytes a second, ``latency`` milliseconds
 spot         ``instance``, ``notice`` 120 seconds, ``rebalance`` true: it is taken, with its notice in the metadata first
@@ -31,9 +32,10 @@ away         ``seconds`` 60: the API closes connections without an answer, to ho
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, ClassVar
+from types import UnionType
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from localcloud.errors import ApiError
 
@@ -64,14 +66,14 @@ class LaunchFault:
 @dataclass
 class BootFault:
     kind: ClassVar[str] = "boot"
-    outcome: str = "hang"  # hang, die
+    outcome: Literal["hang", "die"] = "hang"
     times: int | None = 1
 
 
 @dataclass
 class TargetFault:
     kind: ClassVar[str] = "target"
-    outcome: str = "unhealthy"
+    outcome: Literal["unhealthy"] = "unhealthy"
     times: int | None = 1
 
 
@@ -79,22 +81,25 @@ class TargetFault:
 class LagFault:
     kind: ClassVar[str] = "lag"
     seconds: float = 0.0
-    times: int | None = None
+    times: ClassVar[None] = None
 
 
 @dataclass(kw_only=True)
 class HostFault:
-    """What befalls real hosts. ``until`` is set when it begins (unix seconds)."""
+    """What befalls real hosts. ``until`` is set when it begins (unix seconds), ``failed`` where it does not come about (why, by host)."""
 
     kind: ClassVar[str]
+    once: ClassVar[bool] = False
     seconds: float | None = None
     until: float | None = None
+    failed: dict[str, str] = field(default_factory=dict)
     times: ClassVar[None] = None
 
 
 @dataclass(kw_only=True)
 class PlugFault(HostFault):
     kind: ClassVar[str] = "plug"
+    once: ClassVar[bool] = True
     instance: str
 
 
@@ -112,6 +117,7 @@ class NetworkFault(HostFault):
 @dataclass(kw_only=True)
 class SpotFault(HostFault):
     kind: ClassVar[str] = "spot"
+    once: ClassVar[bool] = True
     instance: str
     notice: float = 120.0
     rebalance: bool = True
@@ -135,7 +141,7 @@ class ClockFault(HostFault):
 class CredentialsFault(HostFault):
     kind: ClassVar[str] = "credentials"
     instance: str | None = None
-    outcome: str = "missing"  # missing, expired
+    outcome: Literal["missing", "expired"] = "missing"
 
 
 @dataclass(kw_only=True)
@@ -156,12 +162,15 @@ _HOSTS: tuple[type[Fault], ...] = (
     AwayFault,
 )
 KINDS: dict[str, type[Fault]] = {cls.kind: cls for cls in (*_CALLS, *_HOSTS)}
-Check = Callable[[HostFault], None]
-"""Raises ValueError for a fault of hosts that cannot come about."""
+Check = Callable[[Fault], None]
+"""Raises ValueError for a fault that cannot come about."""
+_LEAST = {"times": 1, "seconds": 0, "notice": 0, "loss": 0, "rate": 0, "latency": 0}
+_MOST = 1e12
 
 
-def _no_hosts(fault: HostFault) -> None:
-    raise ValueError(f"fault {fault.kind} needs real hosts")
+def _no_hosts(fault: Fault) -> None:
+    if isinstance(fault, HostFault):
+        raise ValueError(f"fault {fault.kind} needs real hosts")
 
 
 @dataclass
@@ -171,26 +180,14 @@ class Faults:
     armed: list[Fault] = field(default_factory=list)
     check: Check = _no_hosts
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _adding: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def add(self, data: dict[str, Any]) -> None:
-        """Arm one fault. Raises ValueError that names the unknown kind or field."""
-        kind = data.get("kind")
-        if kind not in KINDS:
-            raise ValueError(f"unknown fault kind {kind!r}: use one of {', '.join(sorted(KINDS))}")
-        cls = KINDS[kind]
-        known = {f.name for f in fields(cls)} - {"until"}
-        unknown = sorted(set(data) - known - {"kind"})
-        if unknown:
-            raise ValueError(f"fault {kind} has no field {unknown[0]!r}: it has {', '.join(sorted(known))}")
-        missing = [
-            f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING and f.name not in data
-        ]
-        if missing:
-            raise ValueError(f"fault {kind} needs the field {missing[0]!r}")
-        fault = cls(**{key: value for key, value in data.items() if key != "kind"})
-        if isinstance(fault, HostFault):
+    def add(self, data: Mapping[str, Any]) -> None:
+        """Arm one fault. Raises ValueError that names what is wrong with it, and the way out."""
+        fault = _made(data)
+        with self._adding:
             self.check(fault)
-        self.arm(fault)
+            self.arm(fault)
 
     def arm(self, fault: Fault) -> None:
         """Arm one fault; a new lag replaces the old one."""
@@ -206,9 +203,10 @@ class Faults:
             self.armed = []
 
     def as_list(self) -> list[dict[str, Any]]:
-        """What is armed, as ``add`` takes it."""
+        """What is armed, as JSON-able values; of hosts' faults also when they end (null: not of themselves) and where they failed."""
         with self._lock:
-            return [{"kind": fault.kind} | asdict(fault) for fault in self.armed]
+            found = [{"kind": fault.kind} | asdict(fault) for fault in self.armed]
+        return [one | {"until": None} if one.get("until") == float("inf") else one for one in found]
 
     def of_hosts(self) -> list[HostFault]:
         with self._lock:
@@ -218,6 +216,14 @@ class Faults:
         """Take one away; it is no error if it was cleared."""
         with self._lock:
             self.armed = [one for one in self.armed if one is not fault]
+
+    def note(self, fault: HostFault, instance_id: str, failed: str) -> None:
+        """Keep why a fault did not come about on a host; empty: it did."""
+        with self._lock:
+            if failed:
+                fault.failed[instance_id] = failed
+            else:
+                fault.failed.pop(instance_id, None)
 
     def credentials(self, instance_id: str) -> str:
         """``missing`` or ``expired`` if the metadata of this instance gives no good credentials, else empty."""
@@ -274,3 +280,63 @@ class Faults:
         fault.times -= 1
         if fault.times <= 0:
             self.armed.remove(fault)
+
+
+def _made(data: Mapping[str, Any]) -> Fault:
+    """The fault that JSON describes. Raises ValueError."""
+    if not isinstance(data, Mapping):
+        raise ValueError('a fault is a JSON object, such as {"kind": "api"}')
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"unknown fault kind {kind!r}: use one of {', '.join(sorted(KINDS))}")
+    cls = KINDS[kind]
+    known = {f.name for f in fields(cls)} - {"until", "failed"}
+    if issubclass(cls, HostFault) and cls.once:
+        known -= {"seconds"}
+    given = {key: value for key, value in data.items() if key != "kind"}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ValueError(f"fault {kind} has no field {unknown[0]!r}: it has {', '.join(sorted(known))}")
+    missing = [
+        f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING and f.name not in given
+    ]
+    if missing:
+        raise ValueError(f"fault {kind} needs the field {missing[0]!r}")
+    hints = get_type_hints(cls)
+    for name, value in given.items():
+        wrong = _wrong(value, hints[name]) or _too_small(cls, name, value)
+        if wrong:
+            raise ValueError(f"fault {kind}: {wrong.format(name=name, value=value)}")
+    return cls(**given)
+
+
+def _wrong(value: Any, hint: Any) -> str:
+    """What is wrong with the type of a value; empty if nothing is."""
+    null = ""
+    if isinstance(hint, UnionType):
+        hint, null = get_args(hint)[0], " or null"
+        if value is None:
+            return ""
+    if get_origin(hint) is Literal:
+        allowed = get_args(hint)
+        return "" if value in allowed else f"there is no {{name}} {{value!r}}: use {' or '.join(allowed)}"
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text that is not empty"}
+    fits = {
+        bool: isinstance(value, bool),
+        int: isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST,
+        float: isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MOST,
+        str: isinstance(value, str) and value != "",
+    }
+    return "" if fits[hint] else f"{{name}} is {{value!r}} and must be {words[hint]}{null}"
+
+
+def _too_small(cls: type[Fault], name: str, value: Any) -> str:
+    """What is wrong with the size of a number; empty if nothing is."""
+    if value is None or name not in _LEAST:
+        return ""
+    least = _LEAST[name]
+    if value < least:
+        return f"{{name}} is {{value}} and must be {least} or more"
+    if value == 0 and name == "seconds" and issubclass(cls, HostFault):
+        return "it would last 0 seconds, which is never"
+    return ""

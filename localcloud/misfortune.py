@@ -6,19 +6,23 @@ A host that is launched or booted while a fault lasts meets it too. Commands run
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from localcloud import wire
 from localcloud.cloud import Cloud
 from localcloud.ec2.backend import ZONES
 from localcloud.faults import (
+    ApiFault,
     ClockFault,
     CredentialsFault,
     DiskFault,
+    Fault,
     HostFault,
     NetworkFault,
     PlugFault,
@@ -26,8 +30,9 @@ from localcloud.faults import (
 )
 from localcloud.hosts.fence import METADATA
 from localcloud.hosts.fleet import Host, Phase
-from localcloud.hosts.podman import HostError
+from localcloud.hosts.podman import HostError, Podman, entering
 from localcloud.metadata import Notice
+from localcloud.server import SERVICES
 
 LOG = logging.getLogger(__name__)
 _SECONDS = 60
@@ -35,7 +40,6 @@ _FAKETIME = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
 )
-_INSIDE = "/usr/local/lib/libfaketime.so.1"
 _LARGEST_KB = 256 * 1024
 # What lies below a directory moves to a file system of its own, which is then filled to the last byte. Room beyond what
 # lies there is for what others write while it is copied.
@@ -53,6 +57,35 @@ mount --bind /run/lc-full "$1"
 trap - EXIT
 """
 _EMPTY = 'umount "$1" && umount /run/lc-full'
+# The library comes by standard input. What names it lies in /run, so that it is gone after a stop, whoever was there to
+# take it back; in /etc are links to it. A library that programs have open is replaced and not written over.
+_FAKE = """\
+set -eu
+for name in faketimerc ld.so.preload; do
+    [ ! -e "/etc/$name" ] || [ "$(readlink "/etc/$name")" = "/run/lc-clock/$name" ] || { echo "it has an /etc/$name of its own" >&2; exit 1; }
+done
+mkdir -p /run/lc-clock
+cat > /usr/local/lib/lc-faketime.part
+mv /usr/local/lib/lc-faketime.part /usr/local/lib/lc-faketime.so
+echo "$1" > /run/lc-clock/faketimerc
+echo /usr/local/lib/lc-faketime.so > /run/lc-clock/ld.so.preload
+ln -sfn /run/lc-clock/faketimerc /etc/faketimerc
+ln -sfn /run/lc-clock/ld.so.preload /etc/ld.so.preload
+"""
+# What runs with the library reads the offset again.
+_TRUE = "rm -f /etc/ld.so.preload && echo +0 > /run/lc-clock/faketimerc"
+_NO_RULES = "table inet lc_fault\ndelete table inet lc_fault\n"
+_RUNS = (Phase.BOOTING, Phase.UP, Phase.IMPAIRED)
+
+
+@dataclass
+class _Felt:
+    """What is being done to a host, or was, for its faults of one kind."""
+
+    fault: HostFault
+    pid: int  # of the host's systemd then
+    busy: bool = True
+    done: bool = False
 
 
 class Misfortune:
@@ -64,32 +97,52 @@ class Misfortune:
     def __init__(self, cloud: Cloud, now: Callable[[], float]) -> None:
         self._cloud = cloud
         self._now = now
-        # Of each fault and host that meets it: the fault, and the host's systemd.
-        self._felt: dict[tuple[int, str], tuple[HostFault, int]] = {}
+        self._felt: dict[tuple[str, str], _Felt] = {}  # by kind and host: one step at a time
         cloud.faults.check = self.check
         cloud.more_parts.append(self.tick)
 
-    def check(self, fault: HostFault) -> None:
+    def check(self, fault: Fault) -> None:
         """Raise ValueError, with the way out, for a fault that cannot come about."""
+        if isinstance(fault, ApiFault):
+            _check_operation(fault.operation)
         instance, zone = getattr(fault, "instance", None), getattr(fault, "zone", None)
         with self._cloud.lock:
-            if instance is not None and self._cloud.fleet.get(instance) is None:
+            host = self._cloud.fleet.get(instance or "")
+            if instance is not None and host is None:
                 raise ValueError(f"there is no host {instance}")
             found = self._cloud.backend().get_instance_by_id(instance or "")
+            self._check_alone(fault)
         if isinstance(fault, SpotFault) and (found is None or found.lifecycle != "spot"):
             raise ValueError(f"{instance} is no Spot instance")
         zones = [f"{self._cloud.settings.region}{letter}" for letter in ZONES]
         if zone is not None and zone not in zones:
             raise ValueError(f"there is no zone {zone}: there are {', '.join(zones)}")
         match fault:
+            case PlugFault() if host is None or host.phase not in _RUNS:
+                raise ValueError(f"{instance} does not run, so there is no plug to pull: start it first")
             case NetworkFault():
                 _check_network(fault)
             case DiskFault() if not re.fullmatch(r"(/[\w.+-]+)+", fault.path):
                 raise ValueError(f"{fault.path!r} is no directory below /")
+            case ClockFault() if not fault.offset:
+                raise ValueError("a clock that is 0 seconds ahead is right: use another offset")
             case ClockFault() if _faketime() is None:
                 raise ValueError("libfaketime is missing: install it (apt-get install libfaketime)")
-            case CredentialsFault() if fault.outcome not in ("missing", "expired"):
-                raise ValueError(f"there is no outcome {fault.outcome!r}: use missing or expired")
+
+    def _check_alone(self, fault: Fault) -> None:
+        """A second fault of a kind would undo the first one on the hosts that both are about."""
+        if not isinstance(fault, NetworkFault | DiskFault | ClockFault | CredentialsFault):
+            return
+        for other in self._cloud.faults.of_hosts():
+            if type(other) is not type(fault):
+                continue
+            instances = {one.instance for one in (fault, other)} - {None}
+            zones = {getattr(one, "zone", None) for one in (fault, other)} - {None}
+            if instances and zones:
+                zones |= {self._zone(str(one)) for one in instances}
+            if len(instances) < 2 and len(zones) < 2:
+                whom = " ".join(sorted(map(str, instances or zones))) or "every host"
+                raise ValueError(f"a fault {fault.kind} is armed for {whom} already: clear it first (--clear)")
 
     def tick(self) -> None:
         """Begin and end what is due. Called with the cloud's lock."""
@@ -100,31 +153,60 @@ class Misfortune:
                 self._begin(fault, now)
             if now >= fault.until:
                 self._cloud.faults.end(fault)
-        armed = {id(fault) for fault in self._cloud.faults.of_hosts()}
-        for key, (fault, pid) in list(self._felt.items()):
-            if key[0] not in armed:
-                del self._felt[key]
-                said = f"The fault {fault.kind} on {key[1]} was not taken back"
-                self._work(said, lambda fault=fault, pid=pid: _undo(fault, pid))  # type: ignore[misc]
-        for fault in self._cloud.faults.of_hosts():
+        armed = self._cloud.faults.of_hosts()
+        for key, was in list(self._felt.items()):
+            if not was.busy and not any(was.fault is one for one in armed):
+                self._take_back(key, was)
+        for fault in armed:
             for host in self._hosts(fault):
-                if host.pid and self._felt.get((id(fault), host.id), (fault, 0))[1] != host.pid:
-                    self._felt[id(fault), host.id] = (fault, host.pid)
-                    around = self._around(fault, host)
-                    said = f"The fault {fault.kind} on {host.id} did not come about"
-                    self._work(said, lambda fault=fault, pid=host.pid, around=around: _do(fault, pid, *around))  # type: ignore[misc]
+                felt = self._felt.get((fault.kind, host.id))
+                if host.pid and (felt is None or (felt.fault is fault and felt.pid != host.pid and not felt.busy)):
+                    self._bring_about(fault, host)
         self._take(now)
+
+    def _bring_about(self, fault: HostFault, host: Host) -> None:
+        felt = self._felt[fault.kind, host.id] = _Felt(fault, host.pid)
+        around = self._around(fault, host)
+
+        def after(failed: str) -> None:
+            felt.busy, felt.done = False, not failed
+            self._note(fault, host.id, failed)
+
+        self._work(lambda: _do(fault, felt.pid, *around), after)
+
+    def _take_back(self, key: tuple[str, str], felt: _Felt) -> None:
+        """What did not come about needs no taking back, and what it would undo is the host's own."""
+        felt.busy = True
+
+        def after(failed: str) -> None:
+            del self._felt[key]
+            if failed:
+                LOG.warning("The fault %s on %s was not taken back: %s", *key, failed)
+
+        if felt.done:
+            self._work(lambda: _undo(felt.fault, felt.pid), after)
+        else:
+            after("")
 
     def _begin(self, fault: HostFault, now: float) -> None:
         if isinstance(fault, PlugFault):
-            self._cloud.fleet.kill(fault.instance)
-            self._cloud.faults.end(fault)
+            self._pull(fault)
         elif isinstance(fault, SpotFault):
             recommended = now if fault.rebalance else 0.0
             self._cloud.backend().notices[fault.instance] = Notice("terminate", now + fault.notice, recommended)
             self._cloud.faults.end(fault)
             if fault.rebalance:
                 self._cloud.autoscaling.rebalance_recommendation(fault.instance)
+
+    def _pull(self, fault: PlugFault) -> None:
+        fleet, name = self._cloud.fleet, fault.instance
+
+        def after(failed: str) -> None:
+            self._note(fault, name, failed)
+            if not failed:
+                self._cloud.faults.end(fault)
+
+        self._work(lambda: _kill(fleet.podman, fleet.container(name)), after)
 
     def _take(self, now: float) -> None:
         """Terminate Spot instances whose notice is over."""
@@ -136,13 +218,13 @@ class Misfortune:
     def _hosts(self, fault: HostFault) -> list[Host]:
         if not isinstance(fault, NetworkFault | DiskFault | ClockFault):
             return []
-        hosts = [one for one in self._cloud.fleet.hosts() if one.phase in (Phase.BOOTING, Phase.UP, Phase.IMPAIRED)]
+        hosts = [one for one in self._cloud.fleet.hosts() if one.phase in _RUNS]
         if fault.instance is not None:
             return [one for one in hosts if one.id == fault.instance]
-        return [one for one in hosts if self._zone(one) == getattr(fault, "zone", None)]
+        return [one for one in hosts if self._zone(one.id) == getattr(fault, "zone", None)]
 
-    def _zone(self, host: Host) -> str:
-        instance = self._cloud.backend().get_instance_by_id(host.id)
+    def _zone(self, instance_id: str) -> str:
+        instance = self._cloud.backend().get_instance_by_id(instance_id)
         return "" if instance is None else str(instance.availability_zone)
 
     def _around(self, fault: HostFault, host: Host) -> tuple[str, str]:
@@ -152,26 +234,45 @@ class Misfortune:
             return "", self._cloud.settings.gateway
         return str(self._cloud.backend().get_subnet(str(instance.subnet_id)).cidr_block), self._cloud.settings.gateway
 
-    def _work(self, failed: str, work: Callable[[], None]) -> None:
-        """Do something on a worker.
+    def _note(self, fault: HostFault, instance: str, failed: str) -> None:
+        self._cloud.faults.note(fault, instance, failed)
+        if failed:
+            LOG.warning("The fault %s on %s did not come about: %s", fault.kind, instance, failed)
 
-        :param failed: what the log says if it cannot be done; the reason comes after it.
-        """
+    def _work(self, work: Callable[[], None], after: Callable[[str], None]) -> None:
+        """Do something on a worker; then call ``after`` with the cloud's lock, and with the reason if it could not be done."""
 
         def run() -> None:
+            failed = ""
             try:
                 work()
-            except (HostError, OSError) as error:
-                LOG.warning("%s: %s", failed, error)
+            except Exception as error:
+                failed = str(error) or type(error).__name__
+                if not isinstance(error, HostError | OSError):
+                    LOG.exception("a step of a fault failed")
+            with self._cloud.lock:
+                after(failed)
 
         self._cloud.fleet.background(run)
+
+
+def _kill(podman: Podman, container: str) -> None:
+    podman("kill", "--signal=KILL", container)
+
+
+def _check_operation(name: str) -> None:
+    there = {one for service in SERVICES for one in wire.operations(service)}
+    if name != "*" and name not in there:
+        near = difflib.get_close_matches(name, there, 1)
+        meant = f"did you mean {near[0]}?" if near else "use a name of AWS's, or * for all"
+        raise ValueError(f"no service here has an operation {name!r} ({meant})")
 
 
 def _check_network(fault: NetworkFault) -> None:
     if (fault.instance is None) == (fault.zone is None):
         raise ValueError("fault network needs an instance or a zone")
-    if not 0 <= fault.loss <= 100 or fault.rate < 0 or fault.latency < 0:
-        raise ValueError("fault network: loss is 0 to 100 percent, rate and latency are not negative")
+    if fault.loss > 100:
+        raise ValueError("fault network: loss is 0 to 100 percent")
     if not (fault.cut or fault.loss or fault.rate or fault.latency):
         raise ValueError("fault network needs one of cut, loss, rate and latency")
     if fault.latency and not _has_netem():
@@ -183,38 +284,36 @@ def _check_network(fault: NetworkFault) -> None:
 def _do(fault: HostFault, pid: int, around: str, gateway: str) -> None:
     match fault:
         case NetworkFault():
-            _enter(pid, ["--net"], ["nft", "--file", "-"], network_rules(fault, around, gateway))
+            _in_network(pid, ["nft", "--file", "-"], network_rules(fault, around, gateway))
             if fault.latency:
-                _enter(
-                    pid,
-                    ["--net"],
-                    ["tc", "qdisc", "replace", "dev", "eth0", "root", "netem", "delay", f"{fault.latency:g}ms"],
-                )
+                delay = ["netem", "delay", f"{fault.latency:g}ms"]
+                try:
+                    _in_network(pid, ["tc", "qdisc", "replace", "dev", "eth0", "root", *delay])
+                except HostError:
+                    _in_network(pid, ["nft", "--file", "-"], _NO_RULES)
+                    raise
         case DiskFault():
-            _enter(pid, ["--mount", "--pid"], ["sh", "-c", _FILL, "sh", fault.path])
+            _inside(pid, _FILL, fault.path)
         case ClockFault():
-            library, root = _faketime(), Path(f"/proc/{pid}/root")
+            library = _faketime()
             if library is None:
                 raise HostError("libfaketime is missing")
-            (root / _INSIDE[1:]).write_bytes(library.read_bytes())
-            (root / "etc/faketimerc").write_text(f"{fault.offset:+g}\n")
-            (root / "etc/ld.so.preload").write_text(f"{_INSIDE}\n")
+            _inside(pid, _FAKE, f"{fault.offset:+.15g}", given=library.read_bytes())
 
 
 def _undo(fault: HostFault, pid: int) -> None:
+    """A host that ended took with it all that was done to it."""
     if not Path(f"/proc/{pid}").exists():
         return
     match fault:
         case NetworkFault():
-            _enter(pid, ["--net"], ["nft", "--file", "-"], "table inet lc_fault\ndelete table inet lc_fault\n")
+            _in_network(pid, ["nft", "--file", "-"], _NO_RULES)
             if fault.latency:
-                _enter(pid, ["--net"], ["tc", "qdisc", "del", "dev", "eth0", "root"])
+                _in_network(pid, ["tc", "qdisc", "del", "dev", "eth0", "root"])
         case DiskFault():
-            _enter(pid, ["--mount", "--pid"], ["sh", "-c", _EMPTY, "sh", fault.path])
+            _inside(pid, _EMPTY, fault.path)
         case ClockFault():
-            root = Path(f"/proc/{pid}/root")
-            (root / "etc/ld.so.preload").unlink(missing_ok=True)
-            (root / "etc/faketimerc").write_text("+0\n")  # what runs with the library reads it again
+            _inside(pid, _TRUE)
 
 
 def network_rules(fault: NetworkFault, around: str, gateway: str) -> str:
@@ -242,24 +341,27 @@ def network_rules(fault: NetworkFault, around: str, gateway: str) -> str:
 """
 
     chains = chain("leaves", "output", "oifname", "daddr") + chain("comes", "input", "iifname", "saddr")
-    return f"table inet lc_fault\ndelete table inet lc_fault\ntable inet lc_fault {{\n{chains}}}\n"
+    return f"{_NO_RULES}table inet lc_fault {{\n{chains}}}\n"
 
 
-def _enter(pid: int, spaces: list[str], command: list[str], given: str = "") -> None:
-    """Run a command in namespaces of a host. Raises HostError."""
+def _in_network(pid: int, command: list[str], given: str = "") -> None:
+    """Run a command of this machine in the network of a host. Raises HostError."""
+    _run(command[0], ["nsenter", f"--target={pid}", "--net", *command], given.encode())
+
+
+def _inside(pid: int, script: str, *arguments: str, given: bytes = b"") -> None:
+    """Run a script with the host's own shell. Raises HostError."""
+    _run("a script", [*entering(pid), "sh", "-c", script, "sh", *arguments], given)
+
+
+def _run(name: str, command: list[str], given: bytes) -> None:
     try:
-        done = subprocess.run(
-            ["nsenter", f"--target={pid}", *spaces, *command],
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
+        done = subprocess.run(command, input=given, capture_output=True, timeout=_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise HostError(f"{command[0]} could not be run on a host: {error}") from None
+        raise HostError(f"{name} could not be run on a host: {error}") from None
     if done.returncode:
-        raise HostError(f"{command[0]} failed on a host: {done.stderr.strip()[-300:] or 'it said nothing'}")
+        said = done.stderr.decode(errors="replace").strip()[-300:]
+        raise HostError(f"{name} failed on a host: {said or 'it said nothing'}")
 
 
 def _faketime() -> Path | None:

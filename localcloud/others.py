@@ -9,6 +9,7 @@ from moto.core.responses import ActionResult
 from moto.ssm.responses import SimpleSystemManagerResponse
 from moto.sts.responses import TokenResponse
 
+from localcloud import paging
 from localcloud.ec2.launch import ACCOUNT
 from localcloud.errors import ApiError
 from localcloud.wire import not_implemented
@@ -21,11 +22,10 @@ class ParameterResponse(SimpleSystemManagerResponse):
 
     def describe_parameters(self) -> ActionResult:
         found = self.ssm_backend.describe_parameters(self._get_param("Filters"), self._get_param("ParameterFilters"))
-        size, token = int(self._get_param("MaxResults") or _PAGE), str(self._get_param("NextToken") or "0").strip()
-        if not token.isdecimal():
-            raise ApiError("InvalidNextToken", "The specified token isn't valid.")
-        end = int(token) + min(size, _MOST)
-        page = [_described(parameter) for parameter in found[int(token) : end]]
+        wrong = ApiError("InvalidNextToken", "The specified token isn't valid.")
+        begin = paging.begin(self._get_param("NextToken"), wrong)
+        end = begin + paging.size("maxResults", self._get_param("MaxResults"), _PAGE, _MOST)
+        page = [_described(parameter) for parameter in found[begin:end]]
         return ActionResult({"Parameters": page, "NextToken": str(end) if end < len(found) else None})
 
     def send_command(self) -> Any:

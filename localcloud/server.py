@@ -26,6 +26,7 @@ from localcloud.clock import Clock, SystemClock
 from localcloud.cloud import Cloud
 from localcloud.ec2.responses import HostResponse
 from localcloud.errors import ApiError
+from localcloud.hosts.podman import HostError
 from localcloud.others import IdentityResponse, ParameterResponse
 from localcloud.settings import OWN
 from localcloud.signature import Fault, Signature, SignatureError
@@ -43,6 +44,8 @@ _MOTO: dict[str, Any] = {
     "kms": KmsResponse,  # for the SecureStrings of ssm
 }
 _OWN = ("autoscaling", "elasticloadbalancing", "monitoring")
+SERVICES = (*_OWN, *_MOTO)
+"""What there is, by the name in a signature."""
 _ELBV2 = "2015-12-01"
 _UNLOCKED = {"CreateImage", "GetConsoleOutput"}  # take seconds, and the lock where they need it
 _ENOUGH = 16 * 1024 * 1024
@@ -158,7 +161,7 @@ class Application:
             if not (self._cloud.ready if admit is None else self._cloud.loaded):
                 raise ApiError("ServiceUnavailable", "The local cloud is starting.", 503)
             signature.verify(request, signed, secret(signed), self._clock.now())
-            operation = wire.operation(request)
+            operation = wire.operation(request, service)
             if (refusal := self._cloud.faults.api_refusal(operation)) is not None:
                 raise refusal
             if admit is not None and (answer := admit(request, signed, operation)) is not None:
@@ -169,7 +172,6 @@ class Application:
             answer = self._answer(request, service, operation, region)
             if changes and answer.status_code < 300:
                 self._keep(service, operation)
-                self._cloud.guard()
             return answer
         except SignatureError as error:
             return wire.refusal(request, service, _unsigned(request, service, error))
@@ -185,11 +187,12 @@ class Application:
             return wire.refusal(request, service, ApiError("InternalFailure", reason))
 
     def _keep(self, service: str, operation: str) -> None:
-        """Save, or take back what cannot be saved and raise StateError."""
+        """Put security groups in force and save, or take back what cannot be put in force or saved and raise StateError."""
         with self._cloud.lock:
             try:
+                self._cloud.guard()
                 self._cloud.save()
-            except StateError as error:
+            except (HostError, StateError) as error:
                 LOG.exception("%s %s is taken back", service, operation)
                 self._cloud.undo()
                 raise StateError(f"{operation} was taken back: {error}") from None
@@ -201,22 +204,30 @@ class Application:
             with self._cloud.lock:
                 return self._own(request, service, operation, region)
         if service not in _MOTO:
-            there = ", ".join(sorted([*_OWN, *_MOTO]))
+            there = ", ".join(sorted(SERVICES))
             raise ApiError("NotImplemented", f"The local cloud has no {wire.full_name(service)}; it has {there}.", 501)
         if not wire.has_operation(service, operation):
             raise wire.no_action(operation)
         if operation in _UNLOCKED:
-            return self._moto(request, service)
+            return self._moto(request, service, operation, region)
         with self._cloud.lock:
-            return self._moto(request, service)
+            return self._moto(request, service, operation, region)
 
     def _own(self, request: Request, service: str, operation: str, region: str) -> Response:
         handler = self._cloud.services[service]
         result = handler.handle(operation, wire.parameters(request, service, operation), region)
         return wire.answer(request, service, operation, result)
 
-    def _moto(self, request: Request, service: str) -> Response:
-        status, headers, body = _MOTO[service].dispatch(request, request.url, request.headers)
+    def _moto(self, request: Request, service: str, operation: str, region: str) -> Response:
+        """Have moto run what was allowed. By itself it would look for operation, region, account and parameters elsewhere too."""
+        request.environ.pop("HTTP_X_MOTO_ACCOUNT_ID", None)
+        handler = _MOTO[service]()
+        handler._get_action = lambda: operation
+        handler.get_region_from_url = lambda *_: region
+        handler.setup_class(request, request.url, request.headers)
+        if wire.speaks_json(service):
+            handler.querystring, handler.body = {}, request.get_data(as_text=True)
+        status, headers, body = handler.call_action()
         headers.pop("status", None)
         return Response(body, int(status), headers)
 

@@ -30,6 +30,7 @@ _MODELS = {
     "elasticloadbalancing": "elbv2", "monitoring": "cloudwatch", "elasticfilesystem": "efs", "elasticmapreduce": "emr",
     "states": "stepfunctions", "email": "sesv2", "tagging": "resourcegroupstaggingapi", "airflow": "mwaa",
 }  # fmt: skip
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def not_implemented(service: str, what: str) -> ApiError:
@@ -47,12 +48,30 @@ def full_name(service: str) -> str:
     return str(_metadata(service).get("serviceFullName", service))
 
 
-def operation(request: Request) -> str:
-    """The operation that a request names; empty if it names none."""
-    if protocol(request, "") == "cbor":
-        return request.path.rpartition("/operation/")[2]
-    target = request.headers.get("X-Amz-Target", "")
-    return target.rpartition(".")[2] or str(request.values.get("Action", ""))
+def operation(request: Request, service: str) -> str:
+    """The operation that a request names; empty if it names none.
+
+    Raises ApiError for a request that names several, or that is in a protocol which the service does not speak: one part of
+    the cloud might read another operation, or other parameters, than the next.
+    """
+    named = [*request.args.getlist("Action"), *request.form.getlist("Action")]
+    if "X-Amz-Target" in request.headers:
+        named.append(request.headers["X-Amz-Target"].rpartition(".")[2])
+    if "/operation/" in request.path:
+        named.append(request.path.rpartition("/operation/")[2])
+    if len(named) > 1:
+        raise ApiError(
+            "InvalidAction", f"The request names {len(named)} operations ({', '.join(named)}): name one, once."
+        )
+    spoken, spoken_there = protocol(request, service), _protocols(service)
+    if (
+        named
+        and spoken_there
+        and (spoken not in spoken_there or (spoken in ("json", "cbor") and request.mimetype in _FORMS))
+    ):
+        said = f"The request is in the protocol {spoken} with the content type {request.mimetype or '(none)'}"
+        raise ApiError("InvalidAction", f"{said}; {full_name(service)} speaks {', '.join(spoken_there)}.")
+    return "".join(named)
 
 
 def parameters(request: Request, service: str, name: str) -> dict[str, Any]:
@@ -123,6 +142,11 @@ def has_operation(service: str, name: str) -> bool:
     return not model or name in model["operations"]
 
 
+def operations(service: str) -> list[str]:
+    """What AWS has of operations; empty if nobody here can tell."""
+    return list(_model(service).get("operations", ()))
+
+
 def protocol(request: Request, service: str) -> str:
     """ec2, query, json, rest-json, rest-xml or cbor."""
     if request.headers.get("Smithy-Protocol") == "rpc-v2-cbor":
@@ -172,6 +196,11 @@ def _operation(service: str, name: str) -> OperationModel:
         return model
     except Exception:
         raise no_action(name) from None
+
+
+def _protocols(service: str) -> list[str]:
+    """What a service speaks, in the words of ``protocol``; nothing if nobody here can tell."""
+    return [str(one).removeprefix("smithy-rpc-v2-") for one in _metadata(service).get("protocols", [])]
 
 
 def _metadata(service: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from localcloud import paging
 from localcloud.clock import Clock
 from localcloud.cloudwatch.alarms import ALARM, COMPARISONS, NO_DATA, OK, Alarm, evaluate
 from localcloud.cloudwatch.metrics import KEPT_SECONDS, STATISTICS, Metrics, Name, Point, name
@@ -139,12 +140,10 @@ class CloudWatch:
             and state in (None, alarm.state)
             and (not action or any(one.startswith(action) for one in alarm.actions()))
         ]
-        size, token = int(params.get("MaxRecords") or 50), str(params.get("NextToken") or "0")
-        if not token.isdecimal():
-            raise _invalid("The token is not valid.", "InvalidNextToken")
-        end = int(token) + size
+        begin = paging.begin(params.get("NextToken"), _invalid("The token is not valid.", "InvalidNextToken"))
+        end = begin + int(params.get("MaxRecords") or 50)
         more = {"NextToken": str(end)} if end < len(rows) else {}
-        return {"MetricAlarms": rows[int(token) : end], "CompositeAlarms": [], **more}
+        return {"MetricAlarms": rows[begin:end], "CompositeAlarms": [], **more}
 
     def _delete_alarms(self, params: Params, region: str) -> dict[str, Any]:
         self.delete([self._alarm(one, region).name for one in params["AlarmNames"]], region)
@@ -201,11 +200,9 @@ class CloudWatch:
             )
 
         rows = [_shape(one) for one in self.metrics(region).names() if fits(one)]
-        token = params.get("NextToken") or "0"
-        if not str(token).isdecimal():
-            raise _invalid("The token is not valid.")
-        end = int(token) + _PAGE
-        return {"Metrics": rows[int(token) : end], **({"NextToken": str(end)} if end < len(rows) else {})}
+        begin = paging.begin(params.get("NextToken"), _invalid("The token is not valid."))
+        end = begin + _PAGE
+        return {"Metrics": rows[begin:end], **({"NextToken": str(end)} if end < len(rows) else {})}
 
     def _get_metric_statistics(self, params: Params, region: str) -> dict[str, Any]:
         metric = name(params["Namespace"], params["MetricName"], params.get("Dimensions") or [])

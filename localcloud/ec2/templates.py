@@ -14,6 +14,7 @@ from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateVersi
 from moto.ec2.responses import EC2Response
 from moto.ec2.utils import parse_user_data
 
+from localcloud import paging
 from localcloud.ec2 import filters
 
 _MOST = 200
@@ -206,13 +207,12 @@ class TemplateResponse(EC2Response):
 
     def _page(self, key: str, rows: list[dict[str, Any]]) -> ActionResult:
         """One page; the token is where the next begins."""
-        size, token = self._get_int_param("MaxResults", _MOST), self._get_param("NextToken") or "0"
+        size, token = self._get_int_param("MaxResults", _MOST), self._get_param("NextToken")
         if not 1 <= size <= _MOST:
             raise EC2ClientError("InvalidParameterValue", f"Value ( {size} ) for parameter maxResults is invalid.")
-        if not token.isdecimal():
-            raise EC2ClientError("InvalidNextToken", f"The token '{token}' is invalid.")
-        end = int(token) + size
-        return ActionResult({key: rows[int(token) : end], "NextToken": str(end) if end < len(rows) else None})
+        begin = paging.begin(token, EC2ClientError("InvalidNextToken", f"The token '{token}' is invalid."))
+        end = begin + size
+        return ActionResult({key: rows[begin:end], "NextToken": str(end) if end < len(rows) else None})
 
 
 def _parsed(data: dict[str, Any]) -> dict[str, Any]:

@@ -225,16 +225,29 @@ class Fleet:
                 labels={LABEL: self.name, "instance": host.id},
             )
         )
-        return self._where(name)
+        try:
+            return self._where(name)
+        except HostError:
+            self.podman.remove(name)
+            raise
 
     def _start(self, name: str) -> tuple[int, int]:
         self.podman.start(name)
-        return self._where(name)
+        try:
+            return self._where(name)
+        except HostError:
+            self.podman("kill", "--signal=KILL", name)
+            raise
 
     def _where(self, name: str) -> tuple[int, int]:
-        """The process of a running host, and its port."""
+        """The process of a host that was started, and its port; no port if it ended already."""
         pid = self.podman.pid(name)
-        return pid, self.podman.port(pid)
+        try:
+            return pid, self.podman.port(pid) if pid else 0
+        except HostError:
+            if alive(pid):
+                raise
+            return pid, 0
 
     def _begun(self, host: Host, pid: int, port: int) -> None:
         host.pid, host.port = pid, port
@@ -344,6 +357,7 @@ class Fleet:
         """Take over hosts from ``dump``; what became of their containers meanwhile is looked up.
 
         Hosts that should be up but are down are started again. Containers of this cloud that nobody knows are removed.
+        Raises HostError.
         """
         containers = {container.name: container for container in self.podman.containers(**{LABEL: self.name})}
         for values in hosts:
@@ -354,7 +368,8 @@ class Fleet:
                 if host.phase is not Phase.NEW:
                     self._vanished(host, "its container was removed")
             elif alive(found.pid):
-                host.pid, host.port = found.pid, self.podman.port(found.pid)
+                if found.pid != host.pid or not host.port:  # its root may have renamed what the port is found by
+                    host.pid, host.port = found.pid, self.podman.port(found.pid)
                 if host.phase in {Phase.NEW, Phase.DOWN}:
                     self._enter(host, Phase.BOOTING)
             else:

@@ -35,6 +35,7 @@ STOP_SECONDS = 90
 # Podman lowers its own hard limits to these, and without SYS_RESOURCE no container may have more.
 _FILES = 1_048_576
 _PROCESSES = 32_768
+_PORT_PAUSES = (0.2, 0.5, 1.0)  # seconds
 
 
 class HostError(Exception):
@@ -211,14 +212,25 @@ class Podman:
         return int(self("inspect", "--type=container", "--format={{.State.Pid}}", name))
 
     def port(self, pid: int) -> int:
-        """The number of the interface of this machine that a host's network hangs on; 0 if it has none."""
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired, ValueError, LookupError):
-            said = subprocess.run(
-                ["nsenter", f"--target={pid}", "--net", "ip", "-json", "link", "show", "dev", "eth0"],
-                capture_output=True, text=True, timeout=20, check=False, stdin=subprocess.DEVNULL,
-            ).stdout  # fmt: skip
-            return int(json.loads(said)[0]["link_index"])
-        return 0
+        """The number of the interface of this machine that a running host's network hangs on.
+
+        By it the packet filter knows the host. Raises HostError where it cannot be seen, after some tries.
+        """
+        said = "it was not tried"
+        for pause in (0.0, *_PORT_PAUSES):
+            time.sleep(pause)
+            try:
+                done = subprocess.run(
+                    ["nsenter", f"--target={pid}", "--net", "ip", "-json", "link", "show", "dev", "eth0"],
+                    capture_output=True, text=True, timeout=20, check=False, stdin=subprocess.DEVNULL,
+                )  # fmt: skip
+                said = done.stderr.strip() or "its eth0 is of no pair"
+                return int(json.loads(done.stdout)[0]["link_index"])
+            except (OSError, subprocess.TimeoutExpired) as error:
+                said = str(error)
+            except (ValueError, LookupError):
+                pass  # ``said`` tells why
+        raise HostError(f"The network interface of a host cannot be seen, so it cannot be closed off: {said}.")
 
     def exit_code(self, name: str) -> int:
         """How the host's systemd ended."""
@@ -321,16 +333,31 @@ def boot_state(pid: int) -> str:
     return answer.strip() or "unknown"
 
 
+def entering(pid: int) -> list[str]:
+    """The beginning of a command line that runs a program of a host: in its namespaces, with its capabilities and no more.
+
+    The host's root decides what that program is, so it must not get those of this machine. Raises HostError if it is gone.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        raise HostError("the host does not run any more") from None
+    bits = int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapBnd:")), 16)
+    kept = ",".join(["-all", *(f"+cap_{bit}" for bit in range(64) if bits >> bit & 1)])
+    spaces = ("--mount", "--uts", "--ipc", "--net", "--pid")
+    return ["setpriv", "--inh-caps=-all", f"--bounding-set={kept}", "nsenter", f"--target={pid}", *spaces]
+
+
 def inside(pid: int, *command: str, seconds: float) -> str:
     """What a command prints inside the host, empty if it cannot run; ten times faster than ``podman exec``."""
     try:
         done = subprocess.run(
-            ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", *command],
+            [*entering(pid), *command],
             capture_output=True, text=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except FileNotFoundError:
-        raise HostError("nsenter is missing: install it (apt-get install util-linux).") from None
-    except subprocess.TimeoutExpired:
+        raise HostError("nsenter or setpriv is missing: install them (apt-get install util-linux).") from None
+    except (HostError, subprocess.TimeoutExpired):
         return ""
     return done.stdout
 

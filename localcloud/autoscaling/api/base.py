@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+from localcloud import paging
 from localcloud.autoscaling import shapes, words
 from localcloud.autoscaling.model import Model, Timing
 from localcloud.autoscaling.ports import Hosts, HostStatus, LaunchOrder, Subnets, Targets, Templates
@@ -145,10 +146,8 @@ def page(key: str, rows: Sequence[Any], params: Params, *, default: int, most: i
             f"1 validation error detected: Value '{size}' at 'maxRecords' failed to satisfy constraint: Member must have "
             f"value less than or equal to {most}"
         )
-    token = params.get("NextToken") or "0"
-    if not token.isdigit():
-        raise ApiError("InvalidNextToken", f"The token '{token}' is invalid.")
-    start = int(token)
+    token = params.get("NextToken")
+    start = paging.begin(token, ApiError("InvalidNextToken", f"The token '{token}' is invalid."))
     page: dict[str, Any] = {key: list(rows[start : start + size])}
     if start + size < len(rows):
         page["NextToken"] = str(start + size)

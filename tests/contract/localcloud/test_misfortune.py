@@ -7,6 +7,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,6 +116,23 @@ def test_a_wrong_clock(calm: Stricken, hosts: tuple[str, str, str]) -> None:
     assert abs(int(calm.sh(other, "date +%s")) - time.time()) < 60
     calm.clear()
     until(lambda: abs(int(calm.sh(host, "date +%s")) - time.time()) < 60, 30)
+
+
+def test_a_wrong_clock_changes_nothing_of_this_machine_and_ends_with_a_stop(
+    calm: Stricken, hosts: tuple[str, str, str], tmp_path: Path
+) -> None:
+    host, mine = hosts[1], tmp_path / "mine"
+    mine.write_text("mine\n")
+    calm.sh(host, f"ln -s {mine} /etc/faketimerc; ln -s {mine} /etc/ld.so.preload")
+    calm.arm("clock", instance=host, offset=7200)
+    until(lambda: int(calm.sh(host, "date +%s")) - time.time() > 7000, 30)
+    assert mine.read_text() == "mine\n"
+    calm.client().stop_instances(InstanceIds=[host])
+    calm.until(host, "stopped", 60)
+    calm.clear()
+    calm.client().start_instances(InstanceIds=[host])
+    calm.until(host, "running")
+    assert abs(int(calm.sh(host, "date +%s")) - time.time()) < 60
 
 
 def test_the_api_is_away_for_hosts_and_callers(calm: Stricken, hosts: tuple[str, str, str]) -> None:

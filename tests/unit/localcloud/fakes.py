@@ -88,6 +88,8 @@ class FakePodman(Podman):
         return self._get(name).pid
 
     def port(self, pid: int) -> int:
+        if "port" in self.refuse:
+            raise HostError(self.refuse.pop("port"))
         return pid + 5000
 
     def exit_code(self, name: str) -> int:

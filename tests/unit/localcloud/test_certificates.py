@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import json
+import urllib.error
+import urllib.request
+
 import pytest
 from moto.elbv2.models import elbv2_backends
 
@@ -116,6 +120,27 @@ def test_only_usual_keys_are_listed_unless_others_are_asked_for(cloud: Running) 
     second = acm.list_certificates(Includes=both, MaxItems=1, NextToken=first["NextToken"])
     assert "NextToken" not in second
     assert first["CertificateSummaryList"] != second["CertificateSummaryList"]
+
+
+def test_pages_that_are_none_are_refused(cloud: Running) -> None:
+    acm, ssm = cloud.client("acm"), cloud.client("ssm")
+    for token in ("x", "-1", "²", "9" * 5000):
+        assert refusal(lambda token=token: acm.list_certificates(NextToken=token))[0] == "InvalidArgsException"  # type: ignore[misc]
+    for token in ("x", "²"):
+        assert refusal(lambda token=token: ssm.describe_parameters(NextToken=token))[0] == "InvalidNextToken"  # type: ignore[misc]
+    code, message = refusal(lambda: ssm.describe_parameters(MaxResults=51))
+    assert (code, "'51' at 'maxResults'" in message) == ("ValidationException", True)
+    request = cloud.signed(
+        "acm",
+        "/",
+        "POST",
+        b'{"MaxItems": "x"}',
+        Content_Type="application/x-amz-json-1.1",
+        X_Amz_Target="x.ListCertificates",
+    )
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(request, timeout=10)  # noqa: S310 - our own address
+    assert (error.value.code, json.loads(error.value.read())["__type"]) == (400, "SerializationException")
 
 
 def test_a_certificate_that_a_listener_has_stays(cloud: Running) -> None:

@@ -106,3 +106,94 @@ def test_what_a_host_has_stays_until_it_is_gone(tmp_path: Path) -> None:
     disks.settle({"vol-1": ("i-2", "sdf")}, (), ["i-2"])
     assert (disks.folder("i-2") / "sdf").resolve().name == "vol-1"
     assert not at.exists()
+
+
+def test_what_a_host_made_is_no_volume(tmp_path: Path) -> None:
+    disks, hosts = Disks(tmp_path), ["i-1", "i-2"]
+    disks.settle({}, (), hosts)
+    made = disks.folder("i-1") / "vol-1"
+    made.mkdir()
+    (made / "planted").touch()
+    disks.settle({"vol-1": None}, (), hosts)
+    disks.settle({"vol-1": ("i-2", "sdf")}, (), hosts)
+    assert list((disks.folder("i-2") / "sdf").iterdir()) == []
+    assert (made / "planted").exists()
+    disks.settle({"vol-1": None}, (), ["i-2"])
+    assert not made.exists()  # it goes with its host
+
+
+def test_what_a_host_put_in_the_way_of_a_volume_stops_no_other_and_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disks, hosts = Disks(tmp_path), ["i-1", "i-2"]
+    wanted = {"vol-1": ("i-1", "sdf"), "vol-2": ("i-2", "sdf")}
+    disks.settle({}, (), hosts)
+    in_the_way = disks.folder("i-1") / "vol-1"
+    in_the_way.mkdir()
+    (in_the_way / "planted").touch()
+    for _ in range(3):
+        disks.settle(wanted, (), hosts)
+    assert (disks.folder("i-2") / "sdf").is_dir()
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "the disks of vol-1 are not where they belong"
+    ]
+    (in_the_way / "planted").unlink()
+    disks.settle(wanted, (), hosts)
+    assert list((disks.folder("i-1") / "sdf").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "nothing"])
+def test_a_host_gives_nothing_else_away_for_its_disk(tmp_path: Path, kind: str) -> None:
+    disks, hosts, secret = Disks(tmp_path / "disks"), ["i-1", "i-2"], tmp_path / "secret"
+    secret.mkdir()
+    (secret / "key").touch()
+    disks.settle({"vol-1": ("i-1", "sdf")}, (), hosts)
+    mine = disks.folder("i-1") / "vol-1"
+    mine.rmdir()
+    if kind == "link":
+        mine.symlink_to(secret)
+    elif kind == "file":
+        mine.touch()
+    disks.settle({"vol-1": None}, (), hosts)
+    disks.settle({"vol-1": ("i-2", "sdf")}, (), hosts)
+    assert list((disks.folder("i-2") / "vol-1").iterdir()) == []
+    disks.settle({}, (), ())
+    assert (secret / "key").exists()
+
+
+def test_disks_are_known_again_after_a_restart_and_after_a_version_that_kept_no_places(tmp_path: Path) -> None:
+    wanted = {"vol-1": ("i-1", "sdf")}
+    Disks(tmp_path).settle(wanted, (), ["i-1"])
+    (tmp_path / "hosts" / "i-1" / "vol-1" / "data").touch()
+    Disks(tmp_path).settle(wanted, (), ["i-1"])
+    (tmp_path / "places" / "vol-1").unlink()
+    (tmp_path / "places").rmdir()
+    Disks(tmp_path).settle(wanted, (), ["i-1"])
+    Disks(tmp_path).settle({"vol-1": ("i-2", "sdg")}, (), ["i-1", "i-2"])
+    assert (tmp_path / "hosts" / "i-2" / "sdg" / "data").exists()
+
+
+def test_a_move_that_was_cut_short_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = ["i-1", "i-2"]
+    Disks(tmp_path).settle({"vol-1": ("i-1", "sdf")}, (), hosts)
+    (tmp_path / "hosts" / "i-1" / "vol-1" / "data").touch()
+    rename, calls = Path.rename, iter(range(9))
+
+    def second_fails(path: Path, to: Path) -> Path:
+        if next(calls) == 1:
+            raise OSError("cut short")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", second_fails)
+    for _ in range(2):
+        Disks(tmp_path).settle({"vol-1": ("i-2", "sdf")}, (), hosts)
+    assert (tmp_path / "hosts" / "i-2" / "sdf" / "data").exists()
+
+
+def test_launches_and_saving_go_on_when_a_disk_cannot_be_moved(cloud: Running) -> None:
+    ec2, host = cloud.client("ec2"), cloud.up()
+    made = ec2.create_volume(AvailabilityZone=ZONE, Size=1)["VolumeId"]
+    (folder(cloud, host) / made).mkdir()
+    (folder(cloud, host) / made / "planted").touch()
+    ec2.attach_volume(VolumeId=made, InstanceId=host, Device="/dev/sdf")
+    assert cloud.state(cloud.up()) == "running"

@@ -16,7 +16,10 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from localcloud import cloud as cloud_module
@@ -141,7 +144,7 @@ class Host:
                 method, path, body or None, {key.replace("_", "-"): value for key, value in headers.items()}
             )
             answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            return answer.status, answer.read().decode(errors="replace")
         finally:
             connection.close()
 
@@ -157,6 +160,16 @@ class Host:
         status, role = self.get("meta-data/iam/security-credentials/")
         assert status == 200
         return dict(json.loads(self.get(f"meta-data/iam/security-credentials/{role}")[1]))
+
+    def signed(
+        self, service: str, path: str, body: str, headers: dict[str, str], region: str = REGION
+    ) -> tuple[int, str]:
+        """The answer to a request that boto3 would not make, signed with the credentials that the metadata gives."""
+        keys, address = self.keys(), self.cloud.cloud.settings.inside
+        made = AWSRequest("POST", f"{address}{path}", headers, body.encode())
+        credentials = Credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["Token"])
+        SigV4Auth(credentials, service, region).add_auth(made)
+        return self.ask(path, "POST", body, **dict(made.headers.items()))
 
     def client(self, service: str, **changed: str) -> Any:
         """A service with the credentials that the metadata gives."""
@@ -465,6 +478,116 @@ class TestSsm:
 
 
 STATE = "meta-data/autoscaling/target-lifecycle-state"
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+JSON = {"Content-Type": "application/x-amz-json-1.1"}
+GET_ONE = {"X-Amz-Target": "AmazonSSM.GetParameter"}
+MAIN = '{"Name":"/main/a","WithDecryption":true}'
+END = "Action=TerminateInstances&InstanceId.1=OTHER&Version=2016-11-15"
+SEE = "Action=DescribeInstances&Version=2016-11-15"
+
+PARTS = (
+    "".join(
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in (
+            ("Action", "DescribeInstances"),
+            ("Action", "TerminateInstances"),
+            ("InstanceId.1", "OTHER"),
+        )
+    )
+    + "--b--\r\n"
+)
+ENDS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "query and form": (f"/?{SEE}", END, FORM),
+    "form and query": (f"/?{END}", SEE, FORM),
+    "twice in the query": (f"/?{SEE}&{END}", "", FORM),
+    "twice in the form": ("/", f"{SEE}&{END}", FORM),
+    "twice in the form, the other first": ("/", f"{END}&{SEE}", FORM),
+    "target and form": ("/", END, {**FORM, "X-Amz-Target": "x.DescribeInstances"}),
+    "target and query": (f"/?{END}", "{}", {**JSON, "X-Amz-Target": "x.DescribeInstances"}),
+    "path and form": ("/service/x/operation/DescribeInstances", END, {**FORM, "Smithy-Protocol": "rpc-v2-cbor"}),
+    "path and query": (f"/service/x/operation/DescribeInstances?{END}", "", FORM),
+    "query and a text": (f"/?{SEE}", END, {"Content-Type": "text/plain"}),
+    "target and a text": ("/", END, {"Content-Type": "text/plain", "X-Amz-Target": "x.DescribeInstances"}),
+    "a header": ("/", "", {"Action": "TerminateInstances", "InstanceId.1": "OTHER"}),
+    "a path": ("/2016-11-15/instances/OTHER/TerminateInstances", "", {}),
+    "parts of a form": ("/", PARTS, {"Content-Type": "multipart/form-data; boundary=b"}),
+}
+"""Requests that name DescribeInstances and TerminateInstances: path, body, headers."""
+READS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "operation in the query": ("/?Action=GetParametersByPath&Path=/other", MAIN, JSON),
+    "name in the query": ("/?Name=/other/a", MAIN, JSON),
+    "name in a text of the body": ("/", MAIN.replace("}", ',"x":"&Name=/other/a&x="}'), JSON),
+    "operation in a text of the body": (
+        "/",
+        MAIN.replace("}", ',"x":"&Action=GetParametersByPath&Path=/other&WithDecryption=true&x="}'),
+        JSON,
+    ),
+    "a body in a form": (
+        "/",
+        MAIN.replace("}", ',"x":"&key=1&%7B%22Name%22:%22/other/a%22,%22WithDecryption%22:true%7D="}'),
+        FORM,
+    ),
+    "region in the user agent": ("/", MAIN, {**JSON, "User-Agent": "x region/us-east-1"}),
+    "region in the query": ("/?x=.us-east-1.amazonaws.com", MAIN, JSON),
+    "headers": ("/", MAIN, {**JSON, "Name": "/other/a", "Action": "GetParametersByPath"}),
+    "twice in the body": ("/", '{"Path":"/main/b","Path":"/other"}', JSON),
+}
+"""Requests for a parameter of this host that name another one too."""
+
+
+class TestOneOperation:
+    """What the role allows is what is done, wherever a request names operation, parameters, region and account."""
+
+    @pytest.fixture
+    def host(self, cloud: WithInside) -> Host:
+        reads = {
+            "Effect": "Allow",
+            "Action": ["ssm:GetParameter", "ssm:GetParametersByPath"],
+            "Resource": f"arn:aws:ssm:{REGION}:123456789012:parameter/main/*",
+        }
+        sees = {"Effect": "Allow", "Action": "ec2:DescribeInstances", "Resource": "*"}
+        cloud.profile({"Version": "2012-10-17", "Statement": [reads, sees]})
+        for region, name, value in (
+            (REGION, "/main/a", "mine"), (REGION, "/main/b/c", "mine"), (REGION, "/other/a", SECRET), ("us-east-1", "/main/a", SECRET),
+        ):  # fmt: skip
+            cloud.client("ssm", region).put_parameter(Name=name, Value=value, Type="SecureString")
+        return cloud.host(IamInstanceProfile={"Name": "hosts"})
+
+    def test_another_host_stays(self, cloud: WithInside, host: Host) -> None:
+        other = cloud.host()
+        for name, (path, body, headers) in ENDS.items():
+            status, _ = host.signed("ec2", path.replace("OTHER", other.id), body.replace("OTHER", other.id), headers)
+            assert (name, cloud.state(other.id), status < 500) == (name, "running", True)
+
+    def test_its_own_call_is_answered(self, host: Host) -> None:
+        assert host.signed("ec2", "/", SEE, FORM)[0] == 200
+        assert host.signed("ec2", f"/?{SEE}", "", {})[0] == 200
+        assert json.loads(host.signed("ssm", "/", MAIN, {**JSON, **GET_ONE})[1])["Parameter"]["Value"] == "mine"
+        assert host.ssm().get_parameters_by_path(Path="/main/b")["Parameters"]
+
+    def test_the_refusal_names_what_was_named(self, host: Host) -> None:
+        status, said = host.signed("ec2", f"/?{SEE}", END, FORM)
+        assert (status, "names 2 operations (DescribeInstances, TerminateInstances): name one, once." in said) == (
+            400,
+            True,
+        )
+        status, said = host.signed("ec2", "/", "{}", {**JSON, "X-Amz-Target": "x.DescribeInstances"})
+        assert (status, "in the protocol json" in said, "speaks ec2." in said) == (400, True, True)
+
+    def test_no_other_secret_is_read(self, host: Host) -> None:
+        for name, (path, body, headers) in READS.items():
+            status, said = host.signed("ssm", path, body, {**GET_ONE, **headers})
+            assert (name, SECRET in said, status < 500) == (name, False, True)
+
+    def test_what_is_about_nothing_is_put_to_the_policies_too(self, host: Host) -> None:
+        status, said = host.signed("ssm", "/", '{"Names": []}', {**JSON, "X-Amz-Target": "AmazonSSM.GetParameters"})
+        assert (status, json.loads(said)["__type"]) == (400, "AccessDeniedException")
+
+    def test_the_account_is_the_cloud_s(self, host: Host) -> None:
+        answer = host.signed("ssm", "/", MAIN, {**JSON, **GET_ONE, "x-moto-account-id": "111111111111"})
+        assert json.loads(answer[1])["Parameter"]["Value"] == "mine"
 
 
 class TestTargetState:

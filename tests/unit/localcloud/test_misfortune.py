@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +18,11 @@ from botocore.exceptions import BotoCoreError
 
 from localcloud import cloud as cloud_module
 from localcloud import misfortune
-from localcloud.faults import Faults, HostFault, NetworkFault
+from localcloud.faults import ClockFault, Faults, HostFault, NetworkFault
+from localcloud.hosts.podman import HostError
 from localcloud.misfortune import Misfortune, network_rules
+from localcloud.misfortune import _do as misfortune_do
+from localcloud.misfortune import _undo as misfortune_undo
 from tests.unit.localcloud import fakes
 from tests.unit.localcloud.test_inside import Host, WithInside, refusal
 from tests.unit.localcloud.test_server import forget_moto, until
@@ -36,8 +43,11 @@ class Stricken(WithInside):
         status, answer = self.ask("/_localcloud/faults", "POST", {"kind": kind, **fields})
         return {"status": status, **answer}
 
+    def listed(self) -> list[dict[str, Any]]:
+        return list(self.ask("/_localcloud/faults")[1]["faults"])
+
     def armed(self) -> list[str]:
-        return [one["kind"] for one in self.ask("/_localcloud/faults")[1]["faults"]]
+        return [one["kind"] for one in self.listed()]
 
     def pid(self, host: Host) -> int:
         found = self.cloud.fleet.get(host.id)
@@ -138,27 +148,139 @@ def test_the_api_is_away_for_everybody_and_comes_back(cloud: Stricken) -> None:
     cloud.client("ec2").describe_instances()
 
 
-@pytest.mark.parametrize(
-    ("fault", "says"),
-    [
-        ({"kind": "plug"}, "fault plug needs the field 'instance'"),
-        ({"kind": "plug", "instance": "i-none"}, "there is no host i-none"),
-        ({"kind": "plug", "instance": "HOST", "until": 1}, "has no field 'until'"),
-        ({"kind": "spot", "instance": "HOST"}, "is no Spot instance"),
-        ({"kind": "network", "instance": "HOST"}, "needs one of cut, loss"),
-        ({"kind": "network", "cut": True}, "needs an instance or a zone"),
-        ({"kind": "network", "zone": "eu-central-1z", "cut": True}, "there is no zone eu-central-1z"),
-        ({"kind": "network", "instance": "HOST", "loss": 101}, "0 to 100 percent"),
-        ({"kind": "disk", "instance": "HOST", "path": "/"}, "is no directory below /"),
-        ({"kind": "disk", "instance": "HOST", "path": "/a;b"}, "is no directory below /"),
-        ({"kind": "credentials", "outcome": "odd"}, "there is no outcome 'odd'"),
-    ],
-)
-def test_what_cannot_come_about_is_refused(cloud: Stricken, fault: dict[str, Any], says: str) -> None:
-    host = cloud.host() if "HOST" in fault.values() else None
-    answer = cloud.arm(**{key: host.id if value == "HOST" and host else value for key, value in fault.items()})
-    assert (answer["status"], says in answer["error"]) == (400, True), answer
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"kind": "plug"}, "fault plug needs the field 'instance'"),
+    ({"kind": "plug", "instance": "i-none"}, "there is no host i-none"),
+    ({"kind": "plug", "instance": "HOST", "until": 1}, "has no field 'until'"),
+    ({"kind": "plug", "instance": "STOPPED"}, "does not run, so there is no plug to pull: start it first"),
+    ({"kind": "spot", "instance": "HOST"}, "is no Spot instance"),
+    ({"kind": "network", "instance": "HOST"}, "needs one of cut, loss"),
+    ({"kind": "network", "cut": True}, "needs an instance or a zone"),
+    ({"kind": "network", "zone": "eu-central-1z", "cut": True}, "there is no zone eu-central-1z"),
+    ({"kind": "network", "instance": "HOST", "loss": 101}, "0 to 100 percent"),
+    ({"kind": "disk", "instance": "HOST", "path": "/"}, "is no directory below /"),
+    ({"kind": "disk", "instance": "HOST", "path": "/a;b"}, "is no directory below /"),
+    ({"kind": "clock", "instance": "HOST", "offset": 0}, "a clock that is 0 seconds ahead is right"),
+    ({"kind": "credentials", "outcome": "odd"}, "there is no outcome 'odd'"),
+    ({"kind": "launch", "zone": "eu-central-1z"}, "there is no zone eu-central-1z: there are eu-central-1a,"),
+    (
+        {"kind": "api", "operation": "DescribeInstance"},
+        "an operation 'DescribeInstance' (did you mean DescribeInstances?)",
+    ),
+    ({"kind": "api", "operation": "Qqq"}, "an operation 'Qqq' (use a name of AWS's, or * for all)"),
+]
+
+
+def test_what_cannot_come_about_is_refused(cloud: Stricken) -> None:
+    host, stopped = cloud.host(), cloud.host()
+    cloud.client("ec2").stop_instances(InstanceIds=[stopped.id])
+    cloud.until(stopped.id, "stopped")
+    names = {"HOST": host.id, "STOPPED": stopped.id}
+    for fault, says in REFUSED:
+        answer = cloud.arm(**{key: names.get(str(value), value) for key, value in fault.items()})
+        assert (fault, answer["status"]) == (fault, 400)
+        assert says in answer["error"]
     assert cloud.armed() == []
+
+
+def test_a_second_fault_of_a_kind_on_a_host_is_refused(cloud: Stricken, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(misfortune, "_faketime", lambda: Path("/library"))
+    host, near = cloud.host(), cloud.host()
+    far = cloud.host(Placement={"AvailabilityZone": "eu-central-1b"})
+    cut: dict[str, Any] = {"kind": "network", "cut": True}
+    zone = str(cloud.instance(host.id)["Placement"]["AvailabilityZone"])
+    pairs: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+        ({**cut, "instance": host.id}, {**cut, "instance": host.id}, {**cut, "instance": near.id}),
+        ({**cut, "instance": host.id}, {**cut, "zone": zone}, {**cut, "zone": "eu-central-1b"}),
+        ({**cut, "zone": zone}, {**cut, "instance": host.id}, {**cut, "instance": far.id}),
+        ({**cut, "zone": zone}, {**cut, "zone": zone}, {**cut, "zone": "eu-central-1b"}),
+        *(
+            (
+                {"kind": kind, "instance": host.id, **more},
+                {"kind": kind, "instance": host.id, **other},
+                {"kind": kind, "instance": near.id, **other},
+            )
+            for kind, more, other in (
+                ("disk", {"path": "/srv"}, {"path": "/var"}),
+                ("clock", {"offset": 1}, {"offset": 2}),
+                ("credentials", {}, {"outcome": "expired"}),
+            )
+        ),
+    ]
+    for first, again, elsewhere in pairs:
+        assert cloud.arm(**first)["status"] == 200
+        refused = cloud.arm(**again)
+        assert (first, again, refused["status"]) == (first, again, 400)
+        assert f"a fault {first['kind']} is armed for" in refused["error"]
+        assert cloud.arm(**elsewhere)["status"] == 200
+        cloud.ask("/_localcloud/faults", "DELETE")
+    cloud.arm("credentials")
+    assert "is armed for" in cloud.arm("credentials", instance=host.id)["error"]
+
+
+def test_a_fault_that_fails_says_so_and_is_not_taken_back(cloud: Stricken, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise HostError("there is no room")
+
+    monkeypatch.setattr(misfortune, "_do", full)
+    host = cloud.host()
+    cloud.arm("disk", instance=host.id, path="/srv")
+    until(lambda: cloud.listed()[0]["failed"] == {host.id: "there is no room"})
+    cloud.ask("/_localcloud/faults", "DELETE")
+    cloud.arm("plug", instance=host.id)
+    cloud.until(host.id, "stopped")
+    assert cloud.done == []
+
+
+def test_a_plug_that_cannot_be_pulled_says_so(cloud: Stricken) -> None:
+    host = cloud.host()
+    cloud.podman.refuse["kill --signal=KILL"] = "podman is busy."
+    cloud.arm("plug", instance=host.id)
+    until(lambda: [(one["kind"], one["failed"]) for one in cloud.listed()] == [("plug", {host.id: "podman is busy."})])
+    assert cloud.state(host.id) == "running"
+
+
+def test_what_is_armed_again_begins_when_the_old_is_taken_back(
+    cloud: Stricken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def slowly(_fault: HostFault, pid: int) -> None:
+        go_on.wait(30)
+        cloud.done.append(("undo", "", pid))
+
+    monkeypatch.setattr(misfortune, "_undo", slowly)
+    host = cloud.host()
+    cloud.arm("disk", instance=host.id, path="/srv")
+    until(lambda: len(cloud.done) == 1)
+    cloud.ask("/_localcloud/faults", "DELETE")
+    cloud.arm("disk", instance=host.id, path="/srv")
+    time.sleep(0.5)  # several ticks
+    go_on.set()
+    until(lambda: [what for what, _, _ in cloud.done] == ["do", "undo", "do"])
+
+
+def test_a_wrong_clock_is_made_by_the_host_and_with_its_capabilities(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library, ran = tmp_path / "library", []  # type: ignore[var-annotated]
+    library.write_bytes(b"\x7fELF")
+
+    def run(command: list[str], **more: Any) -> Any:
+        ran.append((command, more["input"]))
+        return subprocess.CompletedProcess(command, 0, b"", b"")
+
+    monkeypatch.setattr(misfortune, "_faketime", lambda: library)
+    monkeypatch.setattr(misfortune, "subprocess", SimpleNamespace(run=run, TimeoutExpired=subprocess.TimeoutExpired))
+    fault = ClockFault(instance="i-1", offset=1234567.5)
+    misfortune_do(fault, os.getpid(), "", "")
+    misfortune_undo(fault, os.getpid())
+    misfortune_undo(fault, 2**22 + 1)  # of a host that ended there is nothing to take back
+    (first, given), (second, _) = ran
+    assert (given, first[-1]) == (b"\x7fELF", "+1234567.5")
+    for command in (first, second):
+        assert command[:2] == ["setpriv", "--inh-caps=-all"]
+        assert "--mount" in command
 
 
 def test_latency_and_a_clock_are_refused_where_the_machine_cannot(

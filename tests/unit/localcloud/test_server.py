@@ -31,6 +31,7 @@ from localcloud import cli
 from localcloud import cloud as cloud_module
 from localcloud.cloud import Cloud
 from localcloud.hosts.base import Base
+from localcloud.hosts.podman import HostError
 from localcloud.server import Application, PortTakenError, Server
 from localcloud.settings import Directory, Key, Settings
 from localcloud.state import StateError
@@ -651,6 +652,27 @@ class TestState:
         code, message = refusal(lambda: cloud.client("ec2").create_key_pair(KeyName="mine"))
         assert (code, "free some space" in message) == ("InternalFailure", True)
         assert cloud.client("ec2").describe_key_pairs()["KeyPairs"] == []
+
+    def test_what_the_packet_filter_refuses_is_taken_back(
+        self, cloud: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Gate:
+            def apply(self, _ground: object) -> None:
+                raise HostError("nft could not close this machine's network to hosts: no memory.")
+
+        groups = cloud.client("ec2").describe_security_groups()["SecurityGroups"]
+        monkeypatch.setattr(cloud.cloud, "_gate", Gate())
+        code, message = refusal(lambda: cloud.client("ec2").create_security_group(GroupName="web", Description="web"))
+        assert (code, message) == (
+            "InternalFailure",
+            "CreateSecurityGroup was taken back: nft could not close this machine's network to hosts: no memory.",
+        )
+        until(lambda: "security groups are not in force" in caplog.text)
+        time.sleep(0.5)  # several ticks
+        assert caplog.text.count("security groups are not in force") == 1
+        monkeypatch.setattr(cloud.cloud, "_gate", None)
+        assert cloud.client("ec2").describe_security_groups()["SecurityGroups"] == groups
+        cloud.client("ec2").create_security_group(GroupName="web", Description="web")
 
     def test_what_pickle_refuses_is_taken_back(self, cloud: Running, monkeypatch: pytest.MonkeyPatch) -> None:
         ssm, make = cloud.client("ssm"), SimpleSystemManagerBackend.put_parameter

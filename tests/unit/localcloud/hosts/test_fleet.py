@@ -11,7 +11,7 @@ import pytest
 
 from localcloud.clock import VirtualClock
 from localcloud.hosts.fleet import BOOT_SECONDS, Fleet, Goal, Host, Observer, Phase
-from localcloud.hosts.podman import STOP_SECONDS
+from localcloud.hosts.podman import STOP_SECONDS, HostError
 from tests.unit.localcloud import fakes
 
 NAME = "lc-test-i-1"
@@ -180,6 +180,53 @@ def test_a_launch_that_fails_says_why_and_leaves_nothing(bench: Bench) -> None:
     bench.turns()
     assert bench.heard.events == ["i-1 failed: The disk is full: free some space.", "i-1 gone"]
     assert bench.fleet.hosts() == []
+
+
+def test_a_host_that_cannot_be_closed_off_is_not_launched(bench: Bench) -> None:
+    bench.podman.refuse["port"] = "It cannot be seen."
+    bench.launch()
+    bench.turns()
+    assert bench.heard.events == ["i-1 failed: It cannot be seen.", "i-1 gone"]
+    assert bench.podman.containers_ == {}
+
+
+def test_a_host_that_cannot_be_closed_off_is_not_started(bench: Bench) -> None:
+    bench.up()
+    bench.fleet.stop("i-1")
+    bench.turns()
+    bench.podman.refuse["port"] = "It cannot be seen."
+    bench.fleet.start("i-1")
+    bench.turns()
+    assert bench.heard.events[-1] == "i-1 died"
+    assert bench.podman.containers_[NAME].state == "gone"
+
+
+def test_a_host_that_ends_while_it_is_looked_at_has_died(bench: Bench) -> None:
+    host = bench.launch(boot_fault="")
+    run = bench.podman.run
+
+    def die(spec: Any) -> None:
+        run(spec)
+        bench.podman.containers_[NAME].state = "gone"
+        bench.podman.refuse["port"] = "It cannot be seen."
+
+    bench.podman.run = die  # type: ignore[method-assign]
+    bench.turns()
+    assert (bench.heard.events, host.port) == (["i-1 died"], 0)
+
+
+def test_the_port_of_a_host_that_runs_on_is_kept_and_of_another_it_must_be_seen(bench: Bench) -> None:
+    host = bench.up()
+    dump = bench.fleet.dump()
+    bench.podman.refuse["port"] = "It cannot be seen."
+    again = bench.make()
+    again.load(dump)
+    found = again.get("i-1")
+    assert found
+    assert found.port == host.port > 0
+    bench.podman.containers_[NAME].pid += 1
+    with pytest.raises(HostError, match="cannot be seen"):
+        bench.make().load(dump)
 
 
 def test_a_failed_removal_is_tried_again_later(bench: Bench) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from localcloud.hosts import podman as podman_module
 from localcloud.hosts import seed
-from localcloud.hosts.podman import HostError, HostSpec, Machine, Podman, alive
+from localcloud.hosts.podman import HostError, HostSpec, Machine, Podman, alive, entering
 
 
 def test_hosts_are_not_privileged() -> None:
@@ -112,3 +113,29 @@ def test_a_list_that_changes_while_it_is_read_is_read_again(complaining: Path) -
         complaining, f'[ -e {again} ] || {{ touch {again}; echo "Error: image not known" >&2; exit 125; }}; echo a:b'
     )
     assert Podman().images("a") == ["a:b"]
+
+
+def test_the_port_of_a_host_is_asked_for_again_and_never_guessed(
+    complaining: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nsenter, again = complaining.with_name("nsenter"), complaining.with_name("again")
+    monkeypatch.setattr(podman_module, "_PORT_PAUSES", (0.0,))
+    script(nsenter, f"[ -e {again} ] || {{ touch {again}; exit 1; }}; echo '[{{\"link_index\": 7}}]'")
+    assert Podman().port(1) == 7
+    for answer, why in (
+        ("echo no such device >&2; exit 1", "no such device"),
+        ("echo '[{}]'", "its eth0 is of no pair"),
+    ):
+        script(nsenter, answer)
+        with pytest.raises(HostError, match=f"cannot be closed off: {why}"):
+            Podman().port(1)
+
+
+def test_a_program_of_a_host_has_no_more_capabilities_than_the_host() -> None:
+    command = [*entering(os.getpid()), "cat", "/proc/self/status"]
+    assert command[:2] == ["setpriv", "--inh-caps=-all"]
+    limits = next(one for one in command if one.startswith("--bounding-set="))
+    bound = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "CapBnd" in line)
+    assert sum(1 << int(one.removeprefix("+cap_")) for one in limits.split(",")[1:]) == int(bound, 16)
+    with pytest.raises(HostError, match="does not run any more"):
+        entering(2**22 + 1)
