@@ -65,8 +65,7 @@ class NatsNode:
             )
         self._write(found, joined=has_store)
         self.machine.overwrite(machines.MAY_START, "")
-        if not machines.active(self.machine, UNIT):
-            machines.unit(self.machine, "start", UNIT, _START)
+        machines.unit(self.machine, "start", UNIT, _START)
         deadline = self.clock() + self.patience
         while why := self.health():
             if self.clock() >= deadline:
@@ -98,7 +97,7 @@ class NatsNode:
             cluster=peers.secret(told, values, nats_config.CLUSTER),
             route_names=self._routes(found, aliases),
         )
-        runs = machines.active(self.machine, UNIT)
+        runs = not machines.ended(self.machine, UNIT)
         known = self.machine.read(nats_config.CONFIG)
         if not runs or nats_config.without_routes(known) != nats_config.without_routes(text):
             self._replace(text)

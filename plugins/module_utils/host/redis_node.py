@@ -60,8 +60,7 @@ class RedisNode:
             self.machine.write(redis_config.OWN, "", "redis", "redis", 0o640)
         self.machine.overwrite(machines.MAY_START, "")
         for unit in [UNIT, *([SENTINEL_UNIT] if self.told.nodes > 1 else [])]:
-            if not machines.active(self.machine, unit):
-                machines.unit(self.machine, "start", unit, _START)
+            machines.unit(self.machine, "start", unit, _START)
         self._until_in_step(found, passwords.admin)
         self.machine.write(redis_config.JOINED, f"{self.me}\n", "redis", "redis", 0o640)
         if self.told.target_group:
@@ -114,7 +113,7 @@ class RedisNode:
     def _read_again(self) -> None:
         """Restart what a try before this one started: nobody relies on a node that enters."""
         for unit in (UNIT, SENTINEL_UNIT):
-            if machines.active(self.machine, unit):
+            if not machines.ended(self.machine, unit):
                 machines.unit(self.machine, "restart", unit, _START)
 
     def _begin(self, found: peers.Peers, passwords: redis_config.Passwords) -> None:
@@ -127,8 +126,7 @@ class RedisNode:
         own = "" if master == found.me.address else f"replicaof {master} {redis_config.PORT}\n"
         self.say(f"this node begins as {f'a replica of {master}' if own else 'the first master of a new set'}")
         for unit in (SENTINEL_UNIT, UNIT):  # in a try before this one the master was another
-            if machines.active(self.machine, unit):
-                machines.unit(self.machine, "stop", unit, _START)
+            machines.unit(self.machine, "stop", unit, _START)
         self.machine.write(
             redis_config.SENTINEL_OWN, redis_config.sentinel_own(master, passwords), "redis", "redis", 0o640
         )
@@ -224,21 +222,27 @@ class RedisNode:
         """Let another be master, if this one is, and end. Raises HostError while the others are too few for that."""
         if not self.machine.exists(redis_config.CONFIG):
             return  # it never joined
-        if not machines.active(self.machine, UNIT):  # it has left, or nothing is left of it to hand over
-            self._away()
-            machines.unit(self.machine, "stop", SENTINEL_UNIT, _START)
-            return
-        found = peers.look(self.aws, self.told, self.me)
-        admin = self._admin()
-        if self.told.nodes > 1:
-            self._hand_over(found, admin)
-        self._away()
-        if why := self._writing(found.me, admin):
-            raise HostError(f"{why}: it ends after that")
+        if not self.machine.exists(machines.LEFT):
+            self._let_go()
+            self.machine.overwrite(machines.LEFT, "")
         for unit in (SENTINEL_UNIT, UNIT):
             machines.unit(self.machine, "stop", unit, _START)
 
-    def _hand_over(self, found: peers.Peers, admin: str) -> None:
+    def _let_go(self) -> None:
+        """Nobody needs this node any more. One whose server failed has nothing to hand over, but what is on its disk may be all there is."""
+        found = peers.look(self.aws, self.told, self.me)
+        admin = self._admin()
+        ended = machines.ended(self.machine, UNIT)
+        if self.told.nodes > 1 and (not ended or (self.told.kept and self.machine.exists(redis_config.JOINED))):
+            ready = self._others_ready(found, admin)
+            if not ended:
+                self._hand_over(found, ready, admin)
+        self._away()
+        if not ended and (why := self._writing(found.me, admin)):
+            raise HostError(f"{why}: it ends after that")
+
+    def _others_ready(self, found: peers.Peers, admin: str) -> list[Instance]:
+        """The others that stay and hold all data. Raises HostError when they are too few."""
         staying = [
             one for one in found.others if one.id not in found.leaving and not one.lifecycle.startswith("Pending")
         ]
@@ -247,7 +251,13 @@ class RedisNode:
         if len(ready) < need:
             away = "" if len(staying) == len(ready) else f", and {len(staying) - len(ready)} are not in step"
             raise HostError(f"{len(ready)} other nodes hold all data{away}; {need} must, before this one goes")
-        info = fields(self._ask(found.me, redis_config.PORT, admin, "INFO", "replication"))
+        return ready
+
+    def _hand_over(self, found: peers.Peers, ready: list[Instance], admin: str) -> None:
+        try:
+            info = fields(self._ask(found.me, redis_config.PORT, admin, "INFO", "replication"))
+        except RedisError as exc:
+            raise HostError(f"whether this node is the master is not known: {exc}") from exc
         if info.get("role") != "master":
             return
         by_address = {one.address: one for one in [found.me, *ready]}

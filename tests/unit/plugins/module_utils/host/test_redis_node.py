@@ -51,6 +51,9 @@ class World:
             0.0,
         )
         self.now = 0.0
+        self.unit = "active"
+        self.loading = 0
+        self.ran: list[str] = []
         self.sent: list[tuple[str, ...]] = []
 
     def connect(self, node: Instance, port: int, password: str) -> Any:
@@ -62,7 +65,10 @@ class World:
             def __call__(inner, *words: str) -> Any:  # noqa: N805
                 self.sent.append(words)
                 if words[0] == "INFO":
-                    return f"role:{self.roles[number]}\r\nmaster_link_status:up\r\nmaster_sync_in_progress:0\r\nmaster_host:x\r\n"
+                    return (
+                        f"role:{self.roles[number]}\r\nmaster_link_status:up\r\nmaster_sync_in_progress:0\r\nmaster_host:x\r\n"
+                        f"loading:{int(self.loading == number)}\r\n"
+                    )
                 if words[1] == "GET-MASTER-ADDR-BY-NAME":
                     return [self.says[number], "6379"]
                 if words[1] == "MASTER":
@@ -87,6 +93,22 @@ class World:
 
     def read(self, path: str) -> str:
         return self.files.get(path, "")
+
+    def exists(self, path: str) -> bool:
+        return path in self.files
+
+    def overwrite(self, path: str, text: str) -> None:
+        self.files[path] = text
+
+    def run(self, argv: Sequence[str], seconds: float = 30) -> tuple[int, str]:
+        """systemctl."""
+        if argv[1] == "is-active":
+            return 0 if self.unit == "active" else 3, f"{self.unit}\n"
+        self.ran.append(" ".join(argv[1:]))
+        return 0, ""
+
+    def register(self, target_group: str, instance: str, *, away: bool = False) -> None:
+        self.ran.append("away")
 
     def master(self) -> str:
         there: Any = self
@@ -123,6 +145,52 @@ def test_it_follows_whom_the_sentinels_name_if_that_is_the_master() -> None:
         World(3, NEW, {1: "10.0.0.1", 2: "10.0.0.2"}, {1: "master", 2: "master"}).master()
     with pytest.raises(HostError, match="take this host for the master, and it has no data"):
         World(3, NEW, {1: "10.0.0.3"}, {}).master()
+
+
+STOPPED = ["away", "stop redis-sentinel.service", "stop redis-server.service"]
+SERVING = ["InService"] * 3
+
+
+@pytest.mark.parametrize("unit", ["active", "activating", "reloading", "deactivating", "failed", "inactive", ""])
+def test_a_node_with_data_stays_while_the_others_have_not_all_of_it(unit: str) -> None:
+    """Whatever its unit does: a large file is loaded for minutes, in which the unit is not active yet."""
+    world = World(1, SERVING, roles={1: "slave", 2: "master"})
+    world.files = {redis_config.CONFIG: "", redis_config.JOINED: ""}
+    world.unit = unit
+    with pytest.raises(HostError, match="1 other nodes hold all data, and 1 are not in step; 2 must"):
+        world.node.leave()
+    assert world.ran == []
+
+
+def test_a_master_that_loads_its_data_does_not_go_without_a_word() -> None:
+    world = World(1, SERVING, roles={2: "master", 3: "slave"})
+    world.files = {redis_config.CONFIG: "", redis_config.JOINED: ""}
+    world.unit = "activating"
+    with pytest.raises(HostError, match=r"whether this node is the master is not known: 10.0.0.1 does not answer"):
+        world.node.leave()
+    assert world.ran == []
+
+
+@pytest.mark.parametrize("unit", ["active", "activating", "failed", "inactive"])
+def test_a_replica_goes_when_the_others_have_all_data(unit: str) -> None:
+    world = World(1, SERVING, roles={1: "slave", 2: "master", 3: "slave"})
+    world.files = {redis_config.CONFIG: "", redis_config.JOINED: ""}
+    world.unit = unit
+    world.node.leave()
+    assert world.ran == STOPPED
+    world.roles = {}  # another step failed, and all of them run again
+    world.node.leave()
+    assert world.ran == [*STOPPED, *STOPPED[1:]]
+
+
+@pytest.mark.parametrize(("joined", "purpose"), [(False, "store"), (True, "cache")])
+def test_a_node_that_failed_goes_when_nothing_is_lost_with_it(joined: bool, purpose: str) -> None:
+    world = World(1, SERVING)
+    world.files = {redis_config.CONFIG: "", **({redis_config.JOINED: ""} if joined else {})}
+    world.node.told = replace(TOLD, purpose=purpose)
+    world.unit = "failed"
+    world.node.leave()
+    assert world.ran == STOPPED
 
 
 @pytest.mark.parametrize("turn", [0, 1, 2])
