@@ -280,9 +280,14 @@ class RedisNode:
     # -- keep ----------------------------------------------------------------------------------------------------------
 
     def keep(self) -> None:
-        """What a node does from time to time: let its Sentinel forget who is gone, in turn with the others."""
-        if self.told.nodes == 1:
-            return
+        """What a node does from time to time: let its Sentinel forget who is gone, and look when its certificate ends."""
+        if self.told.nodes > 1:
+            self._forget()
+        if not self.told.plaintext and (why := peers.ends_soon(self.machine, redis_config.TLS)):
+            raise HostError(why)
+
+    def _forget(self) -> None:
+        """In turn with the others: while a Sentinel learns anew who is there, the others must know."""
         found = peers.look(self.aws, self.told, self.me)
         admin = self._admin()
         here = {one.address for one in found.nodes}
@@ -294,8 +299,6 @@ class RedisNode:
                 self.say(f"its Sentinel forgot {', '.join(sorted(gone))}")
         except RedisError as exc:
             raise HostError(str(exc)) from exc
-        if not self.told.plaintext and (why := peers.ends_soon(self.machine, redis_config.TLS)):
-            raise HostError(why)
 
     def _gone(self, me: Instance, admin: str, here: set[str]) -> set[str]:
         """Addresses that this Sentinel still counts and that no node has any more. None while it is busy with a failover."""

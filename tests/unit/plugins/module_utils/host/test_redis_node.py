@@ -54,6 +54,7 @@ class World:
         self.unit = "active"
         self.loading = 0
         self.ran: list[str] = []
+        self.openssl = (0, "")
         self.sent: list[tuple[str, ...]] = []
 
     def connect(self, node: Instance, port: int, password: str) -> Any:
@@ -101,7 +102,9 @@ class World:
         self.files[path] = text
 
     def run(self, argv: Sequence[str], seconds: float = 30) -> tuple[int, str]:
-        """systemctl."""
+        """systemctl or openssl."""
+        if argv[0] == "openssl":
+            return self.openssl
         if argv[1] == "is-active":
             return 0 if self.unit == "active" else 3, f"{self.unit}\n"
         self.ran.append(" ".join(argv[1:]))
@@ -203,6 +206,17 @@ def test_each_sentinel_forgets_in_its_own_turn(turn: int) -> None:
         world.node.keep()
         sent += [me for words in world.sent if words[:2] == ("SENTINEL", "RESET")]
     assert sent == [turn + 1]
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_the_end_of_the_certificate_is_said(nodes: int) -> None:
+    world = World(1, SERVING[:nodes], {1: "x"}, {1: "master"})
+    world.node.told = replace(TOLD, nodes=nodes)
+    world.openssl = (1, "notAfter=Dec 14 00:00:00 2026 GMT\nCertificate will expire\n")
+    with pytest.raises(HostError, match="the certificate ends at Dec 14 00:00:00 2026 GMT: renew it"):
+        world.node.keep()
+    world.openssl = (0, "notAfter=Dec 14 00:00:00 2027 GMT\nCertificate will not expire\n")
+    world.node.keep()
 
 
 @given(
