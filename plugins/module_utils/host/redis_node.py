@@ -22,6 +22,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.host.aws import Aws, 
 from ansible_collections.boring.fleet.plugins.module_utils.host.machine import Machine
 from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError, Told
 from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Answers, RedisError
+from ansible_collections.boring.fleet.plugins.module_utils.redis.desired import Desired, own_text, sentinel_own_text
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import Sets, fields, hand_over
 
 UNIT: Final = "redis-server.service"
@@ -53,21 +54,21 @@ class RedisNode:
     def enter(self) -> None:
         """Write what the servers need, start them, and wait until this node has all data. Raises HostError with what is missing."""
         found = peers.look(self.aws, self.told, self.me)
-        passwords = self._write(found)
+        wanted = self._write(found)
         if self.told.nodes > 1:
-            self._begin(found, passwords)
+            self._begin(found, wanted)
         elif not self.machine.exists(redis_config.OWN):
             self.machine.write(redis_config.OWN, "", "redis", "redis", 0o640)
         self.machine.overwrite(machines.MAY_START, "")
         for unit in [UNIT, *([SENTINEL_UNIT] if self.told.nodes > 1 else [])]:
             machines.unit(self.machine, "start", unit, _START)
-        self._until_in_step(found, passwords.admin)
+        self._until_in_step(found, wanted.admin_password)
         self.machine.write(redis_config.JOINED, f"{self.me}\n", "redis", "redis", 0o640)
         if self.told.target_group:
             machines.unit(self.machine, "restart", RESPONDER_UNIT, 30)
             self.aws.register(self.told.target_group, self.me)
 
-    def _write(self, found: peers.Peers) -> redis_config.Passwords:
+    def _write(self, found: peers.Peers) -> Desired:
         told = self.told
         inner = _INNER if told.nodes > 1 else ("admin",)
         files = [] if told.plaintext else ["authority", "certificate", "key"]
@@ -83,24 +84,14 @@ class RedisNode:
         passwords = redis_config.Passwords(
             known["admin"], known.get("replica", ""), known.get("sentinel", ""), self._responder()
         )
-        if told.nodes > 1:
-            redis_config.check_sentinel_password(passwords.sentinel)
-        address = found.me.address
-        texts = {
-            redis_config.CONFIG: redis_config.server(told, address, passwords),
-            redis_config.ACL: redis_config.users(
-                told, {user.name: values[user.verifier] for user in told.users}, passwords
-            ),
-            redis_config.RESPONDER: redis_config.responder(told, passwords, own),
-        }
-        if told.nodes > 1:
-            texts[redis_config.SENTINEL_CONFIG] = redis_config.sentinel(told, address, passwords)
-            texts[redis_config.SENTINEL_ACL] = redis_config.sentinel_users(passwords)
+        verifiers = {user.name: values[user.verifier] for user in told.users}
+        wanted = redis_config.wanted(told, found.me.address, verifiers, passwords)
+        texts = {**redis_config.files(wanted), redis_config.RESPONDER: redis_config.responder(told, passwords, own)}
         for path, text in texts.items():
             changed = self.machine.write(path, text, "root", "redis", 0o640) or changed
         if changed:
             self._read_again()
-        return passwords
+        return wanted
 
     def _responder(self) -> str:
         """The password of the program that answers the load balancer: this host's own, as long as it lives."""
@@ -116,20 +107,18 @@ class RedisNode:
             if not machines.ended(self.machine, unit):
                 machines.unit(self.machine, "restart", unit, _START)
 
-    def _begin(self, found: peers.Peers, passwords: redis_config.Passwords) -> None:
+    def _begin(self, found: peers.Peers, wanted: Desired) -> None:
         """Whose replica this node is. Once it was in step, that is for Redis and its Sentinel to decide, which write it down."""
         if self.machine.exists(redis_config.JOINED):
             return
-        master = self._master(found, passwords.admin)
+        master = self._master(found, wanted.admin_password)
         if self.machine.read(redis_config.BEGAN) == master:
             return
-        own = "" if master == found.me.address else f"replicaof {master} {redis_config.PORT}\n"
+        own = own_text(wanted, master)
         self.say(f"this node begins as {f'a replica of {master}' if own else 'the first master of a new set'}")
         for unit in (SENTINEL_UNIT, UNIT):  # in a try before this one the master was another
             machines.unit(self.machine, "stop", unit, _START)
-        self.machine.write(
-            redis_config.SENTINEL_OWN, redis_config.sentinel_own(master, passwords), "redis", "redis", 0o640
-        )
+        self.machine.write(redis_config.SENTINEL_OWN, sentinel_own_text(wanted, master), "redis", "redis", 0o640)
         self.machine.write(redis_config.OWN, own, "redis", "redis", 0o640)
         self.machine.write(redis_config.BEGAN, master, "redis", "redis", 0o640)
 

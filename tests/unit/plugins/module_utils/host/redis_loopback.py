@@ -41,7 +41,7 @@ class Group(data_group.Group["Node"]):
             "/ca": pem(authority.certificate),
             "/a": ADMIN,
             "/r": "replica-password",
-            "/s": "sentinel-password-!$%&()*+,-./:;<=>?@[]^_`{|}~",
+            "/s": "sentinel-password-!#$%&\\()*+,-./:;<=>?@[]^_`{|}~",
             "/v": hashed,
         }
         rules = {"rules": ["~*", "&*", "+@all", "-@admin", "-@dangerous"]}
