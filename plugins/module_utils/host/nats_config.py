@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -21,7 +20,6 @@ MONITOR: Final = desired.Desired.monitor_port
 SYSTEM: Final = desired.SYSTEM_USER  # also the parameter with its password
 CLUSTER: Final = desired.CLUSTER_USER
 LAME_DUCK: Final = desired.Desired.lame_duck_seconds
-_BCRYPT: Final = re.compile(r"\$2[ab]\$\d\d\$[./A-Za-z0-9]{53}")
 
 
 def without_routes(text: str) -> list[str]:
@@ -61,6 +59,7 @@ def render(
 
 
 def _user(user: User, hashed: str) -> dict[str, object]:
-    if not _BCRYPT.fullmatch(hashed):
+    found = {**user.rights, "user": user.name, "password_bcrypt": hashed}
+    if not desired.is_hashed(found):
         raise HostError(f"the parameter {user.verifier} is no bcrypt hash: deploy the fleet again", never=True)
-    return {**user.rights, "user": user.name, "password_bcrypt": hashed}
+    return found

@@ -161,7 +161,7 @@ class NatsNode:
                 raise HostError(f"{first[0]} leaves first")
             why = nats_view.unheard(cluster, self.me) or (nats_view.fault(cluster) if not asked else "")
             if why:
-                raise HostError(f"{why}: waiting until it is, so that no message is lost")
+                raise HostError(f"{why}: waiting, so that no message is lost")
             if not cluster.of(self.me):
                 break
             self._move(password, cluster, self.me, asked)

@@ -63,9 +63,8 @@ def wanted(told: Told, address: str, verifiers: Mapping[str, str], passwords: Pa
         purpose="store" if told.kept else "cache",
         bind=("0.0.0.0",),  # noqa: S104 - who comes near is the security group's to say
         tls=not told.plaintext,
-        nodes=(address,) * told.nodes
-        if told.nodes > 1
-        else (),  # only how many counts: they find each other by their Sentinels
+        # only how many counts: they find each other by their Sentinels
+        nodes=(address,) * told.nodes if told.nodes > 1 else (),
         announce=address,
         replica_password=passwords.replica,
         min_replicas=MIN_REPLICAS if told.kept else 0,

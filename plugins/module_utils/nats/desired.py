@@ -69,7 +69,7 @@ def desired(variables: Mapping[str, object]) -> Desired:
 def refusals(wanted: Desired) -> list[str]:
     """Why this is not made, a sentence each, without a secret. Looks at every text before it gets into a file."""
     found = []
-    without = [str(user["user"]) for user in wanted.users if not _is_hashed(user)]
+    without = [str(user["user"]) for user in wanted.users if not is_hashed(user)]
     if without:
         found.append(
             f"NATS user {', '.join(without)}: give password_bcrypt, starting with $2a$ or $2b$ ('nats server passwd' makes one), or"
@@ -86,7 +86,8 @@ def refusals(wanted: Desired) -> list[str]:
     return found or _refused_limits(wanted)
 
 
-def _is_hashed(user: Mapping[str, object]) -> bool:
+def is_hashed(user: Mapping[str, object]) -> bool:
+    """Whether a user has what may be in a file: a bcrypt hash, or the public half of a key."""
     if user.get("nkey") is not None:
         return _NKEY.fullmatch(str(user["nkey"])) is not None
     return _BCRYPT.fullmatch(str(user.get("password_bcrypt", ""))) is not None
