@@ -51,7 +51,7 @@ options:
     type: str
     default: nats-server.service
   patience:
-    description: Seconds until the server must run what is on disk. One that starts has this time.
+    description: Seconds until the server must run what is on disk. One that runs and does not answer, because it was just started, has 30 at least.
     type: int
     default: 1
 """

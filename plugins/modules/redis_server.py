@@ -58,8 +58,12 @@ options:
   unit:
     description: A file of the unit. A server that started before it was written must restart.
     type: path
+  service:
+    description: The unit.
+    type: str
+    default: redis-server.service
   patience:
-    description: Seconds until the server must let the user in.
+    description: Seconds until the server must let the user in and have loaded its data. A wrong password is not waited for.
     type: int
     default: 3
 """
@@ -75,6 +79,10 @@ EXAMPLES = r"""
 RETURN = r"""
 reachable:
   description: Whether the server let the user in.
+  returned: success
+  type: bool
+runs:
+  description: Whether it runs, though it may not let the user in.
   returned: success
   type: bool
 reason:
@@ -102,6 +110,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.server import (
     connect,
     look,
     plan,
+    runs,
     settle,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import LOGIN_OPTIONS, Login
@@ -119,6 +128,7 @@ def main() -> None:
             "users": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "again": {"type": "list", "elements": "str", "default": []},
             "unit": {"type": "path"},
+            "service": {"type": "str", "default": "redis-server.service"},
             "patience": {"type": "int", "default": 3},
         },
         supports_check_mode=True,
@@ -138,7 +148,9 @@ def main() -> None:
             lambda: Client(options["host"], options["port"], login), options["patience"], time.monotonic, time.sleep
         )
     except RedisError as exc:
-        module.exit_json(changed=False, reachable=False, reason=str(exc), differs=[])
+        show = ["timeout", "10", "systemctl", "show", "--property=ActiveState,SubState", options["service"]]
+        there = runs(module.run_command(show)[1])
+        module.exit_json(changed=False, reachable=False, runs=there, reason=str(exc), differs=[])
     try:
         made = plan(wanted, look(redis, names))
         left = made
@@ -152,6 +164,7 @@ def main() -> None:
     module.exit_json(
         changed=bool(made.steps),
         reachable=True,
+        runs=True,
         reason="",
         differs=list(left.differs),
         diff={"before": made.before, "after": made.after},

@@ -19,6 +19,8 @@ _RIGHTS: Final[dict[str, Any]] = {
 }
 # Users among the nodes themselves and of whoever administers them.
 INNER: Final = {"nats": ("cluster", "system"), "redis": ("admin", "replica", "sentinel")}
+# Names that a data service gives to users of its own, so that no service of that name can be one.
+TAKEN: Final = {"nats": INNER["nats"], "redis": (*INNER["redis"], "default", "exporter", "responder")}
 # The tag of its own instance in which a host says how far it is.
 TAG: Final = "boring:lifecycle"
 _HASHES: Final = {"nats": "bcrypt", "redis": "sha256"}

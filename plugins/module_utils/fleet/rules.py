@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.boring.fleet.plugins.module_utils.fleet import environment, keys, values
+from ansible_collections.boring.fleet.plugins.module_utils.fleet import access, environment, keys, values
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.mistakes import Report, shown, suggestion
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import Data, Fleet, Machine, Service
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.options import ARGUMENTS, parse_policy
@@ -274,6 +274,9 @@ def _uses(fleet: Fleet, service: Service, at: str, report: Report) -> None:
                 f"fleet_services.{name}.port",
                 f"fleet_services.{name}",
             )
+        elif name in fleet.data and service.name in access.TAKEN.get(fleet.data[name].kind, ()):
+            taken = f"{name} has a user {service.name} of its own, so that no service of that name can use it"
+            _say(report, path, f"{taken}: give the service another name")
 
 
 def _environment(fleet: Fleet, service: Service, at: str, report: Report) -> None:

@@ -130,9 +130,9 @@ LEFT: Final = "/run/host-lifecycle/left"
 """A node that has left its cluster notes it there: its server must not be asked or started again, whatever is still to be done."""
 
 
-def active(machine: Machine, unit: str) -> bool:
-    """Whether a unit runs."""
-    return machine.run(["systemctl", "is-active", "--quiet", unit])[0] == 0
+def ended(machine: Machine, unit: str) -> bool:
+    """Whether a unit has come to its end. One that starts, such as a server that loads its data, or stops, has not."""
+    return machine.run(["systemctl", "is-active", unit])[1].strip() in ("inactive", "failed")
 
 
 def unit(machine: Machine, verb: str, name: str, seconds: float) -> None:

@@ -15,7 +15,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.host import nats_conf
 from ansible_collections.boring.fleet.plugins.module_utils.host.aws import Aws
 from ansible_collections.boring.fleet.plugins.module_utils.host.machine import Machine
 from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError, Told
-from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Asking, NatsError
+from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Answers, Asking, NatsError
 
 UNIT: Final = "nats-server.service"
 _STOP: Final = nats_config.LAME_DUCK + 60.0
@@ -29,7 +29,9 @@ _ALL: Final = {"accounts": True, "streams": True, "consumer": True, "config": Tr
 class Connection(Asking, Protocol):
     """To the server on this host, as the user of the system account."""
 
-    def ask_all(self, subject: str, payload: Mapping[str, Any], most: int, seconds: float) -> list[dict[str, Any]]:
+    def ask_all(
+        self, subject: str, payload: Mapping[str, Any], enough: Callable[[Answers], bool], seconds: float
+    ) -> Answers:
         """Send a request, give the answers of all servers. Raises NatsError."""
 
     def close(self) -> None:
@@ -63,8 +65,7 @@ class NatsNode:
             )
         self._write(found, joined=has_store)
         self.machine.overwrite(machines.MAY_START, "")
-        if not machines.active(self.machine, UNIT):
-            machines.unit(self.machine, "start", UNIT, _START)
+        machines.unit(self.machine, "start", UNIT, _START)
         deadline = self.clock() + self.patience
         while why := self.health():
             if self.clock() >= deadline:
@@ -96,7 +97,7 @@ class NatsNode:
             cluster=peers.secret(told, values, nats_config.CLUSTER),
             route_names=self._routes(found, aliases),
         )
-        runs = machines.active(self.machine, UNIT)
+        runs = not machines.ended(self.machine, UNIT)
         known = self.machine.read(nats_config.CONFIG)
         if not runs or nats_config.without_routes(known) != nats_config.without_routes(text):
             self._replace(text)
@@ -158,9 +159,10 @@ class NatsNode:
             first = [one for one in found.leaving if one < self.me and one in cluster.members - cluster.silent]
             if first:
                 raise HostError(f"{first[0]} leaves first")
-            why = nats_view.fault(cluster)
-            if why and not asked:
-                raise HostError(f"{why}: waiting until it is, so that no message is lost")
+            unheard = nats_view.unheard(cluster, self.me)
+            why = unheard or nats_view.fault(cluster)
+            if why and (unheard or not asked):
+                raise HostError(f"{why}: waiting, so that no message is lost")
             if not why and not cluster.of(self.me):
                 break
             self._move(password, cluster, self.me, asked)
@@ -204,7 +206,10 @@ class NatsNode:
             )
         if cluster.leader != self.me:
             return
-        for gone in sorted(cluster.silent - found.known):
+        lost = sorted(cluster.silent - found.known)
+        if lost and (why := nats_view.unheard(cluster, self.me)):
+            raise HostError(f"{why}: {lost[0]} is forgotten after that")
+        for gone in lost:
             groups = cluster.of(gone)
             if not groups:
                 self._request(password, "$JS.API.SERVER.REMOVE", {"peer": gone})
@@ -220,9 +225,14 @@ class NatsNode:
         return self.aws.parameters([where])[where]
 
     def _view(self, password: str, found: peers.Peers) -> nats_view.Cluster:
+        def enough(answers: Answers) -> bool:
+            """From all nodes by their names: a server that is none of them may answer, too."""
+            cluster = nats_view.read(answers)
+            return found.known <= cluster.heard and not nats_view.unheard(cluster, self.me)
+
         connection = self._connected(password)
         try:
-            return nats_view.read(connection.ask_all(_PING, _ALL, len(found.known), _GATHER))
+            return nats_view.read(connection.ask_all(_PING, _ALL, enough, _GATHER))
         except NatsError as exc:
             raise HostError(str(exc)) from exc
         finally:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+_LEADERLESS: Final = "the cluster has no meta leader"
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Cluster:
-    """All of it. `leader` is the meta group's, "" without one; `members` are the meta group, `silent` those that it has not heard of lately."""
+    """All of it. `leader` is the meta group's, "" without one; `members` are the meta group, `silent` those that it has not heard of lately.
+
+    `heard` are the servers whose answers this is made of: a stream with one replica only its own server knows.
+    """
 
     leader: str
     members: frozenset[str]
     silent: frozenset[str]
+    heard: frozenset[str]
     groups: tuple[Group, ...] = field(default=())
 
     def of(self, node: str) -> list[Group]:
@@ -52,12 +58,14 @@ class Cluster:
 
 def read(answers: Iterable[Mapping[str, Any]]) -> Cluster:
     """From the answers of all servers to $SYS.REQ.SERVER.PING.JSZ, with accounts, streams, consumers and configurations."""
-    leader, members, silent = "", set[str](), set[str]()
+    leader, members, silent, heard = "", set[str](), set[str](), set[str]()
     groups: dict[tuple[str, str, str], Group] = {}
     for answer in answers:
         server = str((answer.get("server") or {}).get("name") or "")
         data = answer.get("data") or {}
         meta = data.get("meta_cluster") or {}
+        if meta:  # else JetStream does not run there yet, and it says nothing of its streams
+            heard.add(server)
         if server and meta.get("leader") == server:
             leader = server
             replicas = meta.get("replicas") or []
@@ -68,7 +76,9 @@ def read(answers: Iterable[Mapping[str, Any]]) -> Cluster:
             # the leader knows best; one that only has a replica tells at least that there is such a stream
             if key not in groups or group.leader == server:
                 groups[key] = group
-    return Cluster(leader, frozenset(members), frozenset(silent), tuple(groups[key] for key in sorted(groups)))
+    return Cluster(
+        leader, frozenset(members), frozenset(silent), frozenset(heard), tuple(groups[key] for key in sorted(groups))
+    )
 
 
 def _groups(data: Mapping[str, Any], server: str) -> Iterable[Group]:
@@ -95,10 +105,18 @@ def _group(where: tuple[str, str, str], wanted: int, told: Mapping[str, Any], se
     return Group(*where, wanted, leader, frozenset(current), frozenset(late), frozenset(offline))
 
 
+def unheard(cluster: Cluster, node: str) -> str:
+    """Whose answer is missing to know what a node and all that are not silent have, as a clause, "" when none is."""
+    if not cluster.leader:
+        return _LEADERLESS
+    missing = sorted((cluster.members - cluster.silent | {node}) - cluster.heard)
+    return f"{' and '.join(missing)} did not say in time which streams it has" if missing else ""
+
+
 def fault(cluster: Cluster) -> str:
     """What is not in order, as a clause, "" when all is."""
     if not cluster.leader:
-        return "the cluster has no meta leader"
+        return _LEADERLESS
     for group in cluster.groups:
         if not group.leader:
             return f"the {group.what} has no leader, as more than half of its replicas are away"

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError, Told
+from ansible_collections.boring.fleet.plugins.module_utils.redis import desired
+from ansible_collections.boring.fleet.plugins.module_utils.redis.desired import Desired
 
 ETC: Final = "/etc/redis"
 TLS: Final = f"{ETC}/tls"
@@ -31,8 +32,9 @@ JOINED: Final = f"{DATA}/joined"
 PORT, SENTINEL, RESPONDER_PORT = 6379, 26379, 6380
 NAME: Final = "main"
 MIN_REPLICAS: Final = 1
-QUORUM: Final = 2
-_DOWN_MS, _FAILOVER_MS = 3000, 20_000
+_DOWN_SECONDS, _FAILOVER_SECONDS = 3, 20
+_BACKLOG: Final = 16 << 20  # what a replica may miss while the master changes, and need not copy everything for
+_BY: Final = "Written by host_lifecycle when this host booted"
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _UNITS: Final = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _BINARY: Final = {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40, "b": 1}
@@ -40,7 +42,7 @@ _BINARY: Final = {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40, "b
 
 @dataclass(frozen=True)
 class Passwords:
-    """Of the users of the service itself. `responder` is this host's own, made when it booted."""
+    """Of the users of the service itself; without a set, `replica` and `sentinel` are empty. `responder` is this host's own, made when it booted."""
 
     admin: str = field(repr=False)
     replica: str = field(repr=False)
@@ -48,143 +50,45 @@ class Passwords:
     responder: str = field(repr=False)
 
 
-def quoted(text: str) -> str:
-    """A value as redis.conf takes it. Raises HostError for characters that it cannot hold."""
-    if not text.isprintable():
-        raise HostError("a value for Redis has control characters, which its configuration cannot hold", never=True)
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def check_sentinel_password(password: str) -> None:
-    """A Sentinel writes it into its own file without quotes, and then does not start again. Raises HostError."""
-    if not re.fullmatch(r"[!$-&(-[\]-~]+", password):
-        raise HostError(
-            "the password of the user sentinel has a space, a quote, a # or a backslash, which a Sentinel cannot keep: write the parameter anew",
-            never=True,
-        )
-
-
-def server(told: Told, address: str, passwords: Passwords) -> str:
-    """managed.conf, which is read last: nothing that Redis writes for itself goes over it."""
-    keeps = told.purpose == "store"
-    values = {
-        "aclfile": ACL,
-        "bind": "0.0.0.0",  # noqa: S104 - who comes near is the security group's to say
-        "dir": DATA,
-        "disable-thp": "yes",
-        "enable-debug-command": "no",
-        "enable-module-command": "no",
-        "enable-protected-configs": "no",
-        "logfile": "",
-        "maxmemory": str(_bytes(str(told.limits.get("redis_maxmemory") or "256MB"))),
-        "maxmemory-policy": "noeviction" if keeps else "allkeys-lru",
-        "appendonly": "yes" if keeps else "no",
-        "port": str(PORT) if told.plaintext else "0",
-        "protected-mode": "yes",
-        "tcp-keepalive": "300",
-    }
-    if keeps:
-        values["appendfsync"] = "everysec"
-    if told.nodes > 1:
-        values |= {
-            "masterauth": passwords.replica,
-            "masteruser": "replica",
-            "min-replicas-max-lag": "10",
-            "min-replicas-to-write": str(MIN_REPLICAS if keeps else 0),
-            "replica-announce-ip": address,
-            "replica-announce-port": str(PORT),
-            # What a replica may miss while the master changes, and need not copy everything for.
-            "repl-backlog-size": str(16 << 20),
-            "repl-diskless-sync-max-replicas": str(told.nodes - 1),
-        }
-    lines = [
-        "# Written by host_lifecycle when this host booted",
-        'save ""',
-        *(["save 3600 1 300 100 60 10000"] if keeps else []),
+def wanted(told: Told, address: str, verifiers: Mapping[str, str], passwords: Passwords) -> Desired:
+    """What this node should be. `verifiers` are SHA-256 in hex by user. Raises HostError for what Redis would not take."""
+    users: list[Mapping[str, object]] = [
+        {"name": "responder", "password": passwords.responder, "rules": ["resetchannels", "+info", "+ping"]}
     ]
-    if not told.plaintext:
-        values |= {**_TLS_FILES, "tls-port": str(PORT), "tls-replication": "yes", "tls-auth-clients": "optional"}
-        lines.append('tls-protocols "TLSv1.2 TLSv1.3"')
-    return "\n".join([*lines, *(f"{name} {quoted(value)}" for name, value in sorted(values.items()))]) + "\n"
-
-
-_TLS_FILES: Final = {
-    "tls-ca-cert-file": f"{TLS}/ca.pem",
-    "tls-cert-file": f"{TLS}/cert.pem",
-    "tls-key-file": f"{TLS}/key.pem",
-}
-
-
-def users(told: Told, verifiers: Mapping[str, str], passwords: Passwords) -> str:
-    """users.acl: hashes only. `verifiers` are SHA-256 in hex by user."""
-    lines = ["user default reset off", _user("admin", _hash(passwords.admin), "~* &* +@all")]
-    lines.append(_user("responder", _hash(passwords.responder), "resetchannels +info +ping"))
-    if told.nodes > 1:
-        lines.append(_user("replica", _hash(passwords.replica), "+psync +replconf +ping"))
-        lines.append(
-            _user(
-                "sentinel",
-                _hash(passwords.sentinel),
-                "resetchannels &__sentinel__:hello +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info"
-                " +client|setname +client|kill +script|kill",
-            )
-        )
     for user in told.users:
-        lines.append(
-            _user(user.name, _verifier(verifiers, user.name, user.verifier), " ".join(user.rights.get("rules") or []))
-        )
-    return "\n".join(lines) + "\n"
-
-
-def sentinel_users(passwords: Passwords) -> str:
-    """Clients come through the load balancer and ask no Sentinel."""
-    lines = [
-        "user default reset off",
-        _user("admin", _hash(passwords.admin), "~* &* +@all"),
-        _user(
-            "sentinel",
-            _hash(passwords.sentinel),
-            "resetchannels &__sentinel__:hello +ping +publish +client|setname +sentinel|is-master-down-by-addr",
-        ),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def sentinel(told: Told, address: str, passwords: Passwords) -> str:
-    """sentinel-managed.conf."""
-    lines = [
-        "# Written by host_lifecycle when this host booted",
-        f"aclfile {SENTINEL_ACL}",
-        "bind 0.0.0.0",
-        f"dir {DATA}",
-        'logfile ""',
-        "protected-mode no",
-    ]
-    if told.plaintext:
-        lines.append(f"port {SENTINEL}")
-    else:
-        lines += ["port 0", f"tls-port {SENTINEL}", "tls-replication yes", "tls-auth-clients optional"]
-        lines += [f"{name} {value}" for name, value in _TLS_FILES.items()]
-    lines += [
-        f"sentinel announce-ip {address}",
-        f"sentinel announce-port {SENTINEL}",
-        "sentinel deny-scripts-reconfig yes",
-        "sentinel sentinel-user sentinel",
-        f"sentinel sentinel-pass {quoted(passwords.sentinel)}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def sentinel_own(master: str, passwords: Passwords) -> str:
-    """sentinel.conf as it begins. From then on it is the Sentinel's."""
-    return (
-        f"sentinel monitor {NAME} {master} {PORT} {QUORUM}\n"
-        f"sentinel auth-user {NAME} sentinel\n"
-        f"sentinel auth-pass {NAME} {quoted(passwords.sentinel)}\n"
-        f"sentinel parallel-syncs {NAME} 1\n"
-        f"sentinel down-after-milliseconds {NAME} {_DOWN_MS}\n"
-        f"sentinel failover-timeout {NAME} {_FAILOVER_MS}\n"
+        if not _HASH.fullmatch(verifiers[user.name]):
+            raise HostError(f"the parameter {user.verifier} is no SHA-256 in hex: deploy the fleet again", never=True)
+        users.append({"name": user.name, "password_sha256": verifiers[user.name], "rules": user.rights.get("rules")})
+    found = Desired(
+        purpose="store" if told.kept else "cache",
+        bind=("0.0.0.0",),  # noqa: S104 - who comes near is the security group's to say
+        tls=not told.plaintext,
+        # only how many counts: they find each other by their Sentinels
+        nodes=(address,) * told.nodes if told.nodes > 1 else (),
+        announce=address,
+        replica_password=passwords.replica,
+        min_replicas=MIN_REPLICAS if told.kept else 0,
+        sentinel=told.nodes > 1,
+        sentinel_password=passwords.sentinel,
+        sentinel_down_after_seconds=_DOWN_SECONDS,
+        sentinel_failover_timeout_seconds=_FAILOVER_SECONDS,
+        users=users,
+        admin_password=passwords.admin,
+        maxmemory=_bytes(str(told.limits.get("redis_maxmemory") or "256MB")),
+        settings={"repl-backlog-size": str(_BACKLOG)} if told.nodes > 1 else {},
     )
+    if refusals := desired.refusals(found):
+        raise HostError(f"{' '.join(refusals)} Correct the fleet's file, or write the parameter anew.", never=True)
+    return found
+
+
+def files(found: Desired) -> dict[str, str]:
+    """What the server reads, and the Sentinel of a set, by path. Clients come through the load balancer and ask no Sentinel."""
+    texts = {CONFIG: desired.config_text(found, _BY), ACL: _lines(desired.users(found))}
+    if found.sentinel:
+        texts[SENTINEL_CONFIG] = desired.sentinel_config_text(found, _BY)
+        texts[SENTINEL_ACL] = _lines(desired.sentinel_users(replace(found, users=())))
+    return texts
 
 
 def responder(told: Told, passwords: Passwords, own: str) -> str:
@@ -193,24 +97,14 @@ def responder(told: Told, passwords: Passwords, own: str) -> str:
         {
             "password": passwords.responder,
             "name": own,
-            "ca": "" if told.plaintext else _TLS_FILES["tls-ca-cert-file"],
+            "ca": "" if told.plaintext else f"{TLS}/ca.pem",
             "replicas": MIN_REPLICAS if told.nodes > 1 and told.purpose == "store" else 0,
         }
     )
 
 
-def _user(name: str, hashed: str, rules: str) -> str:
-    return f"user {name} reset on #{hashed} {rules}".rstrip()
-
-
-def _hash(password: str) -> str:
-    return hashlib.sha256(password.encode()).hexdigest()
-
-
-def _verifier(verifiers: Mapping[str, str], name: str, where: str) -> str:
-    if not _HASH.fullmatch(verifiers[name]):
-        raise HostError(f"the parameter {where} is no SHA-256 in hex: deploy the fleet again", never=True)
-    return verifiers[name]
+def _lines(lines: tuple[str, ...]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _bytes(text: str) -> int:

@@ -22,6 +22,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.host.aws import Aws, 
 from ansible_collections.boring.fleet.plugins.module_utils.host.machine import Machine
 from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError, Told
 from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Answers, RedisError
+from ansible_collections.boring.fleet.plugins.module_utils.redis.desired import Desired, own_text, sentinel_own_text
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import Sets, fields, hand_over
 
 UNIT: Final = "redis-server.service"
@@ -54,22 +55,21 @@ class RedisNode:
     def enter(self) -> None:
         """Write what the servers need, start them, and wait until this node has all data. Raises HostError with what is missing."""
         found = peers.look(self.aws, self.told, self.me)
-        passwords = self._write(found)
+        wanted = self._write(found)
         if self.told.nodes > 1:
-            self._begin(found, passwords)
+            self._begin(found, wanted)
         elif not self.machine.exists(redis_config.OWN):
             self.machine.write(redis_config.OWN, "", "redis", "redis", 0o640)
         self.machine.overwrite(machines.MAY_START, "")
         for unit in [UNIT, *([SENTINEL_UNIT] if self.told.nodes > 1 else [])]:
-            if not machines.active(self.machine, unit):
-                machines.unit(self.machine, "start", unit, _START)
-        self._until_in_step(found, passwords.admin)
+            machines.unit(self.machine, "start", unit, _START)
+        self._until_in_step(found, wanted.admin_password)
         self.machine.write(redis_config.JOINED, f"{self.me}\n", "redis", "redis", 0o640)
         if self.told.target_group:
             machines.unit(self.machine, "restart", RESPONDER_UNIT, 30)
             self.aws.register(self.told.target_group, self.me)
 
-    def _write(self, found: peers.Peers) -> redis_config.Passwords:
+    def _write(self, found: peers.Peers) -> Desired:
         told = self.told
         inner = _INNER if told.nodes > 1 else ("admin",)
         files = [] if told.plaintext else ["authority", "certificate", "key"]
@@ -85,24 +85,14 @@ class RedisNode:
         passwords = redis_config.Passwords(
             known["admin"], known.get("replica", ""), known.get("sentinel", ""), self._responder()
         )
-        if told.nodes > 1:
-            redis_config.check_sentinel_password(passwords.sentinel)
-        address = found.me.address
-        texts = {
-            redis_config.CONFIG: redis_config.server(told, address, passwords),
-            redis_config.ACL: redis_config.users(
-                told, {user.name: values[user.verifier] for user in told.users}, passwords
-            ),
-            redis_config.RESPONDER: redis_config.responder(told, passwords, own),
-        }
-        if told.nodes > 1:
-            texts[redis_config.SENTINEL_CONFIG] = redis_config.sentinel(told, address, passwords)
-            texts[redis_config.SENTINEL_ACL] = redis_config.sentinel_users(passwords)
+        verifiers = {user.name: values[user.verifier] for user in told.users}
+        wanted = redis_config.wanted(told, found.me.address, verifiers, passwords)
+        texts = {**redis_config.files(wanted), redis_config.RESPONDER: redis_config.responder(told, passwords, own)}
         for path, text in texts.items():
             changed = self.machine.write(path, text, "root", "redis", 0o640) or changed
         if changed:
             self._read_again()
-        return passwords
+        return wanted
 
     def _responder(self) -> str:
         """The password of the program that answers the load balancer: this host's own, as long as it lives."""
@@ -115,24 +105,21 @@ class RedisNode:
     def _read_again(self) -> None:
         """Restart what a try before this one started: nobody relies on a node that enters."""
         for unit in (UNIT, SENTINEL_UNIT):
-            if machines.active(self.machine, unit):
+            if not machines.ended(self.machine, unit):
                 machines.unit(self.machine, "restart", unit, _START)
 
-    def _begin(self, found: peers.Peers, passwords: redis_config.Passwords) -> None:
+    def _begin(self, found: peers.Peers, wanted: Desired) -> None:
         """Whose replica this node is. Once it was in step, that is for Redis and its Sentinel to decide, which write it down."""
         if self.machine.exists(redis_config.JOINED):
             return
-        master = self._master(found, passwords.admin)
+        master = self._master(found, wanted.admin_password)
         if self.machine.read(redis_config.BEGAN) == master:
             return
-        own = "" if master == found.me.address else f"replicaof {master} {redis_config.PORT}\n"
+        own = own_text(wanted, master)
         self.say(f"this node begins as {f'a replica of {master}' if own else 'the first master of a new set'}")
         for unit in (SENTINEL_UNIT, UNIT):  # in a try before this one the master was another
-            if machines.active(self.machine, unit):
-                machines.unit(self.machine, "stop", unit, _START)
-        self.machine.write(
-            redis_config.SENTINEL_OWN, redis_config.sentinel_own(master, passwords), "redis", "redis", 0o640
-        )
+            machines.unit(self.machine, "stop", unit, _START)
+        self.machine.write(redis_config.SENTINEL_OWN, sentinel_own_text(wanted, master), "redis", "redis", 0o640)
         self.machine.write(redis_config.OWN, own, "redis", "redis", 0o640)
         self.machine.write(redis_config.BEGAN, master, "redis", "redis", 0o640)
 
@@ -227,20 +214,27 @@ class RedisNode:
             return  # it never joined
         found = peers.look(self.aws, self.told, self.me)
         admin = self._admin()
-        if machines.active(self.machine, UNIT):  # else it has left, or nothing is left of it to hand over
-            if self.told.nodes > 1:
-                self._hand_over(found, admin)
-            self._away()
-            if why := self._writing(found.me, admin):
-                raise HostError(f"{why}: it ends after that")
-        else:
-            self._away()
+        if not self.machine.exists(machines.LEFT):
+            self._let_go(found, admin)
+            self.machine.overwrite(machines.LEFT, "")
         for unit in (SENTINEL_UNIT, UNIT):
             machines.unit(self.machine, "stop", unit, _START)
         if self.told.nodes > 1:
             self._be_forgotten(found, admin)
 
-    def _hand_over(self, found: peers.Peers, admin: str) -> None:
+    def _let_go(self, found: peers.Peers, admin: str) -> None:
+        """Nobody needs this node any more. One whose server failed has nothing to hand over, but what is on its disk may be all there is."""
+        ended = machines.ended(self.machine, UNIT)
+        if self.told.nodes > 1 and (not ended or (self.told.kept and self.machine.exists(redis_config.JOINED))):
+            ready = self._others_ready(found, admin)
+            if not ended:
+                self._hand_over(found, ready, admin)
+        self._away()
+        if not ended and (why := self._writing(found.me, admin)):
+            raise HostError(f"{why}: it ends after that")
+
+    def _others_ready(self, found: peers.Peers, admin: str) -> list[Instance]:
+        """The others that stay and hold all data. Raises HostError when they are too few."""
         staying = [
             one for one in found.others if one.id not in found.leaving and not one.lifecycle.startswith("Pending")
         ]
@@ -249,7 +243,13 @@ class RedisNode:
         if len(ready) < need:
             away = "" if len(staying) == len(ready) else f", and {len(staying) - len(ready)} are not in step"
             raise HostError(f"{len(ready)} other nodes hold all data{away}; {need} must, before this one goes")
-        info = fields(self._ask(found.me, redis_config.PORT, admin, "INFO", "replication"))
+        return ready
+
+    def _hand_over(self, found: peers.Peers, ready: list[Instance], admin: str) -> None:
+        try:
+            info = fields(self._ask(found.me, redis_config.PORT, admin, "INFO", "replication"))
+        except RedisError as exc:
+            raise HostError(f"whether this node is the master is not known: {exc}") from exc
         if info.get("role") != "master":
             return
         by_address = {one.address: one for one in [found.me, *ready]}
@@ -284,9 +284,14 @@ class RedisNode:
     # -- keep ----------------------------------------------------------------------------------------------------------
 
     def keep(self) -> None:
-        """What a node does from time to time: as the master, let the Sentinels forget who is gone; without one, help them to another."""
-        if self.told.nodes == 1:
-            return
+        """What a node does from time to time: keep the set in order, and look when its certificate ends."""
+        if self.told.nodes > 1:
+            self._keep_set()
+        if not self.told.plaintext and (why := peers.ends_soon(self.machine, redis_config.TLS)):
+            raise HostError(why)
+
+    def _keep_set(self) -> None:
+        """As the master, let the Sentinels forget who is gone; without one, help them to another."""
         found = peers.look(self.aws, self.told, self.me)
         admin = self._admin()
         try:
@@ -296,8 +301,6 @@ class RedisNode:
                 self._fail_over(found, admin)
         except RedisError as exc:
             raise HostError(str(exc)) from exc
-        if not self.told.plaintext and (why := peers.ends_soon(self.machine, redis_config.TLS)):
-            raise HostError(why)
 
     def _forget(self, nodes: Sequence[Instance], admin: str) -> None:
         """Let the Sentinels forget who is none of `nodes` and down: one after the other, each when that before it knows all others again.

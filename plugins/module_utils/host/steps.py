@@ -93,12 +93,13 @@ class _Tail:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """It and all that it started."""
+    """It and all that it started, also what outlives it."""
+    deadline = time.monotonic() + _GRACE
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(_GRACE)
+        while time.monotonic() < deadline:
+            process.poll()
+            os.killpg(process.pid, 0)  # raises when nobody of it is left
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(_GRACE)

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 from ansible_collections.boring.fleet.plugins.module_utils.nats.wire import Wire
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 
+Answers = list[dict[str, Any]]
+
 
 class NatsError(Exception):
     """One sentence: the thing, the reason, the way out."""
@@ -72,15 +74,17 @@ class Client:
                 f"NATS did not answer {subject}: {reason}; see whether JetStream has its majority, and the user's permissions."
             ) from exc
 
-    def ask_all(self, subject: str, payload: Mapping[str, Any], most: int, seconds: float) -> list[dict[str, Any]]:
-        """Send a request to all servers; the answers that came within `seconds`, `most` at most. Others may come later, so close the connection after it.
+    def ask_all(
+        self, subject: str, payload: Mapping[str, Any], enough: Callable[[Answers], bool], seconds: float
+    ) -> Answers:
+        """Send a request to all servers; the answers that came within `seconds`, or until they are `enough`.
 
-        Raises NatsError.
+        Others may come later, so close the connection after it. Raises NatsError.
         """
-        found: list[dict[str, Any]] = []
+        found: Answers = []
         try:
             self._request(subject, json.dumps(payload).encode(), seconds=seconds)
-            while len(found) < most:
+            while not enough(found):
                 found.append(self._next())
         except TimeoutError:  # those that do not answer are not there
             pass

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, boring.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a NATS server should be, and the file that says so. Pure: the filter nats_files calls it."""
+"""What a NATS server should be, and the file that says so. Pure: the filter nats_files calls it, and the hosts of a fleet for themselves."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from urllib.parse import quote
 
-from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import human_size
+from ansible_collections.boring.fleet.plugins.module_utils.nats.sizes import human_size, number
 from ansible_collections.boring.fleet.plugins.module_utils.quoting.control import control_character
 from ansible_collections.boring.fleet.plugins.module_utils.quoting.nats_conf import key, size, string, value
 from ansible_collections.boring.fleet.plugins.module_utils.variables.typed import typed
 
 SYSTEM_ACCOUNT = "SYS"
 DEFAULT_ACCOUNT = "APP"
+SYSTEM_USER, CLUSTER_USER = "system", "cluster"
 LIMITS = ("max_consumers", "max_file", "max_mem", "max_streams")
 # Clients are told at once, then closed one by one after this grace; it must be shorter than the lame duck itself.
 _LAME_DUCK_GRACE_SECONDS = 5
@@ -27,7 +28,11 @@ _WITH_PORT = re.compile(r"([^:]+|\[.*\]):[0-9]+")
 
 @dataclass(frozen=True)
 class Desired:
-    """The role's variables, without ``nats_`` before them. Each of `users` has `password_bcrypt` or `nkey`; a password may be beside it."""
+    """The role's variables, without ``nats_`` before them. Each of `users` has `password_bcrypt` or `nkey`; a password may be beside it.
+
+    Not of the role: `system_password` is that of the user `system` of the system account, "" for none. With a `cluster_password` servers show it to
+    each other, not only certificates. `cluster_advertise` is whether clients learn the addresses of the other servers.
+    """
 
     server_name: str = ""
     listen_host: str = "127.0.0.1"
@@ -39,6 +44,9 @@ class Desired:
     cluster_hosts: Sequence[str] = ()
     cluster_listen_host: str = ""
     cluster_port: int = 6222
+    cluster_password: str = field(default="", repr=False)
+    cluster_advertise: bool = True
+    system_password: str = field(default="", repr=False)
     leafnodes_port: int = 0
     leafnode_remotes: Sequence[Mapping[str, str]] = field(default=(), repr=False)
     monitor_host: str = "127.0.0.1"
@@ -61,7 +69,7 @@ def desired(variables: Mapping[str, object]) -> Desired:
 def refusals(wanted: Desired) -> list[str]:
     """Why this is not made, a sentence each, without a secret. Looks at every text before it gets into a file."""
     found = []
-    without = [str(user["user"]) for user in wanted.users if not _is_hashed(user)]
+    without = [str(user["user"]) for user in wanted.users if not is_hashed(user)]
     if without:
         found.append(
             f"NATS user {', '.join(without)}: give password_bcrypt, starting with $2a$ or $2b$ ('nats server passwd' makes one), or"
@@ -78,7 +86,8 @@ def refusals(wanted: Desired) -> list[str]:
     return found or _refused_limits(wanted)
 
 
-def _is_hashed(user: Mapping[str, object]) -> bool:
+def is_hashed(user: Mapping[str, object]) -> bool:
+    """Whether a user has what may be in a file: a bcrypt hash, or the public half of a key."""
     if user.get("nkey") is not None:
         return _NKEY.fullmatch(str(user["nkey"])) is not None
     return _BCRYPT.fullmatch(str(user.get("password_bcrypt", ""))) is not None
@@ -149,16 +158,6 @@ def _refused_limits(wanted: Desired) -> list[str]:
     return found
 
 
-def number(text: str) -> int:
-    """Bytes of a size as NATS reads it. Raises ValueError."""
-    match = re.fullmatch(r"(-?[0-9]+)(?:([kmgtp])(i?b)?)?", size(text).lower())
-    if match is None or not match[2]:
-        return int(size(text))
-    base: int = 1024 if match[3] else 1000
-    factor: int = base ** (1 + "kmgtp".index(match[2]))
-    return int(match[1]) * factor
-
-
 def accounts(wanted: Desired) -> list[str]:
     """All accounts, the system's too."""
     return sorted({SYSTEM_ACCOUNT, *(str(user.get("account") or DEFAULT_ACCOUNT) for user in wanted.users)})
@@ -166,8 +165,9 @@ def accounts(wanted: Desired) -> list[str]:
 
 def routes(wanted: Desired) -> list[str]:
     """URLs of the cluster's servers."""
+    login = f"{CLUSTER_USER}:{quote(wanted.cluster_password, safe='')}@" if wanted.cluster_password else ""
     return [
-        f"tls://{host if _WITH_PORT.fullmatch(host) else f'{_bracketed(host)}:{wanted.cluster_port}'}"
+        f"{'tls' if wanted.tls else 'nats'}://{login}{host if _WITH_PORT.fullmatch(host) else f'{_bracketed(host)}:{wanted.cluster_port}'}"
         for host in wanted.cluster_hosts
     ]
 
@@ -176,9 +176,9 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
-def config_text(wanted: Desired) -> str:
-    """``nats.conf``. Raises ValueError."""
-    lines = ["# Managed by Ansible (boring.fleet.nats)"]
+def config_text(wanted: Desired, by: str = "Managed by Ansible (boring.fleet.nats)") -> str:
+    """``nats.conf``; `by` is its first line. Raises ValueError."""
+    lines = [f"# {by}"]
     if wanted.server_name:
         lines.append(f"server_name: {string(wanted.server_name)}")
     lines += [
@@ -196,8 +196,7 @@ def config_text(wanted: Desired) -> str:
             f"  name: {string(wanted.cluster_name)}",
             f"  host: {string(wanted.cluster_listen_host or wanted.listen_host)}",
             f"  port: {wanted.cluster_port}",
-            f"  routes: {value(routes(wanted))}",
-            *_indented(_tls(wanted, verify=True)),
+            *_indented(_among_servers(wanted)),
             "}",
         ]
     if wanted.leafnodes_port or wanted.leafnode_remotes:
@@ -226,6 +225,16 @@ def config_text(wanted: Desired) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _among_servers(wanted: Desired) -> list[str]:
+    lines = [f"routes: {value(routes(wanted))}"]
+    if wanted.cluster_password:
+        login = f"user: {string(CLUSTER_USER)}, password: {string(wanted.cluster_password)}, timeout: 5"
+        lines.append(f"authorization {{ {login} }}")
+    if not wanted.cluster_advertise:
+        lines.append("no_advertise: true")
+    return [*lines, *(_tls(wanted, verify=True) if wanted.tls else [])]
 
 
 def _indented(lines: Sequence[str]) -> list[str]:
@@ -272,6 +281,8 @@ def _account(wanted: Desired, account: str) -> list[str]:
     elif account != SYSTEM_ACCOUNT:
         lines.append("  jetstream: enabled")
     lines.append("  users: [")
+    if account == SYSTEM_ACCOUNT and wanted.system_password:
+        lines.append(f"    {{ user: {string(SYSTEM_USER)}, password: {string(wanted.system_password)} }}")
     for user in wanted.users:
         if (user.get("account") or DEFAULT_ACCOUNT) == account:
             lines += ["    {", *(f"      {text}" for text in _user(user)), "    }"]

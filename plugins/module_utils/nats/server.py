@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any
 
 CONFIGURATION, UNIT = "configuration", "unit"
+# For one that runs and does not answer: it reads its store, or was just started
+_SILENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,12 @@ def wait(
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> Seen:
-    """Look until it runs what is on disk, or until `patience` (seconds) ends."""
-    deadline = clock() + patience
+    """Look until it runs what is on disk, or until `patience` (seconds) ends. One that runs and does not answer has 30 seconds at least."""
+    begun = clock()
     while True:
         found = look()
-        if not differs(found, written) or clock() >= deadline:
+        longest = max(patience, _SILENCE_SECONDS) if found.runs and not found.up else patience
+        if not differs(found, written) or clock() >= begun + longest:
             return found
         sleep(0.5)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Asking, NatsError
+from ansible_collections.boring.fleet.plugins.module_utils.nats.sizes import human_size
 
 _NANOSECONDS = {
     "ns": 1,
@@ -21,7 +22,6 @@ _NANOSECONDS = {
     "h": 3600 * 10**9,
     "d": 86400 * 10**9,
 }
-_BYTES = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 _NOT_FOUND = 404
 _PLAIN_NAME = re.compile(r"[^\s.*>/\\]+")
 # What JetStream takes at the creation only
@@ -39,24 +39,6 @@ def nanoseconds(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is no duration: write 90s, 15m, 12h or 7d.")
     return int(match[1]) * _NANOSECONDS[match[2]]
-
-
-def size(text: str) -> int:
-    """`512MB`, `10GB`, `1048576` or `-1` (no limit) as bytes. Raises ValueError with a sentence."""
-    if text.strip() == "-1":
-        return -1
-    match = re.fullmatch(r"(\d+)\s*(|B|KB|MB|GB|TB)", text.strip().upper())
-    if match is None:
-        raise ValueError(f"{text!r} is no size: write 512MB, 10GB, or -1 for no limit.")
-    return int(match[1]) * _BYTES[match[2]]
-
-
-def human_size(count: int) -> str:
-    """Bytes for a person: `18GB`, `1.5GB`."""
-    for unit, each in sorted(_BYTES.items(), key=lambda pair: -pair[1]):
-        if each > 1 and count >= each:
-            return f"{count / each:.4g}{unit}"
-    return f"{count}B"
 
 
 def check_name(kind: str, name: str) -> str:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, boring.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a Redis and its Sentinel should be, and the files that say so. Pure: the filter redis_files calls it."""
+"""What a Redis and its Sentinel should be, and the files that say so. Pure: the filter redis_files calls it, and the hosts of a fleet for themselves."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ _ASKING_SENTINELS = (
     " +sentinel|get-master-addr-by-name +sentinel|master +sentinel|masters +sentinel|myid +sentinel|replicas"
     " +sentinel|sentinels"
 )
+_ROLE = "Managed by Ansible (boring.fleet.redis)"
 _ADDRESS = re.compile(r"[0-9.]+|.*:.*")
 
 
@@ -265,20 +266,20 @@ def sentinel_settings(wanted: Desired) -> dict[str, str]:
     }
 
 
-def _text(heading: str, lines: Sequence[str]) -> str:
-    return "\n".join([f"# Managed by Ansible (boring.fleet.redis). {heading}", *lines, ""])
+def _text(by: str, heading: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"# {by}. {heading}", *lines, ""])
 
 
-def config_text(wanted: Desired) -> str:
-    """``managed.conf``. Raises ValueError."""
+def config_text(wanted: Desired, by: str = _ROLE) -> str:
+    """``managed.conf``; `by` is who writes it. Raises ValueError."""
     # lines of `save` add up; the first one starts afresh
     lines = [directive("save", "")]
     lines += [directive(name, value) for name, value in sorted(settings(wanted).items())]
-    return _text("The server reads it last, so nothing that Redis writes for itself goes over it.", lines)
+    return _text(by, "The server reads it last, so nothing that Redis writes for itself goes over it.", lines)
 
 
-def sentinel_config_text(wanted: Desired) -> str:
-    """``sentinel-managed.conf``. Raises ValueError."""
+def sentinel_config_text(wanted: Desired, by: str = _ROLE) -> str:
+    """``sentinel-managed.conf``; `by` is who writes it. Raises ValueError."""
     # Names need four settings, or Sentinels tell clients addresses that no certificate is for (redis/redis#8282)
     names = "yes" if any(not _ADDRESS.fullmatch(node) for node in wanted.nodes) else "no"
     lines = [
@@ -286,10 +287,8 @@ def sentinel_config_text(wanted: Desired) -> str:
         directive("bind", " ".join(wanted.bind)),
         directive("dir", wanted.data_dir),
         directive("logfile", ""),
-        directive("port", "0"),
         directive("protected-mode", "no"),
-        *(directive(name, value) for name, value in {**_tls_files(wanted), **_tls_settings(wanted)}.items()),
-        directive("tls-port", str(wanted.sentinel_port)),
+        *(directive(name, value) for name, value in _sentinel_ports(wanted).items()),
         line("sentinel", "announce-ip", wanted.announce),
         line("sentinel", "announce-port", str(wanted.sentinel_port)),
         line("sentinel", "resolve-hostnames", names),
@@ -298,7 +297,13 @@ def sentinel_config_text(wanted: Desired) -> str:
         line("sentinel", "sentinel-user", "sentinel"),
         line("sentinel", "sentinel-pass", wanted.sentinel_password),
     ]
-    return _text("Whom it watches is in the Sentinel's own file.", lines)
+    return _text(by, "Whom it watches is in the Sentinel's own file.", lines)
+
+
+def _sentinel_ports(wanted: Desired) -> dict[str, str]:
+    if not wanted.tls:
+        return {"port": str(wanted.sentinel_port)}
+    return {"port": "0", **_tls_files(wanted), **_tls_settings(wanted), "tls-port": str(wanted.sentinel_port)}
 
 
 def sentinel_own_text(wanted: Desired, master: str) -> str:

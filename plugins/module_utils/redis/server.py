@@ -18,6 +18,7 @@ USERS, UNIT = "users", "unit"
 _REWRITE_SECONDS = 300.0
 # Redis counts its uptime in whole seconds: a second's grace on both sides
 _GRACE_SECONDS = 2.0
+_NO_LOGIN = "WRONGPASS"
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,36 @@ def settle(redis: Answers, names: Sequence[str], clock: Callable[[], float], sle
 def connect(
     make: Callable[[], Answers], patience: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> Answers:
-    """A connection, as soon as the server lets us in. Raises RedisError after `patience` seconds."""
+    """A connection, as soon as the server lets us in and has loaded its data.
+
+    Raises RedisError after `patience` seconds, and at once for a password that is not the server's: no time makes it right.
+    """
     deadline = clock() + patience
     while True:
         try:
-            return make()
-        except RedisError:
-            if clock() >= deadline:
+            return _ready(make())
+        except RedisError as exc:
+            if _NO_LOGIN in str(exc) or clock() >= deadline:
                 raise
             sleep(1.0)
+
+
+def _ready(redis: Answers) -> Answers:
+    try:
+        redis("PING")
+    except RedisError:
+        redis.close()
+        raise
+    return redis
+
+
+def runs(shown: str) -> bool:
+    """Whether a server is there, whether it answers or not. `shown`: its unit's ActiveState and SubState, a line each, as systemctl shows them.
+
+    One that loads its data still starts. One that failed and waits to be started anew does not run.
+    """
+    found = fields(shown.replace("=", ":"))
+    state = found.get("ActiveState")
+    return state in ("active", "reloading", "deactivating") or (
+        state == "activating" and found.get("SubState") in ("start", "start-post")
+    )

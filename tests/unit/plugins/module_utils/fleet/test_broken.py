@@ -327,6 +327,20 @@ def test_more_rules_than_a_load_balancer_has() -> None:
     read_fleet(small(a={"port": 1, "expose": {"hosts": hosts[:100]}}))
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("redis", "admin"), ("redis", "exporter"), ("redis", "responder"), ("nats", "system")]
+)
+def test_a_service_is_no_user_that_the_data_service_has_itself(kind: str, name: str) -> None:
+    data = {"store": {"kind": kind, "nodes": 3, **({"purpose": "store"} if kind == "redis" else {})}}
+    assert mistakes({**small(**{name: {"uses": ["store"]}}), "fleet_data": data}) == [
+        (
+            f"fleet_services.{name}.uses[0]",
+            f"store has a user {name} of its own, so that no service of that name can use it: give the service another name",
+        )
+    ]
+    read_fleet({**small(web={"uses": ["store"]}, **{name: {}}), "fleet_data": data})
+
+
 @pytest.mark.parametrize("secret", ["hunter2", "hunter2\n", ["hunter2"], {"hunter2": 1}])
 @pytest.mark.parametrize("where", ["secrets", "environment"])
 def test_what_may_be_a_secret_is_never_shown(secret: Any, where: str) -> None:

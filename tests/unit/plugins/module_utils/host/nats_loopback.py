@@ -109,11 +109,11 @@ class Node(data_group.Node):
 
     def _systemctl(self, verb: str) -> tuple[int, str]:
         if verb == "is-active":
-            return 0 if self.runs else 3, ""
+            return (0, "active\n") if self.runs else (3, "inactive\n")
         if verb in ("stop", "restart") and self.process is not None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(20)
-        if verb in ("start", "restart"):
+        if verb in ("start", "restart") and not self.runs:
             self._start()
         return 0, ""
 

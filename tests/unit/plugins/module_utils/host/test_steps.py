@@ -52,6 +52,22 @@ def test_one_that_does_not_end_is_ended(tmp_path: Path, text: str, monkeypatch: 
     assert Folder(tmp_path, print, 1)("leave.d", lambda: True) == Result("10-long", 1, "10-long did not end in 1 s")
 
 
+def test_a_child_that_outlives_its_step_is_ended_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step ends at once when it is asked to; the child that it started ignores that."""
+    monkeypatch.setattr("ansible_collections.boring.fleet.plugins.module_utils.host.steps._GRACE", 1.0)
+    said: list[str] = []
+    step(
+        tmp_path,
+        "10-long",
+        f"(trap '' TERM; while :; do sleep 0.1; date +%s%N > {tmp_path}/alive; done) & echo begun; sleep 30",
+    )
+    result = Folder(tmp_path, said.append, 60)("leave.d", lambda: "begun" not in said)
+    assert result == Result("10-long", None, "")
+    last = (tmp_path / "alive").read_text()
+    time.sleep(1)
+    assert (tmp_path / "alive").read_text() == last
+
+
 def test_one_that_cannot_be_run_is_named(tmp_path: Path) -> None:
     step(tmp_path, "10-bad", "")
     (tmp_path / "leave.d" / "10-bad").write_text("#!/no/such/program\n")

@@ -21,15 +21,14 @@ from ansible_collections.boring.fleet.plugins.module_utils.nats.desired import (
     Desired,
     config_text,
     desired,
-    number,
     refusals,
 )
+from ansible_collections.boring.fleet.plugins.module_utils.nats.sizes import human_size, number
 from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import (
     Room,
     Stream,
     boundless,
     carry_out,
-    human_size,
     look_for_room,
     plan,
     shortage,

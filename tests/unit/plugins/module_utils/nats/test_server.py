@@ -59,6 +59,27 @@ def test_one_that_does_not_answer_takes_a_restart() -> None:
     assert told == Seen(NOON, NOON + 1, True, "sha256:x")
 
 
+@pytest.mark.parametrize(
+    ("runs", "answers_at", "up", "until"),
+    [(True, 20.0, True, 20.0), (True, 99.0, False, 30.0), (False, 20.0, False, 1.0)],
+    ids=["it starts", "it hangs", "it is down"],
+)
+def test_one_that_runs_and_does_not_answer_yet_is_waited_for(
+    runs: bool, answers_at: float, up: bool, until: float
+) -> None:
+    """A server that was just started must not be taken for one that has to be restarted."""
+    now = [0.0]
+
+    def look() -> Seen:
+        return Seen(2.0, 2.0, True) if now[0] >= answers_at else Seen(None, None, runs)
+
+    def sleep(length: float) -> None:
+        now[0] += length
+
+    assert wait(look, Written(1.0, 1.0), 1, lambda: now[0], sleep).up is up
+    assert now[0] == until
+
+
 def test_it_is_waited_for_until_it_has_it_or_the_patience_ends() -> None:
     now = [0.0]
 
