@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.backup import state as states
 from ansible_collections.boring.fleet.plugins.module_utils.backup import told as tolds
@@ -45,7 +45,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.snapshot import
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 
 _SECONDS: Final = 20.0  # for one answer
-_USAGE: Final = "usage: data-backup run | list | status | check CONFIG | restore SOURCE BACKUP|latest"
+_USAGE: Final = "usage: data-backup run | list | status | check CONFIG | ready SOURCE | restore SOURCE BACKUP|latest"
 # What may go wrong with a source, each a sentence
 _TROUBLES: Final = (BackupError, NatsError, RedisError, HostError)
 
@@ -73,6 +73,8 @@ def main(argv: Sequence[str], paths: Paths = Paths()) -> int:
         if words == ("run",):
             with _alone(paths):
                 return _run(_told(paths), paths)
+        if len(words) == 2 and words[0] == "ready":
+            return _ready(_told(paths), paths, words[1])
         if len(words) == 3 and words[0] == "restore":
             with _alone(paths):
                 return _restore(_told(paths), paths, words[1], words[2])
@@ -176,11 +178,33 @@ def _list(told: Told, paths: Paths) -> int:
 # -- the way back ------------------------------------------------------------------------------------------------------
 
 
+def _ready(told: Told, paths: Paths, name: str) -> int:
+    """Whether a backup of this source may be restored through this host."""
+    source = _given(told, name)[0]
+    work = _work(told, paths.state)
+    with _service(source, work) as service:
+        work.refuse_over_data(source, service)
+    say(f"{name} is empty and takes data")
+    return 0
+
+
 def _restore(told: Told, paths: Paths, name: str, wanted: str) -> int:
-    """Secrets come through standard input, as JSON: `identity`, the text of age's key file, and `user` and `password` that may write."""
+    source, given = _given(told, name)
+    with empty_folder(paths.state / "restore") as spool:
+        work = _work(told, spool)
+        work.begin()
+        with _service(source, work, keep_old=bool(given.get("keep_old"))) as service:
+            for sentence in work.restore(source, wanted, str(given["identity"]), service):
+                say(sentence)
+    return 0
+
+
+def _given(told: Told, name: str) -> tuple[Source, dict[str, Any]]:
+    """What comes through standard input, as JSON: `identity`, the text of age's key file, `user` and `password` that may write, and `keep_old`."""
     try:
-        given = json.loads(sys.stdin.read())
-        identity = str(given["identity"])
+        given: dict[str, Any] = json.loads(sys.stdin.read())
+        if not given["identity"]:
+            raise ValueError
     except (ValueError, KeyError, TypeError):
         raise BackupError(
             'Standard input is no JSON with "identity": restore with the playbook boring.fleet.restore_data.'
@@ -188,13 +212,7 @@ def _restore(told: Told, paths: Paths, name: str, wanted: str) -> int:
     source = told.source(name)
     if given.get("user"):
         source = dataclasses.replace(source, user=str(given["user"]), password=str(given.get("password") or ""))
-    with empty_folder(paths.state / "restore") as spool:
-        work = _work(told, spool)
-        work.begin()
-        with _service(source, work) as service:
-            for sentence in work.restore(source, wanted, identity, service):
-                say(sentence)
-    return 0
+    return source, given
 
 
 # -- what it is made of ------------------------------------------------------------------------------------------------
@@ -237,7 +255,7 @@ def target(place: Place) -> Target:
 
 
 @contextlib.contextmanager
-def _service(source: Source, work: Work) -> Iterator[Service]:
+def _service(source: Source, work: Work, *, keep_old: bool = False) -> Iterator[Service]:
     login = Login(
         source.user,
         source.password,
@@ -250,7 +268,9 @@ def _service(source: Source, work: Work) -> Iterator[Service]:
     )
     service: Service
     if source.kind == "nats":
-        service = NatsService(NatsSnapshots([(source.host, source.port)], login, _SECONDS), work.left)
+        service = NatsService(
+            NatsSnapshots([(source.host, source.port)], login, _SECONDS), work.left, keep_old=keep_old
+        )
     else:
         service = RedisService(RedisSnapshots(source.host, source.port, login, _SECONDS), source.program, work.left)
     try:

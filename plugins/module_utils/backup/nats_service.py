@@ -23,11 +23,12 @@ _SETTLED_SECONDS: Final = 30.0
 
 
 class NatsService:
-    """`left`: the seconds that this run has yet, or an error."""
+    """`left`: the seconds that this run has yet, or an error. `keep_old`: a restored stream stays without its age limit."""
 
-    def __init__(self, client: Snapshots, left: Callable[[], float]) -> None:
+    def __init__(self, client: Snapshots, left: Callable[[], float], *, keep_old: bool = False) -> None:
         self._client = client
         self._left = left
+        self._keep_old = keep_old
 
     def pieces(self) -> tuple[list[Piece], list[str]]:
         """See Service. A stream in memory has no archive: it ends with its servers by choice."""
@@ -67,7 +68,9 @@ class NatsService:
         self._client.load(item.name, unlimited, state, rest, self._left())
         found = self._same(item, config)
         said = f"stream {item.name}: {found['messages']} messages with {found['consumer_count']} consumers are back and as they were"
-        if config.get("max_age"):
+        if config.get("max_age") and self._keep_old:
+            said += "; it has no max_age now"
+        elif config.get("max_age"):
             self._client.update(item.name, config)
             kept = counts(self._client.info(item.name)["state"])["messages"]
             if kept < found["messages"]:

@@ -53,6 +53,9 @@ class RedisService:
 
     def busy(self) -> str:
         """See Service."""
+        info = self._client.info("replication")
+        if info.get("role") != "master":
+            return f"it is a replica, and its master is {info.get('master_host')}"
         databases = self._client.databases()
         return f"it has {sum(databases.values())} keys" if databases else ""
 

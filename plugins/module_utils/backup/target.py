@@ -14,8 +14,6 @@ from typing import Protocol
 
 from ansible_collections.boring.fleet.plugins.module_utils.backup.told import BackupError
 
-_TEMPORARY = ".data-backup-"
-
 
 class Target(Protocol):
     """What a backup needs of the place. Keys have slashes; everything raises BackupError."""
@@ -27,7 +25,7 @@ class Target(Protocol):
         """The object's bytes."""
 
     def list(self, prefix: str) -> dict[str, int]:
-        """All objects whose key begins so, and their sizes; keys without the prefix."""
+        """All objects whose key begins so, and their sizes; keys without the prefix. Also what a writer that was cut off left behind."""
 
     def delete(self, key: str) -> None:
         """Take one away; one that is not there is no fault."""
@@ -47,7 +45,7 @@ class Directory:
             if not self._path.is_dir():  # what is not mounted is not made
                 raise FileNotFoundError(errno.ENOENT, "there is no such directory")
             to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=to.parent, prefix=_TEMPORARY)
+            handle, name = tempfile.mkstemp(dir=to.parent, prefix=".data-backup-")
             with os.fdopen(handle, "wb") as temporary:
                 temporary.write(data)
                 temporary.flush()
@@ -73,14 +71,15 @@ class Directory:
         top = self._path / prefix
         if not self._path.is_dir():
             raise BackupError(f"{self._path} is no directory: make it, or mount what belongs there.")
+        found: dict[str, int] = {}
         try:
-            return {
-                str(path.relative_to(top)): path.stat().st_size
-                for path in top.rglob("*")
-                if path.is_file() and not path.name.startswith(_TEMPORARY)
-            }
+            for path in top.rglob("*"):
+                with contextlib.suppress(FileNotFoundError):  # another host writes or deletes meanwhile
+                    if path.is_file():
+                        found[str(path.relative_to(top))] = path.stat().st_size
         except OSError as exc:
             raise self._trouble(top, "cannot be read", exc) from exc
+        return found
 
     def delete(self, key: str) -> None:
         """See Target. A folder goes with its last file."""
@@ -90,8 +89,6 @@ class Directory:
         except OSError as exc:
             raise self._trouble(path, "cannot be deleted", exc) from exc
         with contextlib.suppress(OSError):
-            for left in path.parent.glob(f"{_TEMPORARY}*"):
-                left.unlink()
             path.parent.rmdir()
 
     def _settle(self, folder: Path) -> None:

@@ -41,7 +41,7 @@ class Service(Protocol):
         """What there is to save, and notes of what is not saved, with the reason."""
 
     def busy(self) -> str:
-        """Why nothing may be restored into it, as a clause; empty where it is empty."""
+        """Why nothing may be restored into it, as a clause; empty where it is empty and takes data."""
 
     def restore(self, item: Item, pieces: Iterator[bytes], folder: Path) -> str:
         """Bring a file back and compare it; what was found, as a sentence. Raises BackupError where it differs."""
@@ -186,16 +186,20 @@ class Work:
 
     # -- the way back --------------------------------------------------------------------------------------------------
 
+    def refuse_over_data(self, source: Source, service: Service) -> None:
+        """Raises BackupError for a service that is not empty, or not to be written to here."""
+        why = service.busy()
+        if why:
+            raise BackupError(
+                f"Nothing is restored into {source.name}: {why}. It takes a service that is new and empty."
+            )
+
     def restore(self, source: Source, wanted: str, identity: str, service: Service) -> list[str]:
         """Bring a backup back into an empty service, and compare; a sentence for each file. Raises BackupError.
 
         Every byte is compared with the manifest's checksums before anything is restored.
         """
-        why = service.busy()
-        if why:
-            raise BackupError(
-                f"{source.name} is not empty ({why}), and nothing is restored over data: begin with a new, empty service."
-            )
+        self.refuse_over_data(source, service)
         chosen = manifests.choose(self.find(source.name, 1 if wanted == "latest" else None), wanted, source.name)
         if chosen.kind != source.kind:
             raise BackupError(

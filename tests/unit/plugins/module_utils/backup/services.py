@@ -203,10 +203,27 @@ class Program:
         assert SEAL not in said
         return code, said
 
-    def restore(self, source: str, wanted: str = "latest", identity: str = "", user: str = "") -> tuple[int, str]:
-        given = {"identity": identity or self.world.keys.identity, "password": PASSWORD}
-        given["user"] = user or {"bus": "app", "store": "admin"}[source]
+    def restore(
+        self, source: str, wanted: str = "latest", identity: str = "", user: str = "", *, keep_old: bool = False
+    ) -> tuple[int, str]:
+        return self.ask(
+            "restore",
+            source,
+            wanted,
+            user=user or {"bus": "app", "store": "admin"}[source],
+            identity=identity,
+            keep_old=keep_old,
+        )
+
+    def ask(self, *words: str, user: str, identity: str = "", keep_old: bool = False) -> tuple[int, str]:
+        """With secrets through standard input."""
+        given: dict[str, Any] = {
+            "identity": identity or self.world.keys.identity,
+            "password": PASSWORD,
+            "user": user,
+            "keep_old": keep_old,
+        }
         self.world.patch.setattr(sys, "stdin", io.StringIO(json.dumps(given)))
-        code, said = self("restore", source, wanted)
+        code, said = self(*words)
         assert "AGE-SECRET-KEY" not in said
         return code, said

@@ -95,7 +95,10 @@ def test_streams_come_back_to_the_byte(nats: Nats, world: World, tmp_path: Path)
 
     code, said = backup.restore("bus")
     assert code == 1
-    assert "bus is not empty (its stream KEPT has had 300 messages)" in said
+    assert (
+        "Nothing is restored into bus: its stream KEPT has had 300 messages. It takes a service that is new and empty"
+        in said
+    )
     client.close()
 
     nats.wipe()
@@ -126,6 +129,15 @@ def test_an_age_limit_ends_what_is_too_old_and_says_so(nats: Nats, world: World,
     assert "SHORT: 5 messages with 0 consumers are back and as they were; 5 of them are older than its max_age" in said
     client = nats.client()
     assert client.info("SHORT")["config"]["max_age"] == 3 * 10**9
+    client.close()
+    nats.wipe()
+    code, said = backup.restore("bus", keep_old=True)
+    assert (code, "SHORT: 5 messages with 0 consumers are back and as they were; it has no max_age now" in said) == (
+        0,
+        True,
+    )
+    client = nats.client()
+    assert client.info("SHORT")["state"]["messages"] == 5
     client.close()
 
 
@@ -208,10 +220,11 @@ def test_keys_come_back_to_the_byte(redis: Redis, world: World, tmp_path: Path) 
     assert code == 0, said
     code, said = backup.restore("store")
     assert code == 1
-    assert "store is not empty (it has 2008 keys)" in said
+    assert "Nothing is restored into store: it has 2008 keys" in said
     client.close()
 
     redis.wipe()
+    assert backup.ask("ready", "store", user="admin") == (0, "store is empty and takes data\n")
     code, said = backup.restore("store", user="backup")
     assert code == 1
     assert "refused" in said
@@ -276,6 +289,8 @@ def test_a_replica_is_asked_and_its_master_is_not(redis: Redis, world: World, tm
         second = world.program("p2", replica.source())
         code, said = second("run")
         assert (code, "is whole" in said) == (0, True), said
+        code, said = second.ask("ready", "store", user="admin")
+        assert (code, "it is a replica, and its master is 127.0.0.1" in said) == (1, True), said
         code, said = first("run")
         assert (code, "the next one is not due" in said) == (0, True), "it sees what the other has taken"
     finally:
