@@ -103,15 +103,15 @@ def _run(told: Told, paths: Paths) -> int:
     with empty_folder(paths.state / "spool") as spool:
         for source in told.sources:
             work = _work(told, spool)
-            before = known.get(source.name, State(source.name, int(time.time())))
-            found[source.name] = _source(source, work, before)
+            before = known.get(source.name, State(source.name, told.every, int(time.time())))
+            found[source.name] = _source(source, work, dataclasses.replace(before, every=told.every))
     _write(paths.state / "status.json", states.dump(found))
     _write(paths.state / "data_backup.prom", states.metrics(found))
     for state in found.values():
-        why = states.late(state, time.time(), told.every)
+        why = states.late(state, time.time())
         if why:
             say(why)
-    return int(any(state.trouble or states.late(state, time.time(), told.every) for state in found.values()))
+    return int(any(state.trouble or states.late(state, time.time()) for state in found.values()))
 
 
 def _source(source: Source, work: Work, before: State) -> State:
@@ -145,7 +145,6 @@ def _source(source: Source, work: Work, before: State) -> State:
 
 def _status(paths: Paths) -> int:
     """From the file alone, so that anybody may ask."""
-    every = int(json.loads(paths.config.read_text(encoding="utf-8")).get("every", 3600))
     known = states.load(_text(paths.state / "status.json"))
     if not known:
         say("No run has ended yet: look at systemctl list-timers data-backup.timer.")
@@ -153,7 +152,7 @@ def _status(paths: Paths) -> int:
     bad = False
     for state in known.values():
         say(states.line(state, time.time()))
-        why = states.late(state, time.time(), every)
+        why = states.late(state, time.time())
         bad = bad or bool(why or state.trouble)
         if why:
             say(why)

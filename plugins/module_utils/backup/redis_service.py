@@ -65,8 +65,8 @@ class RedisService:
             for piece in pieces:
                 file.write(piece)
         with self._scratch(folder) as scratch:
-            count = copy(scratch, self._client)
-            found = differences(scratch, self._client, time.time)
+            count = copy(scratch, self._client, self._left)
+            found = differences(scratch, self._client, time.time, self._left)
         if found:
             raise BackupError(
                 f"The keys are back and not as they were: {'; '.join(found)}. Empty it, and restore another backup."

@@ -19,11 +19,12 @@ _LATE: float = 2  # times the interval
 class State:
     """Of one source, as the last run found it. Times are unix seconds, 0 for never; `trouble` is a sentence or "".
 
-    `since`: from when on there should be backups. `good`: the newest whole one in the target, whoever made it. `empty`: the service holds
+    `every`: seconds between two backups. `since`: from when on there should be backups. `good`: the newest whole one in the target, whoever made it. `empty`: the service holds
     nothing, so that none is taken.
     """
 
     source: str
+    every: int
     since: int = 0
     looked: int = 0
     good: str = ""
@@ -45,9 +46,9 @@ class State:
         )
 
 
-def late(state: State, now: float, every: int) -> str:
+def late(state: State, now: float) -> str:
     """Why the newest backup is too old, as a sentence; empty where it is not."""
-    if state.empty or now - max(state.taken, state.since) < _LATE * every:
+    if state.empty or now - max(state.taken, state.since) < _LATE * state.every:
         return ""
     if not state.taken:
         return f"There is no whole backup of {state.source}: look at journalctl -u data-backup."

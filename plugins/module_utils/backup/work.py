@@ -205,10 +205,11 @@ class Work:
             raise BackupError(
                 f"{source.name}/{chosen.id} is of {chosen.kind}, and {source.name} is now {source.kind}: name another source."
             )
-        free = shutil.disk_usage(self.spool).free
-        if free < chosen.size * _MARGIN:
+        # of Redis the decrypted file lies beside it
+        needed, free = chosen.size * _MARGIN * (1 + (source.kind == "redis")), shutil.disk_usage(self.spool).free
+        if free < needed:
             raise BackupError(
-                f"The backup has {manifests.human([chosen.size])}, and the disk of {self.spool} {manifests.human([free])} left: make room."
+                f"The restore needs {manifests.human([int(needed)])}, and the disk of {self.spool} has {manifests.human([free])} left: make room."
             )
         self.say(f"{source.name}/{chosen.id} was taken on {chosen.host}")
         paths = [self.spool / f"{number:04d}.age" for number in range(len(chosen.items))]

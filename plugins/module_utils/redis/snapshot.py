@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Client, RedisError
+from ansible_collections.boring.fleet.plugins.module_utils.redis.client import Client, ConnectionLostError, RedisError
 from ansible_collections.boring.fleet.plugins.module_utils.redis.replication import fields
 
 _MAGIC: Final = (b"REDIS", b"VALKEY")
@@ -51,8 +51,8 @@ class Snapshots(Client):
         except (OSError, ValueError) as exc:
             raise self._broken(exc) from exc
 
-    def many(self, commands: Sequence[Sequence[bytes]]) -> list[Any]:
-        """The answers to commands that are sent at once."""
+    def many(self, commands: Sequence[Sequence[bytes]], passing: str = "") -> list[Any]:
+        """The answers to commands that are sent at once; None for an error that has this word in it."""
         try:
             self._deadline = self._clock() + _STANDSTILL
             self._wait()
@@ -60,7 +60,14 @@ class Snapshots(Client):
             found = []
             for words in commands:
                 self._deadline = self._clock() + _STANDSTILL
-                found.append(self._answer(words[0].decode()))
+                try:
+                    found.append(self._answer(words[0].decode()))
+                except ConnectionLostError:
+                    raise
+                except RedisError as exc:
+                    if not passing or passing not in str(exc):
+                        raise
+                    found.append(None)
             return found
         except (OSError, ValueError) as exc:
             raise self._broken(exc) from exc
@@ -125,30 +132,34 @@ class Snapshots(Client):
             self._more()
 
 
-def copy(scratch: Snapshots, live: Snapshots) -> int:
-    """Give an empty Redis all that another one has; how many keys. Raises RedisError."""
+def copy(scratch: Snapshots, live: Snapshots, on_time: Callable[[], object]) -> int:
+    """Give an empty Redis all that another one has; how many keys. `on_time` raises when it takes too long. Raises RedisError.
+
+    A key that is there already is left alone: SCAN may name one twice, and whether it is the same is for the comparison to find.
+    """
     functions = scratch("FUNCTION", "DUMP")
     if functions:
         live.many([(b"FUNCTION", b"RESTORE", functions)])
-    count = 0
     for database in scratch.databases():
         scratch.choose(database)
         live.choose(database)
         for keys in scratch.scan():
+            on_time()
             commands: list[tuple[bytes, ...]] = []
             for key, payload, ends in _payloads(scratch, keys):
                 commands.append((b"RESTORE", key, ends, payload, b"ABSTTL"))
                 if sum(len(command[3]) for command in commands) > _BATCH:
-                    live.many(commands)
+                    live.many(commands, "BUSYKEY")
                     commands = []
-                count += 1
             if commands:
-                live.many(commands)
-    return count
+                live.many(commands, "BUSYKEY")
+    return sum(scratch.databases().values())
 
 
-def differences(scratch: Snapshots, live: Snapshots, now: Callable[[], float]) -> list[str]:
-    """What a Redis has otherwise than another, a clause each, ten at most; `now` in unix seconds. Raises RedisError.
+def differences(
+    scratch: Snapshots, live: Snapshots, now: Callable[[], float], on_time: Callable[[], object]
+) -> list[str]:
+    """What a Redis has otherwise than another, a clause each, ten at most; `now` in unix seconds. Raises RedisError, and what `on_time` does.
 
     Each value is put beside the original under another key, and Redis itself says (DEBUG DIGEST-VALUE) whether they are the same: two
     servers may keep the members of a set in another order. What has ended meanwhile by its own time is no difference.
@@ -161,6 +172,7 @@ def differences(scratch: Snapshots, live: Snapshots, now: Callable[[], float]) -
         scratch.choose(database)
         live.choose(database)
         for keys in scratch.scan():
+            on_time()
             found += [
                 f"key {_shown(key)} of database {database} {why}" for key, why in _differing(scratch, live, keys, now)
             ]

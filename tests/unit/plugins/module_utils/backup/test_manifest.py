@@ -126,12 +126,12 @@ def test_a_restored_stream_must_be_of_when_it_was_saved() -> None:
 
 
 def test_a_backup_that_is_too_old_is_said() -> None:
-    fresh = State("bus", NOW - 9000, NOW, "id", NOW - 3600, 7, 1)
-    assert late(fresh, NOW, 3600) == ""
-    assert "is 2 hours old" in late(fresh, NOW + 3700, 3600)
-    assert "no whole backup of bus" in late(State("bus"), NOW, 3600)
-    assert late(State("bus", since=NOW - 7000), NOW, 3600) == "", "the first one has its time"
-    assert late(State("bus", empty=True), NOW, 3600) == ""
+    fresh = State("bus", 3600, NOW - 9000, NOW, "id", NOW - 3600, 7, 1)
+    assert late(fresh, NOW) == ""
+    assert "is 2 hours old" in late(fresh, NOW + 3700)
+    assert "no whole backup of bus" in late(State("bus", 3600), NOW)
+    assert late(State("bus", 3600, NOW - 7000), NOW) == "", "the first one has its time"
+    assert late(State("bus", 3600, empty=True), NOW) == ""
     assert f'data_backup_last_good_timestamp_seconds{{source="bus"}} {NOW - 3600}\n' in metrics({"bus": fresh})
 
 

@@ -18,7 +18,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.backup.target import 
 from ansible_collections.boring.fleet.plugins.module_utils.backup.told import BackupError
 from ansible_collections.boring.fleet.plugins.module_utils.nats.snapshot import Snapshots as NatsSnapshots
 from ansible_collections.boring.fleet.plugins.module_utils.redis.snapshot import Snapshots as RedisSnapshots
-from ansible_collections.boring.fleet.plugins.module_utils.redis.snapshot import differences
+from ansible_collections.boring.fleet.plugins.module_utils.redis.snapshot import copy, differences
 from tests.programs import redis_server
 from tests.unit.plugins.module_utils.backup.services import Keys, Nats, Program, Redis, World
 
@@ -239,7 +239,7 @@ def test_keys_come_back_to_the_byte(redis: Redis, world: World, tmp_path: Path) 
     client.close()
 
 
-def test_a_difference_is_found(redis: Redis, tmp_path: Path) -> None:
+def test_a_difference_is_found(redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Redis(tmp_path / "other", redis.program)
     other.start("--enable-debug-command", "local")
     try:
@@ -247,18 +247,25 @@ def test_a_difference_is_found(redis: Redis, tmp_path: Path) -> None:
         for client in (there, here):
             client.many([(b"SADD", b"set", *(str(number).encode() for number in range(2000)))])
             client("SET", "text", "value", "PXAT", "4102444800000")
-        assert differences(there, here, time.time) == []
+        assert differences(there, here, time.time, time.monotonic) == []
         here("SREM", "set", "7")
         here("PEXPIREAT", "text", "4102444800001")
         there("SET", "only", "there")
         here("SELECT", "2")
         here("SET", "more", "here")
-        assert sorted(differences(there, here, time.time)) == [
+        assert sorted(differences(there, here, time.time, time.monotonic)) == [
             "database 2 is in no backup",
             "key 'only' of database 0 is missing",
             "key 'set' of database 0 has another value",
             "key 'text' of database 0 ends at another time",
         ]
+        here("FLUSHALL")
+        here("SELECT", "0")
+        here("SET", "only", "written meanwhile")
+        real = there.scan
+        monkeypatch.setattr(there, "scan", lambda: (keys for keys in real() for _ in range(2)))  # as SCAN may
+        assert copy(there, here, time.monotonic) == 3
+        assert differences(there, here, time.time, time.monotonic)[0] == "key 'only' of database 0 has another value"
         for client in (there, here):
             client.close()
     finally:
