@@ -64,6 +64,7 @@ def test_what_comes_back_is_what_was(
     host: Host, platform: dict[str, Any], address: str, change: Callable[..., Any]
 ) -> None:
     bus, store = nats(address), redis(address)
+    bus.ask("$JS.API.STREAM.DELETE.KEPT", {})  # of a verify before
     assert "error" not in bus.ask("$JS.API.STREAM.CREATE.KEPT", {"name": "KEPT", "subjects": ["kept.>"]})
     for number in range(100):
         bus.ask(f"kept.{number % 3}", {"number": number, "text": "x" * 1000})
@@ -86,7 +87,7 @@ def test_what_comes_back_is_what_was(
     bus.close()
     store.close()
     host.check_output(
-        "systemctl stop redis-server nats-server && rm -rf /var/lib/redis/appendonlydir /var/lib/nats/jetstream && systemctl start redis-server nats-server"
+        "systemctl stop redis-server nats-server && rm -rf /var/lib/redis/appendonlydir /var/lib/redis/dump.rdb /var/lib/nats/jetstream && systemctl start redis-server nats-server"
     )
     for source, user in (("store", "admin"), ("bus", "app")):
         play = change(limit=name, **given, restore_source=source, restore_user=user, restore_password=PASSWORD + user)
