@@ -119,7 +119,7 @@ def _source(source: Source, work: Work, before: State) -> State:
     now = dataclasses.replace(before, looked=int(time.time()), trouble="", empty=False)
     try:
         work.begin()
-        found = work.find(source.name, 1)
+        found = work.find(source.name, 1, ahead=False)
         now = now.with_found(found)
         for identifier, why in sorted(found.bad.items()):
             say(f"{source.name}/{identifier} is no good backup: {why}")
@@ -130,7 +130,7 @@ def _source(source: Source, work: Work, before: State) -> State:
             made = work.backup(source, service)
         for note in made.notes:
             say(f"{source.name}: {note}")
-        now = now.with_found(work.find(source.name, 1))
+        now = now.with_found(work.find(source.name, 1, ahead=False))
         say(f"{source.name}/{made.id} is whole: {', '.join(item.name for item in made.items)}")
     except NothingError as exc:
         say(str(exc))

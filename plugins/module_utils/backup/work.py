@@ -19,6 +19,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.backup.target import 
 from ansible_collections.boring.fleet.plugins.module_utils.backup.told import BackupError, Source, Told
 
 PART_BYTES: Final = 8 << 20
+_AHEAD_SECONDS: Final = 3600  # by which another host's clock may be ahead
 _MARGIN: Final = 1.1  # of the disk below the spool, which may be that of the data itself
 
 
@@ -83,11 +84,13 @@ class Work:
 
     # -- what is there -------------------------------------------------------------------------------------------------
 
-    def find(self, source: str, enough: int | None = None) -> Found:
+    def find(self, source: str, enough: int | None = None, *, ahead: bool = True) -> Found:
         """The backups of a source, looked at from the newest on until `enough` are whole: their seal, and whether all parts are there.
 
-        Raises BackupError when the target does not answer.
+        Without `ahead`, those do not count that were taken in the future: by them no other would be due. Raises BackupError when the target does
+        not answer.
         """
+        latest = manifests.new_id(self.now() + _AHEAD_SECONDS, "")
         there = self.target.list(f"{source}/")
         folders = manifests.folders(there)
         written = sorted((one for one, keys in folders.items() if f"{one}/{manifests.NAME}" in keys), reverse=True)
@@ -98,6 +101,10 @@ class Work:
                 rest = tuple(written[place:])
                 break
             try:
+                if identifier > latest and not ahead:
+                    raise BackupError(
+                        "it was taken in the future: look at the clock of the host that took it, and of this one."
+                    )
                 one = self._manifest(source, identifier)
                 why = manifests.missing(one, there)
                 if why:
@@ -136,7 +143,7 @@ class Work:
                 for key in self.target.list(f"{source.name}/{identifier}/"):
                     self.target.delete(f"{source.name}/{identifier}/{key}")
             raise
-        found = self.find(source.name, self.told.keep_least)
+        found = self.find(source.name, self.told.keep_least, ahead=False)
         if made not in found.good:
             why = found.bad.get(identifier, "it is not there")
             raise BackupError(f"The target does not have what was written, {source.name}/{identifier}: {why}")

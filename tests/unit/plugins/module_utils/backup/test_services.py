@@ -414,3 +414,21 @@ def test_a_service_that_is_away_is_said_and_grows_late(taken: tuple[Program, Pat
     assert "Connection refused" in said
     assert "The newest whole backup of store is 3 hours old" in said
     redis.start()
+
+
+def test_a_clock_that_was_ahead_does_not_end_the_backups(redis: Redis, world: World) -> None:
+    client = redis.client()
+    client("SET", "key", "value")
+    client.close()
+    backup = world.program("p", redis.source())
+    world.later(30 * 86400)
+    assert backup("run")[0] == 0
+    world.later(-30 * 86400)
+    code, said = backup("run")
+    assert (code, "it was taken in the future: look at the clock" in said, "is whole: data" in said) == (
+        0,
+        True,
+        True,
+    ), said
+    assert "the next one is not due" in backup("run")[1]
+    assert backup("list")[1].count("bytes, on") == 2
