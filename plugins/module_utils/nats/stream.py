@@ -202,8 +202,8 @@ def look_for_room(client: Asking, wanted: Config, name: str) -> Room | None:
     """The room for a stream's kind of storage; None where the user may not look. Raises NatsError only for a connection that is lost."""
     storage = wanted.get("storage", "file")
     try:
-        limits = _checked("$JS.API.INFO", client.ask("$JS.API.INFO")).get("limits") or {}
-        streams = _everything(client, "$JS.API.STREAM.LIST", "streams")
+        limits = checked("$JS.API.INFO", client.ask("$JS.API.INFO")).get("limits") or {}
+        streams = everything(client, "$JS.API.STREAM.LIST", "streams")
     except NatsError:
         return None
     others = {
@@ -240,7 +240,7 @@ def boundless(name: str, config: Config, room: Room) -> str:
     )
 
 
-def _checked(subject: str, answer: dict[str, Any]) -> dict[str, Any]:
+def checked(subject: str, answer: dict[str, Any]) -> dict[str, Any]:
     error = answer.get("error")
     if error:
         raise NatsError(
@@ -250,11 +250,11 @@ def _checked(subject: str, answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _everything(client: Asking, subject: str, key: str) -> Sequence[Any]:
+def everything(client: Asking, subject: str, key: str) -> Sequence[Any]:
     """All pages of a list."""
     found: list[Any] = []
     while True:
-        answer = _checked(subject, client.ask(subject, {"offset": len(found)}))
+        answer = checked(subject, client.ask(subject, {"offset": len(found)}))
         page = answer.get(key) or []
         found += page
         if not page or len(found) >= int(answer.get("total", 0)):
@@ -267,8 +267,8 @@ def look(client: Asking, name: str) -> Actual | None:
     answer = client.ask(subject)
     if answer.get("error", {}).get("code") == _NOT_FOUND:
         return None
-    _checked(subject, answer)
-    consumers = _everything(client, f"$JS.API.CONSUMER.LIST.{name}", "consumers")
+    checked(subject, answer)
+    consumers = everything(client, f"$JS.API.CONSUMER.LIST.{name}", "consumers")
     return Actual(
         answer["config"],
         answer["state"],
@@ -280,4 +280,4 @@ def look(client: Asking, name: str) -> Actual | None:
 def carry_out(client: Asking, made: Plan) -> None:
     """Take the plan's steps. Raises NatsError."""
     for step in made.steps:
-        _checked(step.subject, client.ask(step.subject, step.payload))
+        checked(step.subject, client.ask(step.subject, step.payload))

@@ -9,7 +9,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 _LONGEST_LINE = 1 << 20
 _LONGEST_BODY = 64 << 20
@@ -20,6 +20,15 @@ Encrypt = Callable[[socket.socket], socket.socket]
 
 class RefusedError(ValueError):
     """What the server said with -ERR, or that it is no NATS server."""
+
+
+class Message(NamedTuple):
+    """A message as it came. `head` and `reply` are empty where there are none."""
+
+    subject: str
+    reply: str
+    head: bytes
+    body: bytes
 
 
 class Wire:
@@ -80,6 +89,10 @@ class Wire:
 
     def message(self) -> tuple[bytes, bytes]:
         """Headers, empty where there are none, and body of the next message. Raises OSError and RefusedError."""
+        return self.whole_message()[2:]
+
+    def whole_message(self) -> Message:
+        """The next message. Raises OSError and RefusedError."""
         words = self.expect(b"MSG ", b"HMSG ").split()
         size = int(words[-1])
         if size > _LONGEST_BODY:
@@ -87,8 +100,10 @@ class Wire:
         while len(self._buffer) < size + 2:
             self._more()
         body, self._buffer = self._buffer[:size], self._buffer[size + 2 :]
-        head = int(words[-2]) if words[0] == b"HMSG" else 0
-        return body[:head], body[head:]
+        headers = words[0] == b"HMSG"
+        head = int(words[-2]) if headers else 0
+        reply = words[3].decode() if len(words) > 4 + headers else ""
+        return Message(words[1].decode(), reply, body[:head], body[head:])
 
     def _wait(self) -> None:
         left = self._deadline - self._clock()

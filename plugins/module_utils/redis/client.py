@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
@@ -81,16 +81,19 @@ class Client:
 
     def __call__(self, *words: str) -> Any:
         """Say one command; text, number, list or None comes back. Raises RedisError."""
-        parts = [word.encode() for word in words]
         self._deadline = self._clock() + self._timeout
         try:
             self._wait()
-            self._socket.sendall(
-                b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
-            )
+            self._socket.sendall(self._packed([word.encode() for word in words]))
             return self._answer(words[0])
         except (OSError, ValueError) as exc:
             raise self._broken(exc) from exc
+
+    def _packed(self, words: Sequence[bytes]) -> bytes:
+        return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+    def _text(self, body: bytes) -> Any:
+        return body.decode(errors="replace")
 
     def _broken(self, exc: Exception) -> ConnectionLostError:
         reason = "no answer in time" if isinstance(exc, TimeoutError) else str(exc) or type(exc).__name__
@@ -119,6 +122,17 @@ class Client:
         line, dummy, self._buffer = self._buffer.partition(b"\r\n")
         return line
 
+    def _body(self, length: int) -> bytes:
+        pieces, have = [self._buffer], len(self._buffer)
+        while have < length + 2:  # not piece by piece onto what is there: that copies a large value again and again
+            self._buffer = b""
+            self._more()
+            pieces.append(self._buffer)
+            have += len(self._buffer)
+        whole = b"".join(pieces)
+        self._buffer = whole[length + 2 :]
+        return whole[:length]
+
     def _answer(self, command: str) -> Any:
         line = self._line()
         kind, rest = line[:1], line[1:]
@@ -134,10 +148,7 @@ class Client:
             length = int(rest)
             if length < 0:
                 return None
-            while len(self._buffer) < length + 2:
-                self._more()
-            body, self._buffer = self._buffer[:length], self._buffer[length + 2 :]
-            return body.decode(errors="replace")
+            return self._text(self._body(length))
         if kind == b"*":
             return [self._answer(command) for dummy in range(int(rest))]
         raise ValueError("this is no Redis server")

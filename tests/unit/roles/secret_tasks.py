@@ -19,6 +19,7 @@ SECRETS: Final[dict[str, set[str]]] = {
     "conversion_api": {"conversion_api_nats_password", "conversion_api_redis_password", "__conversion_service_user_data"},
     "conversion_engine": {"conversion_engine_nats_password", "conversion_engine_redis_password", "__conversion_service_user_data"},
     "conversion_service": {"conversion_service_environment", "__conversion_service_user_data"},
+    "data_backup": {"data_backup_seal", "data_backup_secret_key", "data_backup_sources"},
     "nats": {"nats_leafnode_remotes", "nats_users"},
     "nvidia_driver": set(),
     "redis": {
@@ -29,7 +30,7 @@ SECRETS: Final[dict[str, set[str]]] = {
     "service_host": {"service_host_write_files"},
     "tailscale": set(),
     "twingate_connector": set(),
-    "playbooks": {"fleet_secrets", "nats_users", "redis_users", "rotate_old"},
+    "playbooks": {"fleet_secrets", "nats_users", "redis_users", "restore_identity", "restore_password", "rotate_old"},
 }  # fmt: skip
 # Variables that name a file or directory whose content is secret
 FILES: Final[dict[str, set[str]]] = {
@@ -38,13 +39,15 @@ FILES: Final[dict[str, set[str]]] = {
     "redis": {"redis_tls_dir", "__redis_sentinel_own_config"},
     "tailscale": {"tailscale_auth_key_file"},
     "twingate_connector": {"__twingate_connector_scratch"},
-    "playbooks": {"rotate_path", "__rotate_path"},
+    "playbooks": {"restore_identity_file", "rotate_path", "__rotate_path"},
 }
 # Options that sound so and hold names of secrets, or say something about them
 SOUND_ONLY: Final = re.compile(r"(^|_)host_secrets(_|$)")
 # What is made of a secret and is none
 PLAIN: Final[dict[str, set[str]]] = {
     "certificates": {"__certificates_ca_made", "__certificates_ca_request", "__certificates_differ", "__certificates_signed"},
+    # without passwords, and what the program says of that
+    "data_backup": {"__data_backup_told", "__data_backup_written"},
     "nats": {"__nats_config_fault", "__nats_config_written", "__nats_refusals"},
     # names, addresses, sentences and yes or no; what its modules tell without secrets; and what was cleaned of passwords
     "redis": {
@@ -56,7 +59,7 @@ PLAIN: Final[dict[str, set[str]]] = {
     "service_group": {"__service_group_template"},
     "service_host": {"__service_host_launched", "service_host_result"},
     "tailscale": {"__tailscale_needs_key"},
-    "playbooks": {"__rotate_hers", "nats_unused_user"},
+    "playbooks": {"__restore_host", "__restore_ready", "__restore_said", "__rotate_hers", "nats_unused_user"},
 }  # fmt: skip
 # Tasks that are given a secret and need no `no_log`, each with the reason
 NEED_NONE: Final[dict[str, str]] = {

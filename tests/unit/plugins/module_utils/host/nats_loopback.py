@@ -87,8 +87,10 @@ class Node(data_group.Node):
         return nats_node.health(answer.status, answer.body)
 
     def connect(self, password: str, user: str = "system", seconds: float = 5.0) -> Client:
-        login = Login(user, password, ca=str(self.at("/etc/nats/tls/ca.pem")), name=f"{self.id}.{DOMAIN}")
-        return Client([(self.address, 4222)], login, seconds)
+        return Client([(self.address, 4222)], self.login(user, password), seconds)
+
+    def login(self, user: str, password: str) -> Login:
+        return Login(user, password, ca=str(self.at("/etc/nats/tls/ca.pem")), name=f"{self.id}.{DOMAIN}")
 
     # -- Machine -------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from ansible_collections.boring.fleet.plugins.module_utils.host import peers
 from ansible_collections.boring.fleet.plugins.module_utils.host.told import HostError
 from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, NatsError
+from ansible_collections.boring.fleet.plugins.module_utils.nats.snapshot import Snapshots, mismatch
 from tests.unit.plugins.module_utils.host import data_group
 from tests.unit.plugins.module_utils.host.nats_loopback import APP, SYSTEM, Group, Node
 
@@ -132,3 +134,28 @@ def test_empty_nodes_never_form_a_cluster_of_their_own(three: Group) -> None:
     with pytest.raises(AssertionError, match="not in step"):
         three.enter(*new, seconds=10)
     assert last.exists("/var/lib/nats/jetstream/APP/streams/KEPT"), "its last copy is still there"
+
+
+def test_a_stream_of_a_cluster_comes_back_with_all_its_replicas(three: Group) -> None:
+    """NATS's own backup, as data_backup takes it, through a server that leads nothing or everything."""
+    node = three.nodes["i-02"]
+    snapshots = Snapshots([(node.address, 4222)], node.login("app", APP), 20)
+    for number in range(200):
+        snapshots.ask(f"kept.{number}", {"number": number, "text": "x" * 3000})
+    messages = [snapshots.ask("$JS.API.STREAM.MSG.GET.KEPT", {"seq": number + 1})["message"] for number in range(200)]
+    pieces: list[bytes] = []
+    saved = snapshots.save("KEPT", pieces.append, 60)
+    snapshots.remove("KEPT")
+    snapshots.load("KEPT", saved["config"], saved["state"], iter(pieces), 60)
+    end = time.monotonic() + 60
+    while (why := mismatch(saved["state"], saved["state"], snapshots.info("KEPT")["state"])) or not all(
+        replica["current"] for replica in stream(three)["cluster"]["replicas"]
+    ):
+        assert time.monotonic() < end, (why, stream(three))
+        time.sleep(0.2)
+    assert homes(three) == {"i-01", "i-02", "i-03"}
+    again = [snapshots.ask("$JS.API.STREAM.MSG.GET.KEPT", {"seq": number + 1})["message"] for number in range(200)]
+    assert again == messages
+    with pytest.raises(NatsError, match="already in use"):
+        snapshots.load("KEPT", saved["config"], saved["state"], iter(pieces), 60)
+    snapshots.close()
