@@ -22,6 +22,7 @@ def nats_jobs(settings: Settings, name: str) -> NatsJobs:
         ca_file=settings.nats_ca_file,
         name=name,
         retention=settings.retention,
+        dead_retention=settings.dead_retention,
         max_queued=settings.max_queued,
         replicas=settings.nats_replicas,
         ack_wait=settings.ack_wait,

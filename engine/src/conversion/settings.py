@@ -52,6 +52,7 @@ class Settings:
     least_speed: float
     speed_seconds: float
     retention: float
+    dead_retention: float
     max_queued: int
     cache_ttl: float
     cache_max: int
@@ -175,6 +176,7 @@ def load(env: Mapping[str, str] | None = None, *, port: int) -> Settings:
         least_speed=read.number("LEAST_SPEED", 1024, 1, 1e9),
         speed_seconds=read.number("SPEED_SECONDS", 10, 0.1, 300),
         retention=read.number("RETENTION", 6 * 3600, 60, 30 * 86400),
+        dead_retention=read.number("DEAD_RETENTION", 7 * 86400, 60, 365 * 86400),
         max_queued=read.whole("MAX_QUEUED", 10_000, 1, 10_000_000),
         cache_ttl=read.number("CACHE_TTL", 86400, 1, 30 * 86400),
         cache_max=read.whole("CACHE_MAX", 8 * MIB, 0, 256 * MIB),

@@ -38,11 +38,17 @@ class Job(Protocol):
     async def fail(self, error: str) -> None:
         """Close the operation with a sentence for the user, then the job."""
 
+    async def bury(self, error: str, why: str) -> None:
+        """Like `fail`, and keep the file as a dead letter, where there is a place for it; `why` is for those who look at it."""
+
+    async def progress(self, share: float) -> None:
+        """Say that so much is done, from 0 to 1."""
+
     async def crashed(self) -> int:
         """Count a crash of the converter on this operation; how many there were, this one included."""
 
-    async def give_back(self) -> None:
-        """Let another engine have the job now."""
+    async def give_back(self, after: float = 0) -> None:
+        """Let another engine have the job, now or after so many seconds."""
 
     async def unwanted(self) -> None:
         """Returns once the operation is final without us: it was cancelled."""
@@ -93,3 +99,6 @@ class Jobs(Protocol):
 
     async def waiting(self) -> int | None:
         """Jobs that no engine has taken yet; None when unknown."""
+
+    async def buried(self) -> int | None:
+        """Dead letters that are kept; None when unknown."""

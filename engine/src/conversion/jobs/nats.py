@@ -4,6 +4,7 @@
 - stream CONVERSION_JOBS, a work queue: one message a job, gone when acknowledged, redelivered when its engine
   falls silent;
 - stream CONVERSION_BLOBS: source and result files in numbered pieces;
+- stream CONVERSION_DEAD: jobs that were given up, with their files (see dead.py);
 - key-value bucket conversion_operations: the record of every operation under its id; `of.<owner>.<id>`, which lists an
   owner's; `claim.<content>`, which operation converts a content, so that a second one with the same follows it.
 
@@ -47,21 +48,14 @@ from nats.js.errors import (
 from nats.js.kv import KeyValue
 
 from .. import tls
-from ..errors import BusyError, InputError, UnavailableError
+from ..errors import BusyError, InputError, UnavailableError, one_line
 from ..operation import NOTHING, About, Operation
 from . import Readable
+from .dead import MESSAGES, DeadLetters
+from .names import BLOBS, BLOBS_SUBJECT, DEAD, DEAD_SUBJECT, ENGINES, JOBS, JOBS_SUBJECT, OPERATIONS, PIECE, SOURCE
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-JOBS = "CONVERSION_JOBS"
-JOBS_SUBJECT = "conversion.jobs"
-BLOBS = "CONVERSION_BLOBS"
-BLOBS_SUBJECT = "conversion.blobs"
-ENGINES = "engines"
-OPERATIONS = "conversion_operations"
-PIECE = 512 * 1024  # NATS takes messages of up to 1 MiB by default
-SOURCE = "source"
 
 #: NATS is away for now: the same call may work in a moment.
 _AWAY = (
@@ -110,6 +104,7 @@ class NatsJobs:
         ca_file: str = "",
         name: str = "conversion",
         retention: float = 6 * 3600,
+        dead_retention: float = 7 * 86400,
         max_queued: int = 10_000,
         replicas: int = 1,
         ack_wait: float = 15,
@@ -122,6 +117,7 @@ class NatsJobs:
         self._ca_file = ca_file
         self._name = name
         self._retention = retention
+        self._dead_retention = dead_retention
         self._max_queued = max_queued
         self._replicas = replicas
         self._ack_wait = ack_wait
@@ -133,6 +129,7 @@ class NatsJobs:
         self._prepared = False
         self._reason = "not connected yet"
         self._waiters: dict[str, set[asyncio.Future[Operation]]] = {}
+        self.dead = DeadLetters(self)
 
     # connection
 
@@ -251,7 +248,18 @@ class NatsJobs:
                 **common,
             )
         )
-        await self._js.add_consumer(
+        await self._ensure_stream(
+            StreamConfig(
+                name=DEAD,
+                subjects=[f"{DEAD_SUBJECT}.>"],
+                max_msgs_per_subject=1,
+                max_msgs=MESSAGES,
+                discard=DiscardPolicy.OLD,
+                allow_direct=True,
+                **{**common, "max_age": self._dead_retention},
+            )
+        )
+        await self.js.add_consumer(
             JOBS,
             ConsumerConfig(
                 durable_name=ENGINES,
@@ -268,14 +276,14 @@ class NatsJobs:
 
     async def _ensure_stream(self, config: StreamConfig) -> None:
         try:
-            await self._js.add_stream(config)
+            await self.js.add_stream(config)
         except APIError as exc:
             if exc.err_code != _STREAM_DIFFERS:
                 raise
-            await self._js.update_stream(config)
+            await self.js.update_stream(config)
 
     @property
-    def _js(self) -> JetStreamContext:
+    def js(self) -> JetStreamContext:
         return self._connected().jetstream(timeout=3)
 
     def _connected(self) -> Client:
@@ -283,12 +291,12 @@ class NatsJobs:
             raise nats.errors.ConnectionClosedError
         return self._client
 
-    def _bucket(self) -> KeyValue:
+    def bucket(self) -> KeyValue:
         return KeyValue(
             name=OPERATIONS,
             stream=f"KV_{OPERATIONS}",
             pre=f"$KV.{OPERATIONS}.",
-            js=self._js,
+            js=self.js,
             direct=True,
         )
 
@@ -330,7 +338,7 @@ class NatsJobs:
         prefix = f"$KV.{OPERATIONS}.of.{owner or '_'}."
 
         async def ask() -> list[Operation]:
-            info = await self._js.stream_info(f"KV_{OPERATIONS}", subjects_filter=f"{prefix}>")
+            info = await self.js.stream_info(f"KV_{OPERATIONS}", subjects_filter=f"{prefix}>")
             ids = sorted((subject.removeprefix(prefix) for subject in info.state.subjects or ()), reverse=True)
             found: list[Operation] = []
             for operation_id in ids:
@@ -353,7 +361,7 @@ class NatsJobs:
 
     async def _read(self, operation_id: str) -> Operation | None:
         try:
-            entry = await self._bucket().get(operation_id)
+            entry = await self.bucket().get(operation_id)
         except (KeyNotFoundError, NotFoundError):
             return None
         return Operation.from_json(entry.value) if entry.value else None
@@ -386,7 +394,7 @@ class NatsJobs:
         """Change a record that is not final yet and return it; None when it is final or gone."""
 
         async def once() -> Operation | None:
-            bucket = self._bucket()
+            bucket = self.bucket()
             while True:
                 try:
                     entry = await bucket.get(operation_id)
@@ -407,8 +415,8 @@ class NatsJobs:
     async def _create(self, operation: Operation) -> None:
         async def once() -> None:
             with contextlib.suppress(KeyWrongLastSequenceError):  # ids are unique: an earlier try of ours
-                await self._bucket().create(operation.id, operation.to_json())
-            await self._bucket().put(_listed(operation), b"1")
+                await self.bucket().create(operation.id, operation.to_json())
+            await self.bucket().put(_listed(operation), b"1")
 
         await self.patiently("keep the record", once)
 
@@ -422,7 +430,7 @@ class NatsJobs:
         """Drop record, place in the list and result."""
 
         async def once() -> None:
-            bucket = self._bucket()
+            bucket = self.bucket()
             while True:
                 try:
                     entry = await bucket.get(operation.id)
@@ -439,6 +447,7 @@ class NatsJobs:
                         await bucket.purge(_listed(operation))
                         await self._drop_claim(operation)
                         await self.drop_file(operation.id, operation.output_key or "none")
+                        await self.dead.drop(operation.id)  # whose file it is wants it gone
                 except KeyWrongLastSequenceError:
                     continue
                 return
@@ -450,7 +459,7 @@ class NatsJobs:
         key = _claim(operation)
         claim = json.dumps([operation.id, self.clock()]).encode()
         while True:
-            bucket = self._bucket()
+            bucket = self.bucket()
             try:
                 await bucket.create(key, claim)
             except KeyWrongLastSequenceError:
@@ -480,7 +489,7 @@ class NatsJobs:
 
     async def _drop_claim(self, operation: Operation) -> None:
         """The content of an operation that is gone is anybody's."""
-        bucket = self._bucket()
+        bucket = self.bucket()
         with contextlib.suppress(KeyNotFoundError, NotFoundError):
             claim = await bucket.get(_claim(operation))
             if json.loads(claim.value or b"[0]")[0] == operation.id:
@@ -492,11 +501,12 @@ class NatsJobs:
         """Store a file in numbered pieces."""
         number = 0
         while piece := await asyncio.to_thread(stream.read, PIECE):
-            await self._put_piece(f"{BLOBS_SUBJECT}.{operation_id}.{key}.{number}", piece, patience)
+            await self.put_piece(f"{BLOBS_SUBJECT}.{operation_id}.{key}.{number}", piece, patience)
             number += 1
 
-    async def _put_piece(self, subject: str, piece: bytes, patience: float | None) -> None:
-        await self.patiently("store the file", lambda: self._js.publish(subject, piece, timeout=3), patience)
+    async def put_piece(self, subject: str, piece: bytes, patience: float | None = None) -> None:
+        """Store a piece of a file, or a letter, under its subject."""
+        await self.patiently("store the file", lambda: self.js.publish(subject, piece, timeout=3), patience)
 
     async def pieces(self, operation_id: str, key: str, size: int) -> AsyncIterator[bytes]:
         """A stored file of `size` bytes; InputError when it is not kept any more."""
@@ -509,7 +519,7 @@ class NatsJobs:
 
     async def _piece(self, subject: str) -> bytes:
         try:
-            message = await self.patiently("give the file", lambda: self._js.get_last_msg(BLOBS, subject, direct=True))
+            message = await self.patiently("give the file", lambda: self.js.get_last_msg(BLOBS, subject, direct=True))
         except NotFoundError as exc:
             raise InputError("The file is no longer kept: send the source file again.", 404) from exc
         return message.data or b""
@@ -517,7 +527,7 @@ class NatsJobs:
     async def drop_file(self, operation_id: str, key: str) -> None:
         """Delete a stored file; what cannot be deleted now expires by itself."""
         with contextlib.suppress(*_AWAY, APIError):
-            await self._js.purge_stream(BLOBS, subject=f"{BLOBS_SUBJECT}.{operation_id}.{key}.*")
+            await self.js.purge_stream(BLOBS, subject=f"{BLOBS_SUBJECT}.{operation_id}.{key}.*")
 
     # the API's side
 
@@ -529,22 +539,31 @@ class NatsJobs:
                 return follower
             await self.put_file(operation.id, SOURCE, source)
             await self._create(operation)
-            await self.patiently(
-                "take the job",
-                lambda: self._js.publish(
-                    JOBS_SUBJECT, operation.to_json(), timeout=3, headers={"Nats-Msg-Id": operation.id}
-                ),
-            )
+            await self.enqueue(operation, operation.id)
             return operation
         except BaseException:
             await asyncio.shield(self._withdraw(operation))
             raise
 
+    async def enqueue(self, operation: Operation, message_id: str) -> None:
+        """Give the job to the engines. NATS takes a message once under its id, also when an answer of it was lost."""
+        data, headers = operation.to_json(), {"Nats-Msg-Id": message_id}
+        await self.patiently("take the job", lambda: self.js.publish(JOBS_SUBJECT, data, timeout=3, headers=headers))
+
+    async def reopen(self, operation: Operation) -> None:
+        """Write the record of an operation that was final, and list it."""
+
+        async def once() -> None:
+            await self.bucket().put(operation.id, operation.to_json())
+            await self.bucket().put(_listed(operation), b"1")
+
+        await self.patiently("keep the record", once)
+
     async def _withdraw(self, operation: Operation) -> None:
         """Not accepted: without its record an engine drops the job, should its message have arrived after all."""
         with contextlib.suppress(*_AWAY, APIError, UnavailableError):
-            await self._bucket().purge(operation.id)
-            await self._bucket().purge(_listed(operation))
+            await self.bucket().purge(operation.id)
+            await self.bucket().purge(_listed(operation))
             await self._drop_claim(operation)
         await self.drop_file(operation.id, SOURCE)
 
@@ -552,7 +571,7 @@ class NatsJobs:
         """Keep a finished operation."""
         for number, start in enumerate(range(0, len(result), PIECE)):
             subject = f"{BLOBS_SUBJECT}.{operation.id}.{operation.output_key}.{number}"
-            await self._put_piece(subject, result[start : start + PIECE], None)
+            await self.put_piece(subject, result[start : start + PIECE], None)
         await self._create(operation)
 
     def output(self, operation: Operation) -> AsyncIterator[bytes]:
@@ -582,13 +601,32 @@ class NatsJobs:
             raise UnavailableError(f"NATS is away: {_words(exc)}.") from exc
         if msg.headers and "Status" in msg.headers:  # 404 and 408: nothing to do; 409: the consumer changed
             return None
-        return NatsJob(self, msg, Operation.from_json(msg.data))
+        try:
+            return NatsJob(self, msg, Operation.from_json(msg.data))
+        except (ValueError, TypeError, AttributeError) as exc:
+            await self._bury_message(msg, f"It is no job: {one_line(exc)}.")
+            return None
+
+    async def _bury_message(self, msg: Msg, why: str) -> None:
+        """A message that nobody could work on must not come again and again."""
+        place = msg.metadata
+        log.error("message %d of the queue cannot be read and is kept as a dead letter: %s", place.sequence.stream, why)
+        await self.dead.keep_message(place.sequence.stream, msg.data, why, place.num_delivered or 1)
+        with contextlib.suppress(*_AWAY, nats.errors.Error):
+            await msg.ack_sync(timeout=3)
 
     async def waiting(self) -> int | None:
         """Jobs not yet delivered."""
         try:
-            return int((await self._js.consumer_info(JOBS, ENGINES)).num_pending or 0)
+            return int((await self.js.consumer_info(JOBS, ENGINES)).num_pending or 0)
         except (*_AWAY, APIError):
+            return None
+
+    async def buried(self) -> int | None:
+        """Dead letters."""
+        try:
+            return await self.dead.count()
+        except UnavailableError:
             return None
 
 
@@ -637,15 +675,28 @@ class NatsJob:
         await self._jobs.change(self.operation.id, lambda old: old.failed(self._jobs.clock(), error))
         await self._close()
 
+    async def bury(self, error: str, why: str) -> None:
+        """Letter, record, source, message. A letter that cannot be kept is not the job's end: that is told all the same."""
+        try:
+            await self._jobs.dead.keep(self.operation, why, self.attempt)
+        except UnavailableError as exc:
+            log.error("the file of job %s is not kept as a dead letter: %s", self.operation.id, exc)
+        await self.fail(error)
+
+    async def progress(self, share: float) -> None:
+        """The record says it."""
+        await self._jobs.change(self.operation.id, lambda old: replace(old, progress=max(old.progress, share)))
+
     async def crashed(self) -> int:
         """Count a crash in the record."""
         changed = await self._jobs.change(self.operation.id, lambda old: replace(old, crashes=old.crashes + 1))
-        return changed.crashes if changed else self.operation.crashes + 1
+        self.operation = changed or replace(self.operation, crashes=self.operation.crashes + 1)
+        return self.operation.crashes
 
-    async def give_back(self) -> None:
-        """Negative acknowledgement: redelivered at once."""
+    async def give_back(self, after: float = 0) -> None:
+        """Negative acknowledgement: redelivered at once, or later."""
         with contextlib.suppress(*_AWAY):
-            await self._msg.nak()
+            await self._msg.nak(delay=after or None)
 
     async def unwanted(self) -> None:
         """Returns once the record is final."""

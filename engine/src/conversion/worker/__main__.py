@@ -42,14 +42,9 @@ async def engine(settings: Settings, stop: asyncio.Event) -> None:
 
     life = service.Lifecycle(problem, lambda: worker.active, on_drain=worker.drain)
 
-    async def refresh(into: service.Metrics) -> None:
-        into.cache_up.set(cache.available)
-        waiting = await jobs.waiting()
-        if waiting is not None:
-            into.waiting.set(waiting)
-
     app = web.Application(middlewares=[service.errors])
-    app.add_routes(service.probes("conversion-engine", settings, life, metrics, refresh))
+    probes = service.probes("conversion-engine", settings, life, metrics, service.refresh(jobs, cache))
+    app.add_routes(probes)
     listening = await service.serve(app, settings.listen_host, settings.listen_port)
     try:
         ports = network.call_only((settings.nats_url, settings.redis_url))
