@@ -56,6 +56,9 @@ class Settings:
     max_queued: int
     cache_ttl: float
     cache_max: int
+    gpu_pixels: int
+    gpu_source: int
+    engine_class: str
     workers: int
     job_seconds: float
     job_memory: int
@@ -96,6 +99,13 @@ class _Reader:
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
         return int(self.number(name, default, low, high))
+
+    def one_of(self, name: str, words: tuple[str, ...]) -> str:
+        """One of some words, the first by default."""
+        raw = self.text(name, words[0])
+        if raw not in words:
+            raise SettingsError(f"CONVERSION_{name} is '{raw}': set it to {' or '.join(words)}.")
+        return raw
 
     def server(self, kind: str, fleet: str, schemes: tuple[str, str]) -> Server:
         """Where NATS or Redis is. In a fleet these variables are called after the data service; our own count where there are any."""
@@ -180,6 +190,9 @@ def load(env: Mapping[str, str] | None = None, *, port: int) -> Settings:
         max_queued=read.whole("MAX_QUEUED", 10_000, 1, 10_000_000),
         cache_ttl=read.number("CACHE_TTL", 86400, 1, 30 * 86400),
         cache_max=read.whole("CACHE_MAX", 8 * MIB, 0, 256 * MIB),
+        gpu_pixels=read.whole("GPU_PIXELS", 1 << 20, 0, 10**9),
+        gpu_source=read.whole("GPU_SOURCE", 32 * MIB, 0, 10_000 * MIB),
+        engine_class=read.one_of("CLASS", ("cpu", "gpu")),
         workers=read.whole("WORKERS", min(4, os.cpu_count() or 1), 1, 256),
         job_seconds=read.number("JOB_SECONDS", 60, 0.1, 3600),
         job_memory=read.whole("JOB_MEMORY", 2048 * MIB, 128 * MIB, 1024 * 1024 * MIB),

@@ -96,7 +96,7 @@ def test_a_poison_file_is_kept_shown_and_sent_again(stack: Stack, tmp_path: Path
     eventually(lambda: api.ready and engine.ready)
     sent = dead(stack, "send", answer["id"])
     assert (sent.returncode, sent.stdout) == (0, f"{answer['id']} is queued again.\n"), sent.stderr
-    done = eventually(lambda: (record := operation(api, answer["id"]))["status"] == "completed" and record)
+    done = eventually(lambda: (record := operation(api, answer["id"]))["status"] == "completed" and record, 150)
     assert done["error" if "error" in done else "status"] == "completed"
     status, body = api.get(done["output_url"])
     assert status == 200
@@ -180,10 +180,10 @@ def test_a_queue_that_is_away_is_said(stack: Stack, monkeypatch: pytest.MonkeyPa
 
 def test_a_long_job_says_how_far_it_is(stack: Stack) -> None:
     api, _ = stack.api(WAIT=0), stack.engine(JOB_SECONDS=120)
-    made = post(api, "step/stl?deflection=0.006&angle=3", TORUS.read_bytes())[1]
+    made = post(api, "step/stl?deflection=0.01&angle=4", TORUS.read_bytes())[1]
     assert made["progress"] == 0
     seen = eventually(lambda: (share := operation(api, made["id"])["progress"]) > 0 and share)
     assert 0 < seen < 1
-    done = eventually(lambda: (record := operation(api, made["id"]))["status"] == "completed" and record)
+    done = eventually(lambda: (record := operation(api, made["id"]))["status"] == "completed" and record, 150)
     assert done["progress"] == 1.0
     assert result(done) if done["outputs"] else done["output_url"]

@@ -163,6 +163,9 @@ class Api:
                     type=formats.operation_type(output),
                     owner=key.name if key else "",
                     request_id=REQUEST_ID.get(),
+                    needs_gpu=formats.needs_gpu(
+                        output, checked, received.size, pixels=settings.gpu_pixels, source=settings.gpu_source
+                    ),
                 )
                 response = await self._known(operation)
                 if response is None:

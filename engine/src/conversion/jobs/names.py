@@ -4,6 +4,10 @@
 JOBS = "CONVERSION_JOBS"
 JOBS_SUBJECT = "conversion.jobs"
 ENGINES = "engines"
+GPU_JOBS = "CONVERSION_GPU_JOBS"
+GPU_JOBS_SUBJECT = "conversion.gpu_jobs"
+GPU_ENGINES = "gpu_engines"
+GPU_HERE = "conversion.gpu_here"  # engines with a GPU that take work answer requests under it
 BLOBS = "CONVERSION_BLOBS"
 BLOBS_SUBJECT = "conversion.blobs"
 SOURCE = "source"

@@ -3,6 +3,8 @@
 
 - stream CONVERSION_JOBS, a work queue: one message a job, gone when acknowledged, redelivered when its engine
   falls silent;
+- stream CONVERSION_GPU_JOBS, the same for jobs that need a GPU. Engines with one answer requests under conversion.gpu_here; where
+  none does, such jobs go to the other queue, and engines without a GPU take those that wait in this one;
 - stream CONVERSION_BLOBS: source and result files in numbered pieces;
 - stream CONVERSION_DEAD: jobs that were given up, with their files (see dead.py);
 - key-value bucket conversion_operations: the record of every operation under its id; `of.<owner>.<id>`, which lists an
@@ -52,7 +54,22 @@ from ..errors import BusyError, InputError, UnavailableError, one_line
 from ..operation import NOTHING, About, Operation
 from . import Readable
 from .dead import MESSAGES, DeadLetters
-from .names import BLOBS, BLOBS_SUBJECT, DEAD, DEAD_SUBJECT, ENGINES, JOBS, JOBS_SUBJECT, OPERATIONS, PIECE, SOURCE
+from .names import (
+    BLOBS,
+    BLOBS_SUBJECT,
+    DEAD,
+    DEAD_SUBJECT,
+    ENGINES,
+    GPU_ENGINES,
+    GPU_HERE,
+    GPU_JOBS,
+    GPU_JOBS_SUBJECT,
+    JOBS,
+    JOBS_SUBJECT,
+    OPERATIONS,
+    PIECE,
+    SOURCE,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -73,6 +90,7 @@ _AWAY = (
 )
 _STREAM_DIFFERS = 10058
 _STREAM_FULL = 10077
+GPU_SECONDS = 2.0  # that an engine with a GPU may take to say that it is here, and that this is believed
 _CLAIM_SECONDS = 15.0  # that a claim is believed without a record: its file is being stored
 
 
@@ -109,6 +127,7 @@ class NatsJobs:
         replicas: int = 1,
         ack_wait: float = 15,
         accept_timeout: float = 10,
+        gpu_works: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._url = url
@@ -122,6 +141,8 @@ class NatsJobs:
         self._replicas = replicas
         self._ack_wait = ack_wait
         self._patience = accept_timeout
+        self._gpu_works = gpu_works  # None: no engine, or one without a GPU
+        self._gpu_seen = float("-inf")
         self.clock = clock
         self._client: Client | None = None
         self._listening: Client | None = None
@@ -216,16 +237,17 @@ class NatsJobs:
             "num_replicas": self._replicas,
             "duplicate_window": 60,
         }
-        await self._ensure_stream(
-            StreamConfig(
-                name=JOBS,
-                subjects=[JOBS_SUBJECT],
-                retention=RetentionPolicy.WORK_QUEUE,
-                max_msgs=self._max_queued,
-                discard=DiscardPolicy.NEW,
-                **common,
+        for name, subject in ((JOBS, JOBS_SUBJECT), (GPU_JOBS, GPU_JOBS_SUBJECT)):
+            await self._ensure_stream(
+                StreamConfig(
+                    name=name,
+                    subjects=[subject],
+                    retention=RetentionPolicy.WORK_QUEUE,
+                    max_msgs=self._max_queued,
+                    discard=DiscardPolicy.NEW,
+                    **common,
+                )
             )
-        )
         await self._ensure_stream(
             StreamConfig(
                 name=BLOBS,
@@ -259,18 +281,21 @@ class NatsJobs:
                 **{**common, "max_age": self._dead_retention},
             )
         )
-        await self.js.add_consumer(
-            JOBS,
-            ConsumerConfig(
-                durable_name=ENGINES,
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=self._ack_wait,
-                max_deliver=-1,  # engines count attempts themselves, so that a job never just stays lying
-                max_ack_pending=self._max_queued,
-            ),
-        )
+        for stream, consumer in ((JOBS, ENGINES), (GPU_JOBS, GPU_ENGINES)):
+            await self.js.add_consumer(
+                stream,
+                ConsumerConfig(
+                    durable_name=consumer,
+                    ack_policy=AckPolicy.EXPLICIT,
+                    ack_wait=self._ack_wait,
+                    max_deliver=-1,  # engines count attempts themselves, so that a job never just stays lying
+                    max_ack_pending=self._max_queued,
+                ),
+            )
         if self._listening is not client:  # once a connection: the client itself renews it when it reconnects
             await client.subscribe(f"$KV.{OPERATIONS}.*", cb=self._on_record)
+            if self._gpu_works is not None:
+                await client.subscribe(GPU_HERE, cb=self._on_gpu_asked)
             self._listening = client
         self._prepared = True
 
@@ -548,7 +573,29 @@ class NatsJobs:
     async def enqueue(self, operation: Operation, message_id: str) -> None:
         """Give the job to the engines. NATS takes a message once under its id, also when an answer of it was lost."""
         data, headers = operation.to_json(), {"Nats-Msg-Id": message_id}
-        await self.patiently("take the job", lambda: self.js.publish(JOBS_SUBJECT, data, timeout=3, headers=headers))
+        subject = GPU_JOBS_SUBJECT if operation.needs_gpu and await self._gpu_here() else JOBS_SUBJECT
+        await self.patiently("take the job", lambda: self.js.publish(subject, data, timeout=3, headers=headers))
+
+    async def _on_gpu_asked(self, msg: Msg) -> None:
+        if self._gpu_works is not None and self._gpu_works():
+            await msg.respond(b"")
+
+    async def _gpu_here(self) -> bool:
+        """Whether an engine with a GPU takes work: known at once where there is none."""
+        try:
+            await self._connected().request(GPU_HERE, b"", timeout=GPU_SECONDS)
+        except _AWAY:
+            return False
+        return True
+
+    async def _no_gpu(self) -> bool:
+        """Whether there is none. One that was seen is believed for a moment, and an absence never."""
+        if time.monotonic() - self._gpu_seen < GPU_SECONDS:
+            return False
+        if await self._gpu_here():
+            self._gpu_seen = time.monotonic()
+            return False
+        return True
 
     async def reopen(self, operation: Operation) -> None:
         """Write the record of an operation that was final, and list it."""
@@ -584,11 +631,19 @@ class NatsJobs:
         """The next job. Raises UnavailableError when NATS is away."""
         if problem := await self.problem():
             raise UnavailableError(problem)
-        ask = json.dumps({"batch": 1, "expires": int(timeout * 1e9)}).encode()
+        if self._gpu_works is not None:
+            return await self._next(GPU_JOBS, GPU_ENGINES, timeout)
+        if await self._no_gpu() and (job := await self._next(GPU_JOBS, GPU_ENGINES, 0)):
+            return job
+        return await self._next(JOBS, ENGINES, timeout)
+
+    async def _next(self, stream: str, consumer: str, timeout: float) -> NatsJob | None:
+        """The next job of a queue; with a `timeout` of 0 only if one waits."""
+        ask: dict[str, Any] = {"expires": int(timeout * 1e9)} if timeout else {"no_wait": True}
         try:
             msg = await self._connected().request(
-                f"$JS.API.CONSUMER.MSG.NEXT.{JOBS}.{ENGINES}",
-                ask,
+                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+                json.dumps({"batch": 1, **ask}).encode(),
                 timeout=timeout + 2,
                 old_style=True,  # an inbox of its own: a job arrives under its stream's subject, not the inbox's
             )
@@ -618,7 +673,8 @@ class NatsJobs:
     async def waiting(self) -> int | None:
         """Jobs not yet delivered."""
         try:
-            return int((await self.js.consumer_info(JOBS, ENGINES)).num_pending or 0)
+            asked = [self.js.consumer_info(*one) for one in ((JOBS, ENGINES), (GPU_JOBS, GPU_ENGINES))]
+            return sum(int(info.num_pending or 0) for info in await asyncio.gather(*asked))
         except (*_AWAY, APIError):
             return None
 
