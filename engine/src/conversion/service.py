@@ -72,6 +72,15 @@ class Metrics:
         )
         self.active = Gauge("conversion_active", "Requests or jobs in hand", registry=self.registry)
         self.waiting = Gauge("conversion_queue_waiting", "Jobs that no engine has taken yet", registry=self.registry)
+        self.depth = Gauge("conversion_queue_depth", "The same by class of engine", ["queue"], registry=self.registry)
+        self.oldest = Gauge(
+            "conversion_queue_oldest_seconds",
+            "Age of the oldest job that no engine has taken yet; 0 when none waits",
+            ["queue"],
+            registry=self.registry,
+        )
+        self.workers = Gauge("conversion_workers", "Jobs that an engine works on at a time", registry=self.registry)
+        self.busy = Gauge("conversion_workers_busy", "Jobs that it works on now", registry=self.registry)
         self.dead = Gauge("conversion_dead_letters", "Jobs that were given up and are kept", registry=self.registry)
         self.ready = Gauge("conversion_ready", "1 when ready for work", registry=self.registry)
         self.isolation = Gauge(
@@ -133,8 +142,11 @@ def refresh(jobs: Jobs, cache: Cache) -> Callable[[Metrics], Awaitable[None]]:
 
     async def ask(metrics: Metrics) -> None:
         metrics.cache_up.set(cache.available)
-        if (waiting := await jobs.waiting()) is not None:
-            metrics.waiting.set(waiting)
+        if (lines := await jobs.lines()) is not None:
+            metrics.waiting.set(sum(line.waiting for line in lines.values()))
+            for name, line in lines.items():
+                metrics.depth.labels(name).set(line.waiting)
+                metrics.oldest.labels(name).set(line.oldest)
         if (buried := await jobs.buried()) is not None:
             metrics.dead.set(buried)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,14 @@ class Readable(Protocol):
 
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes, or all; none at the end."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """How many jobs wait for an engine, and since how many seconds the oldest of them; 0 when none does."""
+
+    waiting: int
+    oldest: float
 
 
 class Job(Protocol):
@@ -99,6 +108,9 @@ class Jobs(Protocol):
 
     async def waiting(self) -> int | None:
         """Jobs that no engine has taken yet; None when unknown."""
+
+    async def lines(self) -> dict[str, Line] | None:
+        """Who waits, by class: `cpu`, `gpu`; None when unknown."""
 
     async def buried(self) -> int | None:
         """Dead letters that are kept; None when unknown."""

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import BusyError, InputError
-from ..operation import NOTHING, About, Operation
-from . import Readable
+from ..operation import NOTHING, About, Operation, Status
+from . import Line, Readable
 
 PIECE = 256 * 1024
 
@@ -192,6 +192,15 @@ class MemoryJobs:
     async def waiting(self) -> int | None:
         """Jobs in the queue."""
         return self._queue.qsize()
+
+    async def lines(self) -> dict[str, Line] | None:
+        """One line for all."""
+        since = min((one.created_at for one in self._operations.values() if self._waits(one)), default=self.now())
+        return {"cpu": Line(self._queue.qsize(), max(0.0, self.now() - since))}
+
+    @staticmethod
+    def _waits(operation: Operation) -> bool:
+        return operation.status is Status.QUEUED and not operation.same_as
 
     async def buried(self) -> int | None:
         """None are kept."""

@@ -52,7 +52,7 @@ from nats.js.kv import KeyValue
 from .. import tls
 from ..errors import BusyError, InputError, UnavailableError, one_line
 from ..operation import NOTHING, About, Operation
-from . import Readable
+from . import Line, Readable
 from .dead import MESSAGES, DeadLetters
 from .names import (
     BLOBS,
@@ -677,6 +677,29 @@ class NatsJobs:
             return sum(int(info.num_pending or 0) for info in await asyncio.gather(*asked))
         except (*_AWAY, APIError):
             return None
+
+    async def lines(self) -> dict[str, Line] | None:
+        """Both queues. The oldest is the first that was not delivered yet."""
+        try:
+            return {
+                "cpu": await self._line(JOBS, JOBS_SUBJECT, ENGINES),
+                "gpu": await self._line(GPU_JOBS, GPU_JOBS_SUBJECT, GPU_ENGINES),
+            }
+        except (*_AWAY, APIError):
+            return None
+
+    async def _line(self, stream: str, subject: str, consumer: str) -> Line:
+        info = await self.js.consumer_info(stream, consumer)
+        waiting = int(info.num_pending or 0)
+        if not waiting:
+            return Line(0, 0.0)
+        after = int(info.delivered.stream_seq) if info.delivered else 0
+        try:
+            oldest = await self.js.get_msg(stream, after + 1, subject, next=True)
+            since = Operation.from_json(oldest.data or b"{}").created_at
+        except (NotFoundError, ValueError, TypeError, AttributeError):  # taken at this moment, or no job at all
+            return Line(waiting, 0.0)
+        return Line(waiting, max(0.0, self.clock() - since))
 
     async def buried(self) -> int | None:
         """Dead letters."""

@@ -38,6 +38,8 @@ class Engine:
         self._name = f"{socket.gethostname()}/{settings.version}"
         self._draining = asyncio.Event()
         self.active = 0
+        metrics.workers.set(settings.workers)
+        metrics.busy.set_function(lambda: self.active)
 
     async def run(self) -> None:
         """Returns when drained; cancel it to give all jobs in hand back."""
