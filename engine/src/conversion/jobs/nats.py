@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
 import time
@@ -91,6 +92,9 @@ _AWAY = (
 _STREAM_DIFFERS = 10058
 _STREAM_FULL = 10077
 GPU_SECONDS = 2.0  # that an engine with a GPU may take to say that it is here, and that this is believed
+SHARED = "shared"  # in the place of an operation's id, for results that were in the cache
+SHARED_MAX = 10_000  # of which a process remembers that it stored them
+RENEWED = 0.25  # of the retention: as old a copy may be when an operation relies on it
 _CLAIM_SECONDS = 15.0  # that a claim is believed without a record: its file is being stored
 
 
@@ -149,6 +153,7 @@ class NatsJobs:
         self._supervisor: asyncio.Task[None] | None = None
         self._prepared = False
         self._reason = "not connected yet"
+        self._shared: dict[str, float] = {}  # results from the cache, and when this process stored each
         self._waiters: dict[str, set[asyncio.Future[Operation]]] = {}
         self.dead = DeadLetters(self)
 
@@ -255,7 +260,7 @@ class NatsJobs:
                 max_msgs_per_subject=1,
                 discard=DiscardPolicy.NEW,
                 allow_direct=True,
-                **common,
+                **{**common, "max_age": self._retention * (1 + RENEWED)},
             )
         )
         await self._ensure_stream(
@@ -439,9 +444,12 @@ class NatsJobs:
 
     async def _create(self, operation: Operation) -> None:
         async def once() -> None:
-            with contextlib.suppress(KeyWrongLastSequenceError):  # ids are unique: an earlier try of ours
-                await self.bucket().create(operation.id, operation.to_json())
-            await self.bucket().put(_listed(operation), b"1")
+            listing = asyncio.ensure_future(self.bucket().put(_listed(operation), b"1"))
+            try:
+                with contextlib.suppress(KeyWrongLastSequenceError):  # ids are unique: an earlier try of ours
+                    await self.bucket().create(operation.id, operation.to_json())
+            finally:
+                await listing
 
         await self.patiently("keep the record", once)
 
@@ -615,11 +623,16 @@ class NatsJobs:
         await self.drop_file(operation.id, SOURCE)
 
     async def store(self, operation: Operation, result: bytes) -> None:
-        """Keep a finished operation."""
-        for number, start in enumerate(range(0, len(result), PIECE)):
-            subject = f"{BLOBS_SUBJECT}.{operation.id}.{operation.output_key}.{number}"
-            await self.put_piece(subject, result[start : start + PIECE], None)
-        await self._create(operation)
+        """Keep a finished operation. Of equal results one copy is kept, which is renewed as long as it is asked for."""
+        key = hashlib.sha256(result).hexdigest()[:32]
+        if time.monotonic() - self._shared.get(key, float("-inf")) > self._retention * RENEWED:
+            for number, start in enumerate(range(0, len(result), PIECE)):
+                await self.put_piece(f"{BLOBS_SUBJECT}.{SHARED}.{key}.{number}", result[start : start + PIECE])
+            self._shared.pop(key, None)  # the latest is the last to be forgotten
+            self._shared[key] = time.monotonic()
+            if len(self._shared) > SHARED_MAX:
+                del self._shared[next(iter(self._shared))]
+        await self._create(replace(operation, same_as=SHARED, output_key=key))
 
     def output(self, operation: Operation) -> AsyncIterator[bytes]:
         """The result in pieces."""
