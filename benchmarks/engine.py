@@ -46,7 +46,14 @@ SMALL = 20.0  # ms that the service may cost however fast the library is
 AT_ONCE = 48  # jobs of which two workers have to do twice as many as one
 PENDING = 4  # operations that a client of the soak has on their way
 CACHED = 3000  # answers that are asked for
-LIMITS = {"JOB_SECONDS": 600, "JOB_MEMORY": 8 << 30, "JOB_OUTPUT": 2 << 30, "MAX_BODY": 200 << 20, "WAIT": 300}
+LIMITS = {
+    "JOB_SECONDS": 600,
+    "JOB_MEMORY": 8 << 30,
+    "JOB_OUTPUT": 2 << 30,
+    "MAX_BODY": 200 << 20,
+    "WAIT": 300,
+    "UPLOADS_PER_ADDRESS": 64,
+}
 # Converts in a process that has imported everything, as often as it is asked: milliseconds, a line each time.
 LIBRARY = """
 import sys, time
