@@ -227,7 +227,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
-        match = re.fullmatch(r'([A-Z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^"\\]*))', line.rstrip())
+        match = re.fullmatch(r'([A-Z_][A-Z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|([^"\\]*))', line.rstrip())
         if match is None:
             raise SettingsError(f'{path} line {number} is not of the form NAME="value".')  # not the line: a secret
         name, quoted, plain = match.groups()

@@ -30,6 +30,7 @@ from conversion_stack import (
 )
 
 from conversion.checks import triangles
+from conversion.jobs.nats import NatsJobs
 
 CRASHED = "The file made the converter crash 2 times"
 
@@ -162,6 +163,29 @@ def test_a_message_that_is_no_job_stops_no_engine(stack: Stack) -> None:
     assert dead(stack, "drop", "--all").returncode == 0
     assert letters(stack) == []
     assert engine.ready
+
+
+def test_a_letter_that_was_written_meanwhile_is_spared(stack: Stack) -> None:
+    """One that is sent again may be dead again before the old letter is removed."""
+
+    async def story() -> list[str]:
+        jobs = NatsJobs(f"nats://127.0.0.1:{stack.nats.port}", user="conversion", password=PASSWORD)
+        await jobs.start()
+        try:
+            async with asyncio.timeout(30):
+                while await jobs.problem():
+                    await asyncio.sleep(0.05)
+                await jobs.dead.keep_message(1, b"old", "old", 1)
+                old = await jobs.js.get_last_msg("CONVERSION_DEAD", "conversion.dead.message-1.letter", direct=True)
+                await jobs.dead.keep_message(1, b"new", "new", 1)
+                await jobs.dead.drop("message-1", before=(old.seq or 0) + 1)
+                left = [one.why for one in await jobs.dead.all()]
+                await jobs.dead.drop("message-1")
+                return [*left, str(await jobs.dead.count())]
+        finally:
+            await jobs.close()
+
+    assert asyncio.run(story()) == ["new", "0"]
 
 
 def test_a_queue_that_is_away_is_said(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,16 +145,21 @@ class DeadLetters:
             crashes=0,
             progress=0.0,
         )
+        last = await self._jobs.patiently(
+            "give the letter",
+            lambda: self._jobs.js.get_last_msg(DEAD, f"{DEAD_SUBJECT}.{letter.id}.letter", direct=True),
+        )
         await self._jobs.reopen(queued)
         await self._jobs.enqueue(queued, f"{letter.id}.{letter.died_at}")
-        await self.drop(letter.id)
+        await self.drop(letter.id, before=(last.seq or 0) + 1)
         return queued
 
-    async def drop(self, letter_id: str) -> None:
-        """Remove a letter and its file, if they are there."""
+    async def drop(self, letter_id: str, before: int | None = None) -> None:
+        """Remove a letter and its file, if they are there; `before` spares what was stored from that place in the stream on: it may
+        be a new letter of the same job."""
 
         async def once() -> None:
-            await self._jobs.js.purge_stream(DEAD, subject=f"{DEAD_SUBJECT}.{letter_id}.>")
+            await self._jobs.js.purge_stream(DEAD, subject=f"{DEAD_SUBJECT}.{letter_id}.>", seq=before)
 
         await self._jobs.patiently("drop the letter", once)
 

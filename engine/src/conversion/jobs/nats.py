@@ -52,7 +52,7 @@ from nats.js.kv import KeyValue
 
 from .. import tls
 from ..errors import BusyError, InputError, UnavailableError, one_line
-from ..operation import NOTHING, About, Operation
+from ..operation import NOTHING, About, Operation, Status
 from . import Line, Readable
 from .dead import MESSAGES, DeadLetters
 from .names import (
@@ -480,7 +480,8 @@ class NatsJobs:
                         await bucket.purge(_listed(operation))
                         await self._drop_claim(operation)
                         await self.drop_file(operation.id, operation.output_key or "none")
-                        await self.dead.drop(operation.id)  # whose file it is wants it gone
+                        if record.status is Status.FAILED:
+                            await self.dead.drop(operation.id)  # whose file it is wants it gone
                 except KeyWrongLastSequenceError:
                     continue
                 return
