@@ -12,7 +12,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COL
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart quickstart-down test test-all check lock test-gpu-image lint unit contract integration molecule sanity \
-        bench-rollout bench-data bench-images bench-fleet bench-zero-trust image prove-rollout prove-images peer-tests collection \
+        bench-rollout bench-data bench-engine bench-images bench-fleet bench-zero-trust image prove-rollout prove-images peer-tests collection \
         requirements clean
 
 help: ## Say what there is
@@ -42,6 +42,10 @@ bench-rollout: setup ## Measure rolls against their peers (some minutes)
 
 bench-data: setup ## Measure redis and nats against a minimal configuration (some minutes)
 	@$(AS_ROOT) $(BIN)/python benchmarks/data.py
+
+bench-engine: setup ## Measure the conversion service against the library, assimp and itself; ten minutes of kills (twenty minutes)
+	@command -v assimp >/dev/null || $(AS_ROOT) sh -c 'apt-get update -qq && apt-get install -qq -y --no-install-recommends assimp-utils'
+	@$(BIN)/python benchmarks/engine.py $(BENCH)
 
 bench-fleet: setup ## Measure a second deploy of fleets of 1, 10 and 100 services, and look for ports beyond the file (two minutes)
 	@$(BIN)/python benchmarks/fleet.py

@@ -48,7 +48,7 @@ def sources(profile: str) -> dict[str, Path]:
     """Every file that the tar is made from, by its path in the checkout."""
     files = [ROOT / "requirements" / f"{profile}.txt", ROOT / "requirements" / "build.txt", ENGINE / "wheelhouse.py"]
     files.append(ENGINE / "pyproject.toml")
-    files += sorted((ENGINE / "src").rglob("*.py"))
+    files += sorted(path for path in (ENGINE / "src").rglob("*.*") if path.is_file() and path.suffix != ".pyc")
     return {str(path.relative_to(ROOT)): path for path in files}
 
 

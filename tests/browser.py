@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real browser for the tests: Debian's chromium without a window, driven over two pipes, with no way to any network."""
+"""A real browser for the tests: Debian's chromium without a window, driven over two pipes, with no way to any network but loopback."""
 
 from __future__ import annotations
 
@@ -79,15 +79,19 @@ class Browser:
         self, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False, phone: bool = False
     ) -> None:
         """Show a file."""
+        self.visit(path.resolve().as_uri(), width=width, height=height, dark=dark, phone=phone)
+
+    def visit(self, url: str, *, width: int = 1200, height: int = 900, dark: bool = False, phone: bool = False) -> None:
+        """Show what is at an address: of a file, or of a server on loopback."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         scheme = "dark" if dark else "light"
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.said.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=url)
         deadline = time.monotonic() + SECONDS
-        while not self.evaluate("document.readyState === 'complete' && location.protocol === 'file:'"):
+        while not self.evaluate("document.readyState === 'complete' && location.href !== 'about:blank'"):
             if time.monotonic() > deadline:
-                raise BrowserError(f"{path} never loaded")
+                raise BrowserError(f"{url} never loaded")
             time.sleep(0.05)
 
     def evaluate(self, expression: str) -> Any:
@@ -97,9 +101,26 @@ class Browser:
             raise BrowserError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
+    def until(self, expression: str) -> Any:
+        """The value of an expression as soon as it is true."""
+        deadline = time.monotonic() + 2 * SECONDS
+        while not (value := self.evaluate(expression)):
+            if time.monotonic() > deadline:
+                raise BrowserError(
+                    f"{expression} never became true; the page says: {self.evaluate('document.body.innerText')}"
+                )
+            time.sleep(0.1)
+        return value
+
+    def choose(self, selector: str, path: Path) -> None:
+        """Put a file into an input."""
+        document = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
     def press(self, key: str) -> None:
-        """A key: Tab, Enter."""
-        code = {"Tab": 9, "Enter": 13}[key]
+        """A key: Tab, Enter, ArrowLeft."""
+        code = {"Tab": 9, "Enter": 13, "ArrowLeft": 37}[key]
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
             more = text if kind == "keyDown" else {}
@@ -127,8 +148,8 @@ class Browser:
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[Browser]:
-    """A browser with a profile of its own; it ends with all that it started."""
+def browser(profile: Path, *more: str) -> Iterator[Browser]:
+    """A browser with a profile of its own and `more` arguments; it ends with all that it started."""
     program = shutil.which(PROGRAM)
     if program is None:
         raise BrowserError(f"{PROGRAM} is not on this machine: make setup installs it (apt-get install {PROGRAM})")
@@ -136,8 +157,8 @@ def browser(profile: Path) -> Iterator[Browser]:
     into, from_browser = os.pipe()
     argv = [
         program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--force-color-profile=srgb", "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        "--force-color-profile=srgb", "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={profile}", *more, "about:blank",
     ]  # fmt: skip
     log = profile.with_suffix(".log")
     with log.open("wb") as file:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 from .cache import Cache, MemoryCache, NoCache
 from .cache.redis import RedisCache
@@ -13,8 +14,8 @@ from .settings import MIB, Settings
 _PR_SET_DUMPABLE = 4
 
 
-def nats_jobs(settings: Settings, name: str) -> NatsJobs:
-    """The queue on NATS."""
+def nats_jobs(settings: Settings, name: str, gpu_works: Callable[[], bool] | None = None) -> NatsJobs:
+    """The queue on NATS. `gpu_works` makes it that of an engine with a GPU, and says whether that can take work now."""
     return NatsJobs(
         settings.nats_url,
         user=settings.nats_user,
@@ -22,10 +23,12 @@ def nats_jobs(settings: Settings, name: str) -> NatsJobs:
         ca_file=settings.nats_ca_file,
         name=name,
         retention=settings.retention,
+        dead_retention=settings.dead_retention,
         max_queued=settings.max_queued,
         replicas=settings.nats_replicas,
         ack_wait=settings.ack_wait,
         accept_timeout=settings.accept_timeout,
+        gpu_works=gpu_works,
     )
 
 

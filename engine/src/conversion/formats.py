@@ -122,6 +122,13 @@ def known(name: str) -> Format:
     return found
 
 
+def needs_gpu(output: Format, checked: Mapping[str, Option], source_bytes: int, *, pixels: int, source: int) -> bool:
+    """Whether a job is for an engine with a GPU: a preview of more than so many `pixels`, or of a file of more bytes than `source`."""
+    if output is not PREVIEW:
+        return False
+    return float(checked["width"]) * float(checked["height"]) > pixels or source_bytes > source
+
+
 def pair(source: str, output: str) -> tuple[Format, Format]:
     """Both formats of a conversion, or InputError when there is no such conversion."""
     src, dst = known(source), known(output)

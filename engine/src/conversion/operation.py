@@ -58,7 +58,7 @@ class Operation:
     `output_key` names the stored result: each attempt stores under its own, so two engines never mix theirs.
     `owner` is the name of the key that asked, empty where the API is open. `same_as` is the operation that converts the same
     content, of which this one only takes the result; `followers` counts those who do so here. `left` says that the owner
-    cancelled or forgot it while followers need it still.
+    cancelled or forgot it while followers need it still. `needs_gpu`: it is for an engine with a GPU, if there is one.
     """
 
     id: str
@@ -86,6 +86,7 @@ class Operation:
     same_as: str = ""
     followers: int = 0
     left: str = ""
+    needs_gpu: bool = False
 
     @property
     def final(self) -> bool:

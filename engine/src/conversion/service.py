@@ -21,7 +21,9 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from . import __version__
+from .cache import Cache
 from .errors import BusyError, InputError, SettingsError, UnavailableError, one_line
+from .jobs import Jobs
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ class Metrics:
         self.info.labels(service, version).set(1)
         self.conversions = Counter(
             "conversion_operations",
-            "Conversions by end: completed, cached, failed, crashed, returned, refused",
+            "Conversions by end: completed, cached, failed, crashed, dead, returned, refused",
             ["src_format", "output_format", "end"],
             registry=self.registry,
         )
@@ -70,6 +72,16 @@ class Metrics:
         )
         self.active = Gauge("conversion_active", "Requests or jobs in hand", registry=self.registry)
         self.waiting = Gauge("conversion_queue_waiting", "Jobs that no engine has taken yet", registry=self.registry)
+        self.depth = Gauge("conversion_queue_depth", "The same by class of engine", ["queue"], registry=self.registry)
+        self.oldest = Gauge(
+            "conversion_queue_oldest_seconds",
+            "Age of the oldest job that no engine has taken yet; 0 when none waits",
+            ["queue"],
+            registry=self.registry,
+        )
+        self.workers = Gauge("conversion_workers", "Jobs that an engine works on at a time", registry=self.registry)
+        self.busy = Gauge("conversion_workers_busy", "Jobs that it works on now", registry=self.registry)
+        self.dead = Gauge("conversion_dead_letters", "Jobs that were given up and are kept", registry=self.registry)
         self.ready = Gauge("conversion_ready", "1 when ready for work", registry=self.registry)
         self.isolation = Gauge(
             "conversion_isolation",
@@ -123,6 +135,22 @@ class Lifecycle:
     async def problem(self) -> str | None:
         """Why no work should be sent here, or None."""
         return "It is draining." if self.draining else await self._problem()
+
+
+def refresh(jobs: Jobs, cache: Cache) -> Callable[[Metrics], Awaitable[None]]:
+    """What brings the metrics of queue and cache up to date. What cannot be asked stays as it was."""
+
+    async def ask(metrics: Metrics) -> None:
+        metrics.cache_up.set(cache.available)
+        if (lines := await jobs.lines()) is not None:
+            metrics.waiting.set(sum(line.waiting for line in lines.values()))
+            for name, line in lines.items():
+                metrics.depth.labels(name).set(line.waiting)
+                metrics.oldest.labels(name).set(line.oldest)
+        if (buried := await jobs.buried()) is not None:
+            metrics.dead.set(buried)
+
+    return ask
 
 
 def probes(

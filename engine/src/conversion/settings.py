@@ -52,9 +52,13 @@ class Settings:
     least_speed: float
     speed_seconds: float
     retention: float
+    dead_retention: float
     max_queued: int
     cache_ttl: float
     cache_max: int
+    gpu_pixels: int
+    gpu_source: int
+    engine_class: str
     workers: int
     job_seconds: float
     job_memory: int
@@ -95,6 +99,13 @@ class _Reader:
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
         return int(self.number(name, default, low, high))
+
+    def one_of(self, name: str, words: tuple[str, ...]) -> str:
+        """One of some words, the first by default."""
+        raw = self.text(name, words[0])
+        if raw not in words:
+            raise SettingsError(f"CONVERSION_{name} is '{raw}': set it to {' or '.join(words)}.")
+        return raw
 
     def server(self, kind: str, fleet: str, schemes: tuple[str, str]) -> Server:
         """Where NATS or Redis is. In a fleet these variables are called after the data service; our own count where there are any."""
@@ -175,9 +186,13 @@ def load(env: Mapping[str, str] | None = None, *, port: int) -> Settings:
         least_speed=read.number("LEAST_SPEED", 1024, 1, 1e9),
         speed_seconds=read.number("SPEED_SECONDS", 10, 0.1, 300),
         retention=read.number("RETENTION", 6 * 3600, 60, 30 * 86400),
+        dead_retention=read.number("DEAD_RETENTION", 7 * 86400, 60, 365 * 86400),
         max_queued=read.whole("MAX_QUEUED", 10_000, 1, 10_000_000),
         cache_ttl=read.number("CACHE_TTL", 86400, 1, 30 * 86400),
         cache_max=read.whole("CACHE_MAX", 8 * MIB, 0, 256 * MIB),
+        gpu_pixels=read.whole("GPU_PIXELS", 1 << 20, 0, 10**9),
+        gpu_source=read.whole("GPU_SOURCE", 32 * MIB, 0, 10_000 * MIB),
+        engine_class=read.one_of("CLASS", ("cpu", "gpu")),
         workers=read.whole("WORKERS", min(4, os.cpu_count() or 1), 1, 256),
         job_seconds=read.number("JOB_SECONDS", 60, 0.1, 3600),
         job_memory=read.whole("JOB_MEMORY", 2048 * MIB, 128 * MIB, 1024 * 1024 * MIB),
@@ -212,7 +227,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
-        match = re.fullmatch(r'([A-Z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^"\\]*))', line.rstrip())
+        match = re.fullmatch(r'([A-Z_][A-Z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|([^"\\]*))', line.rstrip())
         if match is None:
             raise SettingsError(f'{path} line {number} is not of the form NAME="value".')  # not the line: a secret
         name, quoted, plain = match.groups()

@@ -62,9 +62,9 @@ def _alive(stat: Path) -> bool:
 
 def test_long_job_is_not_given_to_another(stack: Stack) -> None:
     """An engine at work says so in time; the wait for an acknowledgement is shorter than this job."""
-    api, engines = stack.api(), [stack.engine(ACK_WAIT=1), stack.engine(ACK_WAIT=1)]
+    api, engines = stack.api(WAIT=200), [stack.engine(ACK_WAIT=1), stack.engine(ACK_WAIT=1)]
     began = time.monotonic()
-    status, _ = post(api, "step/stl?deflection=0.006&angle=3", TORUS.read_bytes())
+    status, _ = post(api, "step/stl?deflection=0.012&angle=5", TORUS.read_bytes())
     assert status == 201
     assert time.monotonic() - began > 2
     eventually(lambda: all(b"conversion_active 0.0" in engine.get("/metrics")[1] for engine in engines))

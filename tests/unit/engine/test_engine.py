@@ -5,21 +5,33 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from conversion.cache import MemoryCache
 from conversion.errors import UnavailableError
-from conversion.jobs.memory import MemoryJobs
+from conversion.jobs.memory import MemoryJob, MemoryJobs
 from conversion.operation import Operation, Status
 from conversion.service import Metrics
 from conversion.settings import Settings
+from conversion.worker import engine as engine_module
+from conversion.worker import zygote
 from conversion.worker.engine import Engine
 from conversion.worker.pool import Outcome
 
 Run = Callable[[Any], Any]
 Make = Callable[..., Settings]
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits here."""
+    monkeypatch.setattr(engine_module, "OUR_FAULT_SECONDS", 0.02)
+    monkeypatch.setattr(engine_module, "PROGRESS_SECONDS", 0.02)
 
 
 class Converter:
@@ -29,8 +41,11 @@ class Converter:
         self.outcomes = list(outcomes)
         self.calls = 0
 
-    async def convert(self, operation: Operation, directory: Path, source: Path) -> Outcome:
+    async def convert(
+        self, operation: Operation, directory: Path, source: Path, progress: Callable[[float], None]
+    ) -> Outcome:
         self.calls += 1
+        progress(0.5)
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, int | float):
             await asyncio.sleep(outcome)
@@ -131,6 +146,62 @@ def test_job_that_never_ends_is_given_up(run: Run, settings: Make) -> None:
         assert "begun 3 times" in str(done["one"].error)
 
     run(story())
+
+
+def test_a_fault_of_ours_is_waited_out_longer_each_time(run: Run, settings: Make, monkeypatch: Any) -> None:
+    async def story() -> None:
+        jobs, pauses = MemoryJobs(), []
+        real = MemoryJob.give_back
+
+        async def give_back(self: MemoryJob, after: float = 0) -> None:
+            pauses.append(after)
+            await real(self, after)
+
+        monkeypatch.setattr(MemoryJob, "give_back", give_back)
+        converter = Converter(UnavailableError("The disk is full."), RuntimeError("a fault of ours"), b"-3")
+        await submit(jobs, "one")
+        await worked(settings(), converter, jobs, ["one"])
+        assert pauses == [0.02, 0.04]
+
+    run(story())
+
+
+def test_how_far_a_job_is_stands_in_its_record(run: Run, settings: Make) -> None:
+    async def story() -> None:
+        jobs = MemoryJobs()
+        await submit(jobs, "one")
+        engine = Engine(jobs, MemoryCache(1 << 20), Converter(1), settings(), Metrics("engine", "1"))  # type: ignore[arg-type]
+        running = asyncio.create_task(engine.run())
+        seen = set[float]()
+        while (record := await jobs.operation("one")) is not None and not record.final:
+            seen.add(record.progress)
+            await asyncio.sleep(0.01)
+        assert record is not None
+        assert (seen, record.progress) == ({0.0, 0.5}, 1.0)
+        engine.drain()
+        await running
+
+    run(story())
+
+
+def test_what_a_job_may_say_of_how_far_it_is() -> None:
+    assert [zygote.progress(line) for line in (b"0.30", b"1.00", b"1.50")] == [0.3, 1.0, 1.0]
+    assert {zygote.progress(line) for line in (b"", b"nan", b"2.00", b"-0.1", b'{"a": 1}', b"0.3" * 99)} == {None}
+
+
+def test_a_job_that_talks_without_end_is_heard_to_a_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    hear, outcome = os.pipe()
+    one = zygote.Running("a-1", hear, None)
+    for _ in range(200):
+        os.write(outcome, b"0.10\n" * 10)
+        assert zygote.Zygote._hear(one)
+    os.write(outcome, b'{"warnings": []}')
+    os.close(outcome)
+    while zygote.Zygote._hear(one):
+        pass
+    os.close(hear)
+    assert one.said == b'{"warnings": []}'
+    assert len(capsys.readouterr().out.splitlines()) == zygote.PROGRESS_MAX
 
 
 def test_same_content_is_converted_once(run: Run, settings: Make) -> None:

@@ -77,13 +77,7 @@ async def api(settings: Settings, stop: asyncio.Event, *, standalone: bool) -> N
 
     life = service.Lifecycle(jobs.problem, lambda: handlers.active, lame_duck=settings.lame_duck, on_drain=on_drain)
 
-    async def refresh(into: service.Metrics) -> None:
-        into.cache_up.set(cache.available)
-        waiting = await jobs.waiting()
-        if waiting is not None:
-            into.waiting.set(waiting)
-
-    probes = service.probes("conversion-api", settings, life, metrics, refresh)
+    probes = service.probes("conversion-api", settings, life, metrics, service.refresh(jobs, cache))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(cache.close)
         await jobs.start()

@@ -23,6 +23,7 @@ from ..jobs import Jobs
 from ..operation import About, Operation, Status, timestamp
 from ..service import REQUEST_ID, Lifecycle, Metrics, errors, new_request_id
 from ..settings import MIB, Settings
+from . import page
 from .connection import WRITE_SECONDS, Connection
 from .keys import Key, Keys, Quota
 from .openapi import document
@@ -75,6 +76,7 @@ class Api:
             web.delete("/async/operations/{id}", self.remove, expect_handler=_expect),
             web.get("/async/operations/{id}/output", self.output, expect_handler=_expect),
             web.get("/openapi.json", self.document, expect_handler=_expect),
+            *page.routes(keys=not self._keys.open),
         ]
 
     @web.middleware
@@ -163,6 +165,9 @@ class Api:
                     type=formats.operation_type(output),
                     owner=key.name if key else "",
                     request_id=REQUEST_ID.get(),
+                    needs_gpu=formats.needs_gpu(
+                        output, checked, received.size, pixels=settings.gpu_pixels, source=settings.gpu_source
+                    ),
                 )
                 response = await self._known(operation)
                 if response is None:

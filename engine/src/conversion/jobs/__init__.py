@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,14 @@ class Readable(Protocol):
 
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes, or all; none at the end."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """How many jobs wait for an engine, and since how many seconds the oldest of them; 0 when none does."""
+
+    waiting: int
+    oldest: float
 
 
 class Job(Protocol):
@@ -38,11 +47,17 @@ class Job(Protocol):
     async def fail(self, error: str) -> None:
         """Close the operation with a sentence for the user, then the job."""
 
+    async def bury(self, error: str, why: str) -> None:
+        """Like `fail`, and keep the file as a dead letter, where there is a place for it; `why` is for those who look at it."""
+
+    async def progress(self, share: float) -> None:
+        """Say that so much is done, from 0 to 1."""
+
     async def crashed(self) -> int:
         """Count a crash of the converter on this operation; how many there were, this one included."""
 
-    async def give_back(self) -> None:
-        """Let another engine have the job now."""
+    async def give_back(self, after: float = 0) -> None:
+        """Let another engine have the job, now or after so many seconds."""
 
     async def unwanted(self) -> None:
         """Returns once the operation is final without us: it was cancelled."""
@@ -93,3 +108,9 @@ class Jobs(Protocol):
 
     async def waiting(self) -> int | None:
         """Jobs that no engine has taken yet; None when unknown."""
+
+    async def lines(self) -> dict[str, Line] | None:
+        """Who waits, by class: `cpu`, `gpu`; None when unknown."""
+
+    async def buried(self) -> int | None:
+        """Dead letters that are kept; None when unknown."""

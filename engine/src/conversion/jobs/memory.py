@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import BusyError, InputError
-from ..operation import NOTHING, About, Operation
-from . import Readable
+from ..operation import NOTHING, About, Operation, Status
+from . import Line, Readable
 
 PIECE = 256 * 1024
 
@@ -193,6 +193,19 @@ class MemoryJobs:
         """Jobs in the queue."""
         return self._queue.qsize()
 
+    async def lines(self) -> dict[str, Line] | None:
+        """One line for all."""
+        since = min((one.created_at for one in self._operations.values() if self._waits(one)), default=self.now())
+        return {"cpu": Line(self._queue.qsize(), max(0.0, self.now() - since))}
+
+    @staticmethod
+    def _waits(operation: Operation) -> bool:
+        return operation.status is Status.QUEUED and not operation.same_as
+
+    async def buried(self) -> int | None:
+        """None are kept."""
+        return 0
+
     def drop_source(self, operation_id: str) -> None:
         """Forget the source file of a finished job."""
         self.file(operation_id, "source").unlink(missing_ok=True)
@@ -248,14 +261,23 @@ class MemoryJob:
         await self._jobs.change(self.operation.id, lambda old: old.failed(self._jobs.now(), error))
         self._jobs.drop_source(self.operation.id)
 
+    async def bury(self, error: str, why: str) -> None:
+        """Close with an error: who runs this has the file."""
+        await self.fail(error)
+
+    async def progress(self, share: float) -> None:
+        """Keep it in the record."""
+        await self._jobs.change(self.operation.id, lambda old: replace(old, progress=max(old.progress, share)))
+
     async def crashed(self) -> int:
         """Count a crash."""
         changed = await self._jobs.change(self.operation.id, lambda old: replace(old, crashes=old.crashes + 1))
         return changed.crashes if changed else self.operation.crashes + 1
 
-    async def give_back(self) -> None:
+    async def give_back(self, after: float = 0) -> None:
         """Queue again."""
-        self._jobs.requeue(self.operation.id, self.attempt + 1)
+        loop = asyncio.get_running_loop()
+        loop.call_later(after, self._jobs.requeue, self.operation.id, self.attempt + 1)
 
     async def unwanted(self) -> None:
         """Returns once the record is final."""

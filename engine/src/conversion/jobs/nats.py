@@ -3,7 +3,10 @@
 
 - stream CONVERSION_JOBS, a work queue: one message a job, gone when acknowledged, redelivered when its engine
   falls silent;
+- stream CONVERSION_GPU_JOBS, the same for jobs that need a GPU. Engines with one answer requests under conversion.gpu_here; where
+  none does, such jobs go to the other queue, and engines without a GPU take those that wait in this one;
 - stream CONVERSION_BLOBS: source and result files in numbered pieces;
+- stream CONVERSION_DEAD: jobs that were given up, with their files (see dead.py);
 - key-value bucket conversion_operations: the record of every operation under its id; `of.<owner>.<id>`, which lists an
   owner's; `claim.<content>`, which operation converts a content, so that a second one with the same follows it.
 
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
 import time
@@ -47,21 +51,29 @@ from nats.js.errors import (
 from nats.js.kv import KeyValue
 
 from .. import tls
-from ..errors import BusyError, InputError, UnavailableError
-from ..operation import NOTHING, About, Operation
-from . import Readable
+from ..errors import BusyError, InputError, UnavailableError, one_line
+from ..operation import NOTHING, About, Operation, Status
+from . import Line, Readable
+from .dead import MESSAGES, DeadLetters
+from .names import (
+    BLOBS,
+    BLOBS_SUBJECT,
+    DEAD,
+    DEAD_SUBJECT,
+    ENGINES,
+    GPU_ENGINES,
+    GPU_HERE,
+    GPU_JOBS,
+    GPU_JOBS_SUBJECT,
+    JOBS,
+    JOBS_SUBJECT,
+    OPERATIONS,
+    PIECE,
+    SOURCE,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-JOBS = "CONVERSION_JOBS"
-JOBS_SUBJECT = "conversion.jobs"
-BLOBS = "CONVERSION_BLOBS"
-BLOBS_SUBJECT = "conversion.blobs"
-ENGINES = "engines"
-OPERATIONS = "conversion_operations"
-PIECE = 512 * 1024  # NATS takes messages of up to 1 MiB by default
-SOURCE = "source"
 
 #: NATS is away for now: the same call may work in a moment.
 _AWAY = (
@@ -79,6 +91,10 @@ _AWAY = (
 )
 _STREAM_DIFFERS = 10058
 _STREAM_FULL = 10077
+GPU_SECONDS = 2.0  # that an engine with a GPU may take to say that it is here, and that this is believed
+SHARED = "shared"  # in the place of an operation's id, for results that were in the cache
+SHARED_MAX = 10_000  # of which a process remembers that it stored them
+RENEWED = 0.25  # of the retention: as old a copy may be when an operation relies on it
 _CLAIM_SECONDS = 15.0  # that a claim is believed without a record: its file is being stored
 
 
@@ -110,10 +126,12 @@ class NatsJobs:
         ca_file: str = "",
         name: str = "conversion",
         retention: float = 6 * 3600,
+        dead_retention: float = 7 * 86400,
         max_queued: int = 10_000,
         replicas: int = 1,
         ack_wait: float = 15,
         accept_timeout: float = 10,
+        gpu_works: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._url = url
@@ -122,17 +140,22 @@ class NatsJobs:
         self._ca_file = ca_file
         self._name = name
         self._retention = retention
+        self._dead_retention = dead_retention
         self._max_queued = max_queued
         self._replicas = replicas
         self._ack_wait = ack_wait
         self._patience = accept_timeout
+        self._gpu_works = gpu_works  # None: no engine, or one without a GPU
+        self._gpu_seen = float("-inf")
         self.clock = clock
         self._client: Client | None = None
         self._listening: Client | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._prepared = False
         self._reason = "not connected yet"
+        self._shared: dict[str, float] = {}  # results from the cache, and when this process stored each
         self._waiters: dict[str, set[asyncio.Future[Operation]]] = {}
+        self.dead = DeadLetters(self)
 
     # connection
 
@@ -219,16 +242,17 @@ class NatsJobs:
             "num_replicas": self._replicas,
             "duplicate_window": 60,
         }
-        await self._ensure_stream(
-            StreamConfig(
-                name=JOBS,
-                subjects=[JOBS_SUBJECT],
-                retention=RetentionPolicy.WORK_QUEUE,
-                max_msgs=self._max_queued,
-                discard=DiscardPolicy.NEW,
-                **common,
+        for name, subject in ((JOBS, JOBS_SUBJECT), (GPU_JOBS, GPU_JOBS_SUBJECT)):
+            await self._ensure_stream(
+                StreamConfig(
+                    name=name,
+                    subjects=[subject],
+                    retention=RetentionPolicy.WORK_QUEUE,
+                    max_msgs=self._max_queued,
+                    discard=DiscardPolicy.NEW,
+                    **common,
+                )
             )
-        )
         await self._ensure_stream(
             StreamConfig(
                 name=BLOBS,
@@ -236,7 +260,7 @@ class NatsJobs:
                 max_msgs_per_subject=1,
                 discard=DiscardPolicy.NEW,
                 allow_direct=True,
-                **common,
+                **{**common, "max_age": self._retention * (1 + RENEWED)},
             )
         )
         await self._ensure_stream(
@@ -251,31 +275,45 @@ class NatsJobs:
                 **common,
             )
         )
-        await self._js.add_consumer(
-            JOBS,
-            ConsumerConfig(
-                durable_name=ENGINES,
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=self._ack_wait,
-                max_deliver=-1,  # engines count attempts themselves, so that a job never just stays lying
-                max_ack_pending=self._max_queued,
-            ),
+        await self._ensure_stream(
+            StreamConfig(
+                name=DEAD,
+                subjects=[f"{DEAD_SUBJECT}.>"],
+                max_msgs_per_subject=1,
+                max_msgs=MESSAGES,
+                discard=DiscardPolicy.OLD,
+                allow_direct=True,
+                **{**common, "max_age": self._dead_retention},
+            )
         )
+        for stream, consumer in ((JOBS, ENGINES), (GPU_JOBS, GPU_ENGINES)):
+            await self.js.add_consumer(
+                stream,
+                ConsumerConfig(
+                    durable_name=consumer,
+                    ack_policy=AckPolicy.EXPLICIT,
+                    ack_wait=self._ack_wait,
+                    max_deliver=-1,  # engines count attempts themselves, so that a job never just stays lying
+                    max_ack_pending=self._max_queued,
+                ),
+            )
         if self._listening is not client:  # once a connection: the client itself renews it when it reconnects
             await client.subscribe(f"$KV.{OPERATIONS}.*", cb=self._on_record)
+            if self._gpu_works is not None:
+                await client.subscribe(GPU_HERE, cb=self._on_gpu_asked)
             self._listening = client
         self._prepared = True
 
     async def _ensure_stream(self, config: StreamConfig) -> None:
         try:
-            await self._js.add_stream(config)
+            await self.js.add_stream(config)
         except APIError as exc:
             if exc.err_code != _STREAM_DIFFERS:
                 raise
-            await self._js.update_stream(config)
+            await self.js.update_stream(config)
 
     @property
-    def _js(self) -> JetStreamContext:
+    def js(self) -> JetStreamContext:
         return self._connected().jetstream(timeout=3)
 
     def _connected(self) -> Client:
@@ -283,12 +321,12 @@ class NatsJobs:
             raise nats.errors.ConnectionClosedError
         return self._client
 
-    def _bucket(self) -> KeyValue:
+    def bucket(self) -> KeyValue:
         return KeyValue(
             name=OPERATIONS,
             stream=f"KV_{OPERATIONS}",
             pre=f"$KV.{OPERATIONS}.",
-            js=self._js,
+            js=self.js,
             direct=True,
         )
 
@@ -330,7 +368,7 @@ class NatsJobs:
         prefix = f"$KV.{OPERATIONS}.of.{owner or '_'}."
 
         async def ask() -> list[Operation]:
-            info = await self._js.stream_info(f"KV_{OPERATIONS}", subjects_filter=f"{prefix}>")
+            info = await self.js.stream_info(f"KV_{OPERATIONS}", subjects_filter=f"{prefix}>")
             ids = sorted((subject.removeprefix(prefix) for subject in info.state.subjects or ()), reverse=True)
             found: list[Operation] = []
             for operation_id in ids:
@@ -353,7 +391,7 @@ class NatsJobs:
 
     async def _read(self, operation_id: str) -> Operation | None:
         try:
-            entry = await self._bucket().get(operation_id)
+            entry = await self.bucket().get(operation_id)
         except (KeyNotFoundError, NotFoundError):
             return None
         return Operation.from_json(entry.value) if entry.value else None
@@ -386,7 +424,7 @@ class NatsJobs:
         """Change a record that is not final yet and return it; None when it is final or gone."""
 
         async def once() -> Operation | None:
-            bucket = self._bucket()
+            bucket = self.bucket()
             while True:
                 try:
                     entry = await bucket.get(operation_id)
@@ -406,9 +444,12 @@ class NatsJobs:
 
     async def _create(self, operation: Operation) -> None:
         async def once() -> None:
-            with contextlib.suppress(KeyWrongLastSequenceError):  # ids are unique: an earlier try of ours
-                await self._bucket().create(operation.id, operation.to_json())
-            await self._bucket().put(_listed(operation), b"1")
+            listing = asyncio.ensure_future(self.bucket().put(_listed(operation), b"1"))
+            try:
+                with contextlib.suppress(KeyWrongLastSequenceError):  # ids are unique: an earlier try of ours
+                    await self.bucket().create(operation.id, operation.to_json())
+            finally:
+                await listing
 
         await self.patiently("keep the record", once)
 
@@ -422,7 +463,7 @@ class NatsJobs:
         """Drop record, place in the list and result."""
 
         async def once() -> None:
-            bucket = self._bucket()
+            bucket = self.bucket()
             while True:
                 try:
                     entry = await bucket.get(operation.id)
@@ -439,6 +480,8 @@ class NatsJobs:
                         await bucket.purge(_listed(operation))
                         await self._drop_claim(operation)
                         await self.drop_file(operation.id, operation.output_key or "none")
+                        if record.status is Status.FAILED:
+                            await self.dead.drop(operation.id)  # whose file it is wants it gone
                 except KeyWrongLastSequenceError:
                     continue
                 return
@@ -450,7 +493,7 @@ class NatsJobs:
         key = _claim(operation)
         claim = json.dumps([operation.id, self.clock()]).encode()
         while True:
-            bucket = self._bucket()
+            bucket = self.bucket()
             try:
                 await bucket.create(key, claim)
             except KeyWrongLastSequenceError:
@@ -480,7 +523,7 @@ class NatsJobs:
 
     async def _drop_claim(self, operation: Operation) -> None:
         """The content of an operation that is gone is anybody's."""
-        bucket = self._bucket()
+        bucket = self.bucket()
         with contextlib.suppress(KeyNotFoundError, NotFoundError):
             claim = await bucket.get(_claim(operation))
             if json.loads(claim.value or b"[0]")[0] == operation.id:
@@ -492,11 +535,12 @@ class NatsJobs:
         """Store a file in numbered pieces."""
         number = 0
         while piece := await asyncio.to_thread(stream.read, PIECE):
-            await self._put_piece(f"{BLOBS_SUBJECT}.{operation_id}.{key}.{number}", piece, patience)
+            await self.put_piece(f"{BLOBS_SUBJECT}.{operation_id}.{key}.{number}", piece, patience)
             number += 1
 
-    async def _put_piece(self, subject: str, piece: bytes, patience: float | None) -> None:
-        await self.patiently("store the file", lambda: self._js.publish(subject, piece, timeout=3), patience)
+    async def put_piece(self, subject: str, piece: bytes, patience: float | None = None) -> None:
+        """Store a piece of a file, or a letter, under its subject."""
+        await self.patiently("store the file", lambda: self.js.publish(subject, piece, timeout=3), patience)
 
     async def pieces(self, operation_id: str, key: str, size: int) -> AsyncIterator[bytes]:
         """A stored file of `size` bytes; InputError when it is not kept any more."""
@@ -509,7 +553,7 @@ class NatsJobs:
 
     async def _piece(self, subject: str) -> bytes:
         try:
-            message = await self.patiently("give the file", lambda: self._js.get_last_msg(BLOBS, subject, direct=True))
+            message = await self.patiently("give the file", lambda: self.js.get_last_msg(BLOBS, subject, direct=True))
         except NotFoundError as exc:
             raise InputError("The file is no longer kept: send the source file again.", 404) from exc
         return message.data or b""
@@ -517,7 +561,7 @@ class NatsJobs:
     async def drop_file(self, operation_id: str, key: str) -> None:
         """Delete a stored file; what cannot be deleted now expires by itself."""
         with contextlib.suppress(*_AWAY, APIError):
-            await self._js.purge_stream(BLOBS, subject=f"{BLOBS_SUBJECT}.{operation_id}.{key}.*")
+            await self.js.purge_stream(BLOBS, subject=f"{BLOBS_SUBJECT}.{operation_id}.{key}.*")
 
     # the API's side
 
@@ -529,31 +573,67 @@ class NatsJobs:
                 return follower
             await self.put_file(operation.id, SOURCE, source)
             await self._create(operation)
-            await self.patiently(
-                "take the job",
-                lambda: self._js.publish(
-                    JOBS_SUBJECT, operation.to_json(), timeout=3, headers={"Nats-Msg-Id": operation.id}
-                ),
-            )
+            await self.enqueue(operation, operation.id)
             return operation
         except BaseException:
             await asyncio.shield(self._withdraw(operation))
             raise
 
+    async def enqueue(self, operation: Operation, message_id: str) -> None:
+        """Give the job to the engines. NATS takes a message once under its id, also when an answer of it was lost."""
+        data, headers = operation.to_json(), {"Nats-Msg-Id": message_id}
+        subject = GPU_JOBS_SUBJECT if operation.needs_gpu and await self._gpu_here() else JOBS_SUBJECT
+        await self.patiently("take the job", lambda: self.js.publish(subject, data, timeout=3, headers=headers))
+
+    async def _on_gpu_asked(self, msg: Msg) -> None:
+        if self._gpu_works is not None and self._gpu_works():
+            await msg.respond(b"")
+
+    async def _gpu_here(self) -> bool:
+        """Whether an engine with a GPU takes work: known at once where there is none."""
+        try:
+            await self._connected().request(GPU_HERE, b"", timeout=GPU_SECONDS)
+        except _AWAY:
+            return False
+        return True
+
+    async def _no_gpu(self) -> bool:
+        """Whether there is none. One that was seen is believed for a moment, and an absence never."""
+        if time.monotonic() - self._gpu_seen < GPU_SECONDS:
+            return False
+        if await self._gpu_here():
+            self._gpu_seen = time.monotonic()
+            return False
+        return True
+
+    async def reopen(self, operation: Operation) -> None:
+        """Write the record of an operation that was final, and list it."""
+
+        async def once() -> None:
+            await self.bucket().put(operation.id, operation.to_json())
+            await self.bucket().put(_listed(operation), b"1")
+
+        await self.patiently("keep the record", once)
+
     async def _withdraw(self, operation: Operation) -> None:
         """Not accepted: without its record an engine drops the job, should its message have arrived after all."""
         with contextlib.suppress(*_AWAY, APIError, UnavailableError):
-            await self._bucket().purge(operation.id)
-            await self._bucket().purge(_listed(operation))
+            await self.bucket().purge(operation.id)
+            await self.bucket().purge(_listed(operation))
             await self._drop_claim(operation)
         await self.drop_file(operation.id, SOURCE)
 
     async def store(self, operation: Operation, result: bytes) -> None:
-        """Keep a finished operation."""
-        for number, start in enumerate(range(0, len(result), PIECE)):
-            subject = f"{BLOBS_SUBJECT}.{operation.id}.{operation.output_key}.{number}"
-            await self._put_piece(subject, result[start : start + PIECE], None)
-        await self._create(operation)
+        """Keep a finished operation. Of equal results one copy is kept, which is renewed as long as it is asked for."""
+        key = hashlib.sha256(result).hexdigest()[:32]
+        if time.monotonic() - self._shared.get(key, float("-inf")) > self._retention * RENEWED:
+            for number, start in enumerate(range(0, len(result), PIECE)):
+                await self.put_piece(f"{BLOBS_SUBJECT}.{SHARED}.{key}.{number}", result[start : start + PIECE])
+            self._shared.pop(key, None)  # the latest is the last to be forgotten
+            self._shared[key] = time.monotonic()
+            if len(self._shared) > SHARED_MAX:
+                del self._shared[next(iter(self._shared))]
+        await self._create(replace(operation, same_as=SHARED, output_key=key))
 
     def output(self, operation: Operation) -> AsyncIterator[bytes]:
         """The result in pieces."""
@@ -565,11 +645,19 @@ class NatsJobs:
         """The next job. Raises UnavailableError when NATS is away."""
         if problem := await self.problem():
             raise UnavailableError(problem)
-        ask = json.dumps({"batch": 1, "expires": int(timeout * 1e9)}).encode()
+        if self._gpu_works is not None:
+            return await self._next(GPU_JOBS, GPU_ENGINES, timeout)
+        if await self._no_gpu() and (job := await self._next(GPU_JOBS, GPU_ENGINES, 0)):
+            return job
+        return await self._next(JOBS, ENGINES, timeout)
+
+    async def _next(self, stream: str, consumer: str, timeout: float) -> NatsJob | None:
+        """The next job of a queue; with a `timeout` of 0 only if one waits."""
+        ask: dict[str, Any] = {"expires": int(timeout * 1e9)} if timeout else {"no_wait": True}
         try:
             msg = await self._connected().request(
-                f"$JS.API.CONSUMER.MSG.NEXT.{JOBS}.{ENGINES}",
-                ask,
+                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+                json.dumps({"batch": 1, **ask}).encode(),
                 timeout=timeout + 2,
                 old_style=True,  # an inbox of its own: a job arrives under its stream's subject, not the inbox's
             )
@@ -582,13 +670,56 @@ class NatsJobs:
             raise UnavailableError(f"NATS is away: {_words(exc)}.") from exc
         if msg.headers and "Status" in msg.headers:  # 404 and 408: nothing to do; 409: the consumer changed
             return None
-        return NatsJob(self, msg, Operation.from_json(msg.data))
+        try:
+            return NatsJob(self, msg, Operation.from_json(msg.data))
+        except (ValueError, TypeError, AttributeError) as exc:
+            await self._bury_message(msg, f"It is no job: {one_line(exc)}.")
+            return None
+
+    async def _bury_message(self, msg: Msg, why: str) -> None:
+        """A message that nobody could work on must not come again and again."""
+        place = msg.metadata
+        log.error("message %d of the queue cannot be read and is kept as a dead letter: %s", place.sequence.stream, why)
+        await self.dead.keep_message(place.sequence.stream, msg.data, why, place.num_delivered or 1)
+        with contextlib.suppress(*_AWAY, nats.errors.Error):
+            await msg.ack_sync(timeout=3)
 
     async def waiting(self) -> int | None:
         """Jobs not yet delivered."""
         try:
-            return int((await self._js.consumer_info(JOBS, ENGINES)).num_pending or 0)
+            asked = [self.js.consumer_info(*one) for one in ((JOBS, ENGINES), (GPU_JOBS, GPU_ENGINES))]
+            return sum(int(info.num_pending or 0) for info in await asyncio.gather(*asked))
         except (*_AWAY, APIError):
+            return None
+
+    async def lines(self) -> dict[str, Line] | None:
+        """Both queues. The oldest is the first that was not delivered yet."""
+        try:
+            return {
+                "cpu": await self._line(JOBS, JOBS_SUBJECT, ENGINES),
+                "gpu": await self._line(GPU_JOBS, GPU_JOBS_SUBJECT, GPU_ENGINES),
+            }
+        except (*_AWAY, APIError):
+            return None
+
+    async def _line(self, stream: str, subject: str, consumer: str) -> Line:
+        info = await self.js.consumer_info(stream, consumer)
+        waiting = int(info.num_pending or 0)
+        if not waiting:
+            return Line(0, 0.0)
+        after = int(info.delivered.stream_seq) if info.delivered else 0
+        try:
+            oldest = await self.js.get_msg(stream, after + 1, subject, next=True)
+            since = Operation.from_json(oldest.data or b"{}").created_at
+        except (NotFoundError, ValueError, TypeError, AttributeError):  # taken at this moment, or no job at all
+            return Line(waiting, 0.0)
+        return Line(waiting, max(0.0, self.clock() - since))
+
+    async def buried(self) -> int | None:
+        """Dead letters."""
+        try:
+            return await self.dead.count()
+        except UnavailableError:
             return None
 
 
@@ -637,15 +768,28 @@ class NatsJob:
         await self._jobs.change(self.operation.id, lambda old: old.failed(self._jobs.clock(), error))
         await self._close()
 
+    async def bury(self, error: str, why: str) -> None:
+        """Letter, record, source, message. A letter that cannot be kept is not the job's end: that is told all the same."""
+        try:
+            await self._jobs.dead.keep(self.operation, why, self.attempt)
+        except UnavailableError as exc:
+            log.error("the file of job %s is not kept as a dead letter: %s", self.operation.id, exc)
+        await self.fail(error)
+
+    async def progress(self, share: float) -> None:
+        """The record says it."""
+        await self._jobs.change(self.operation.id, lambda old: replace(old, progress=max(old.progress, share)))
+
     async def crashed(self) -> int:
         """Count a crash in the record."""
         changed = await self._jobs.change(self.operation.id, lambda old: replace(old, crashes=old.crashes + 1))
-        return changed.crashes if changed else self.operation.crashes + 1
+        self.operation = changed or replace(self.operation, crashes=self.operation.crashes + 1)
+        return self.operation.crashes
 
-    async def give_back(self) -> None:
-        """Negative acknowledgement: redelivered at once."""
+    async def give_back(self, after: float = 0) -> None:
+        """Negative acknowledgement: redelivered at once, or later."""
         with contextlib.suppress(*_AWAY):
-            await self._msg.nak()
+            await self._msg.nak(delay=after or None)
 
     async def unwanted(self) -> None:
         """Returns once the record is final."""

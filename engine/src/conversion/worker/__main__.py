@@ -32,7 +32,13 @@ async def engine(settings: Settings, stop: asyncio.Event) -> None:
     """Run until `stop`; then take no more jobs, finish those in hand within the drain deadline, return the rest."""
     check(settings)
     metrics = service.Metrics("conversion-engine", settings.version)
-    jobs = backends.nats_jobs(settings, f"conversion-engine/{settings.version}")
+    draining = False
+
+    def gpu_works() -> bool:
+        return not draining and gpu.problem() is None
+
+    of_gpu = settings.engine_class == "gpu"
+    jobs = backends.nats_jobs(settings, f"conversion-engine/{settings.version}", gpu_works if of_gpu else None)
     cache = backends.cache(settings)
     pool = Pool(Limits(settings.job_seconds, settings.job_memory, settings.job_output))
     worker = Engine(jobs, cache, pool, settings, metrics)
@@ -40,16 +46,16 @@ async def engine(settings: Settings, stop: asyncio.Event) -> None:
     async def problem() -> str | None:
         return gpu.problem() or await jobs.problem()
 
-    life = service.Lifecycle(problem, lambda: worker.active, on_drain=worker.drain)
+    def on_drain() -> None:
+        nonlocal draining
+        draining = True
+        worker.drain()
 
-    async def refresh(into: service.Metrics) -> None:
-        into.cache_up.set(cache.available)
-        waiting = await jobs.waiting()
-        if waiting is not None:
-            into.waiting.set(waiting)
+    life = service.Lifecycle(problem, lambda: worker.active, on_drain=on_drain)
 
     app = web.Application(middlewares=[service.errors])
-    app.add_routes(service.probes("conversion-engine", settings, life, metrics, refresh))
+    probes = service.probes("conversion-engine", settings, life, metrics, service.refresh(jobs, cache))
+    app.add_routes(probes)
     listening = await service.serve(app, settings.listen_host, settings.listen_port)
     try:
         ports = network.call_only((settings.nats_url, settings.redis_url))

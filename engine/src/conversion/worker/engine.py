@@ -21,6 +21,8 @@ from .pool import Outcome, Pool
 
 log = logging.getLogger(__name__)
 CRASHES = 2
+PROGRESS_SECONDS = 1.0
+OUR_FAULT_SECONDS = 1.0  # what a job waits after a fault of ours, which may be over by then; twice as long each time
 
 
 class Engine:
@@ -36,6 +38,8 @@ class Engine:
         self._name = f"{socket.gethostname()}/{settings.version}"
         self._draining = asyncio.Event()
         self.active = 0
+        metrics.workers.set(settings.workers)
+        metrics.busy.set_function(lambda: self.active)
 
     async def run(self) -> None:
         """Returns when drained; cancel it to give all jobs in hand back."""
@@ -88,10 +92,10 @@ class Engine:
         except ConversionError as exc:
             # The queue is away or our disk is full. Nothing is lost: the job comes again, here or elsewhere
             log.warning("job %s is left for another try: %s", job.operation.id, exc)
-            await job.give_back()
+            await job.give_back(self._pause(job))
         except Exception:
             log.exception("job %s is left for another try", job.operation.id)
-            await job.give_back()
+            await job.give_back(self._pause(job))
         finally:
             heart.cancel()
             operation = job.operation
@@ -113,8 +117,11 @@ class Engine:
             return "done before"
         operation = job.operation
         if job.attempt > self._settings.attempts:
-            await job.fail(f"The conversion was begun {self._settings.attempts} times and never came to an end.")
-            return "failed"
+            await job.bury(
+                f"The conversion was begun {self._settings.attempts} times and never came to an end.",
+                "engines that had it died, were replaced or had faults of their own: see their logs",
+            )
+            return "dead"
         if self._place is None:
             raise UnavailableError("The engine is not running.")
         with self._place.directory() as directory:
@@ -147,15 +154,28 @@ class Engine:
 
     async def _convert(self, job: Job, directory: Path, source: Path) -> Outcome | None:
         """The outcome, or None when the operation was cancelled meanwhile, which ends the job's process."""
-        converting = asyncio.create_task(self._pool.convert(job.operation, directory, source))
+        shares: list[float] = []
+        converting = asyncio.create_task(self._pool.convert(job.operation, directory, source, shares.append))
         unwanted = asyncio.create_task(job.unwanted())
+        telling = asyncio.create_task(self._tell_progress(job, shares))
         try:
             await asyncio.wait({converting, unwanted}, return_when=asyncio.FIRST_COMPLETED)
             return await converting if converting.done() else None
         finally:
-            for task in (converting, unwanted):
+            for task in (converting, unwanted, telling):
                 task.cancel()
-            await asyncio.wait({converting, unwanted})
+            await asyncio.wait({converting, unwanted, telling})
+
+    @staticmethod
+    async def _tell_progress(job: Job, shares: list[float]) -> None:
+        """Keep the record up to date, of jobs that take more than a moment."""
+        told = 0.0
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            if shares and shares[-1] > told:
+                told = shares[-1]
+                with contextlib.suppress(UnavailableError):
+                    await job.progress(told)
 
     async def _crashed(self, job: Job, why: str) -> str:
         crashes = await job.crashed()
@@ -164,11 +184,17 @@ class Engine:
             await job.give_back()
         else:
             # C++ code that is refused memory dies like code with a fault: nobody can tell the two apart
-            await job.fail(
+            await job.bury(
                 f"The file made the converter crash {crashes} times, by a fault in it or for want of memory: "
-                "repair or simplify it and send it again."
+                "repair or simplify it and send it again.",
+                why,
             )
+            return "dead"
         return "crashed"
+
+    @staticmethod
+    def _pause(job: Job) -> float:
+        return float(min(60.0, OUR_FAULT_SECONDS * 2 ** (job.attempt - 1)))
 
     async def _heartbeat(self, job: Job) -> None:
         while True:

@@ -11,7 +11,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ class Pool:
         self._pids: dict[str, int] = {}
         self._ended: dict[str, asyncio.Future[End]] = {}
         self._unwanted: set[str] = set()
+        self._progress: dict[str, Callable[[float], None]] = {}
         self._count = 0
 
     async def start(self) -> None:
@@ -140,14 +141,24 @@ class Pool:
         """Jobs that run now."""
         return len(self._ended)
 
-    async def convert(self, operation: Operation, directory: Path, source: Path) -> Outcome:
-        """Convert `source` in `directory`, which the job may write to. Never raises for what a job does."""
+    async def convert(
+        self,
+        operation: Operation,
+        directory: Path,
+        source: Path,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Outcome:
+        """Convert `source` in `directory`, which the job may write to. `progress` is called with the share that is done.
+
+        Never raises for what a job does.
+        """
         await self.start()
         self._count += 1
         job = f"{operation.id}-{self._count}"
         target = directory / operation.output_name
         ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._ended[job] = ended
+        self._progress[job] = progress
         try:
             self._send(
                 {
@@ -180,6 +191,7 @@ class Pool:
                 await asyncio.wait({ended}, timeout=5)
             self._ended.pop(job, None)
             self._pids.pop(job, None)
+            self._progress.pop(job, None)
             self._unwanted.discard(job)
 
     def _writes_too_much(self, directory: Path) -> bool:
@@ -251,6 +263,9 @@ class Pool:
                 self._pids[job] = words["pid"]
                 if job not in self._ended or job in self._unwanted:  # given up before it was seen to start
                     self._kill(job)
+            elif "progress" in words:
+                if job in self._progress:
+                    self._progress[job](words["progress"])
             elif (waiting := self._ended.get(job)) and not waiting.done():
                 waiting.set_result(
                     End(

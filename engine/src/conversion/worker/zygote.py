@@ -5,8 +5,9 @@ Importing OpenCascade takes a second and 200 MB; done once here, a job's own pro
 runs in a fork that is used once, in a sandbox (see sandbox.py): whatever a hostile file does there ends with that process.
 
 Speaks JSON lines: on standard input {"job": id, "dir": path, ...} starts one; on standard output {"ready": true, ...} once,
-{"job": id, "pid": n} when one has started, {"job": id, "exit": n or "signal": n, "outcome": text} when it has ended, and
-{"job": id, "refused": reason} when it could not be started. Ends, with all its jobs, when standard input closes.
+{"job": id, "pid": n} when one has started, {"job": id, "progress": 0 to 1} as it goes on, {"job": id, "exit": n or "signal": n,
+"outcome": text} when it has ended, and {"job": id, "refused": reason} when it could not be started. Ends, with all its jobs, when
+standard input closes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -26,17 +28,19 @@ from typing import Any
 from . import cgroup, sandbox
 
 OUTCOME_MAX = 1 << 20
+PROGRESS_MAX = 100  # lines of one job that are passed on
 
 
 @dataclass
 class Running:
-    """A job's process: what it says comes out of a pipe that no other job ever held."""
+    """A job's process: what it says comes out of a pipe that no other job ever held: lines of progress, then its outcome."""
 
     job: str
     outcome: int
     group: Path | None
     said: bytes = b""
     silent: bool = False  # it closed the pipe, which must not be waited for any more
+    told: int = 0  # lines of progress so far
 
 
 def run_job(job: dict[str, Any], outcome: int, group: Path | None) -> None:
@@ -58,7 +62,12 @@ def run_job(job: dict[str, Any], outcome: int, group: Path | None) -> None:
         return
     try:
         result = convert(
-            Path(job["source"]), job["src_format"], Path(job["target"]), job["output_format"], job["options"]
+            Path(job["source"]),
+            job["src_format"],
+            Path(job["target"]),
+            job["output_format"],
+            job["options"],
+            progress=lambda share: os.write(outcome, b"%.2f\n" % share),
         )
         said: dict[str, Any] = {"warnings": result.warnings, "statistics": result.statistics}
     except InputError as exc:
@@ -163,7 +172,11 @@ class Zygote:
         except BlockingIOError:
             return False
         if len(one.said) <= OUTCOME_MAX:
-            one.said += data
+            *lines, one.said = (one.said + data).split(b"\n")
+            for line in lines[: PROGRESS_MAX - one.told]:
+                one.told += 1
+                if (share := progress(line)) is not None:
+                    say(job=one.job, progress=share)
         one.silent = not data
         return bool(data)
 
@@ -189,6 +202,12 @@ class Zygote:
             code = os.waitstatus_to_exitcode(status)
             said = one.said.decode("utf-8", "replace") if len(one.said) <= OUTCOME_MAX else ""
             say(job=one.job, outcome=said, **({"signal": -code} if code < 0 else {"exit": code}))
+
+
+def progress(line: bytes) -> float | None:
+    """What a job says of how far it is, from 0 to 1; None for anything else: a hostile file may have made it say so."""
+    match = re.fullmatch(rb"[01]\.[0-9]{2}", line)
+    return min(1.0, float(match.group())) if match else None
 
 
 def end_strays(running: dict[int, Running]) -> None:

@@ -155,6 +155,7 @@ ON_AWS: dict[str, dict[str, Any]] = {
         "variables": {"fleet_name": "f", "fleet_region": "eu-central-1", "fleet_services": {"w": {"roles": ["a.b.c"]}}},
         "state_dir": "state",
     },
+    "event_schedule": {"group": "g", "events": [], "size": {"min": 1, "max": 1}, "load_per_instance": 1},
     "fleet_status_info": {"name": "f"},
     "image_build": {"template": "absent"},
     "image_janitor": {},
