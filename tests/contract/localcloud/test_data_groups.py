@@ -223,7 +223,7 @@ class Shop:
     def journal(self, instance: str) -> str:
         name = f"lc-{self.cloud.name}-{instance}"
         done = subprocess.run(
-            ["podman", "exec", name, "journalctl", "--no-pager", "-n", "40", "-o", "cat", "-u", "host-lifecycle", "-u", "nats-server",
+            ["podman", "exec", name, "journalctl", "--no-pager", "-n", "40", "-o", "short-iso", "-u", "host-lifecycle", "-u", "nats-server",
              "-u", "redis-server", "-u", "redis-sentinel"],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
@@ -447,7 +447,7 @@ def test_redis_nodes_form_a_set_and_the_master_hands_over(shop: Shop) -> None:
             f"the master was replaced in {time.monotonic() - began:.0f} s; the longest pause was {writer.pause:.1f} s"
         )
     assert writer.acknowledged > 100
-    assert store.missing(writer.acknowledged) == 0
+    assert store.missing(writer.acknowledged) == 0, shop.journals(group)
     (lost,) = store.masters()
     assert lost != master
     with Writer(store.connect, (RedisError, OSError), writer.acknowledged) as writer:
@@ -457,7 +457,7 @@ def test_redis_nodes_form_a_set_and_the_master_hands_over(shop: Shop) -> None:
         print(
             f"whole {time.monotonic() - began:.0f} s after the master died; the longest pause was {writer.pause:.1f} s"
         )
-    assert store.missing(writer.acknowledged) == 0
+    assert store.missing(writer.acknowledged) == 0, shop.journals(group)
     targets = self_registered(shop)
     assert targets == set(shop.members(group)), "who is gone is not behind the load balancer any more"
 
