@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Disks:
         found.mkdir(parents=True, exist_ok=True)
         return found
 
-    def settle(self, wanted: Mapping[str, Place | None], leaving: Container[str], known: Container[str]) -> None:
+    def settle(self, wanted: Mapping[str, Place | None], leaving: Container[str], known: Collection[str]) -> None:
         """Put every disk where it belongs, and remove those that are no volumes any more.
 
         What cannot be done for one disk or host, the log says once; the others do not wait for it.
@@ -51,11 +51,7 @@ class Disks:
         :param leaving: hosts that are ending: what they have stays until they are gone.
         :param known: hosts whose folders stay.
         """
-        if not self._places.is_dir():  # new, or of a version that kept no places
-            self._places.mkdir(parents=True)
-            for volume, place in wanted.items():
-                if place is not None:
-                    self._note(volume, place[0])
+        self._begin(wanted)
         for volume in {path.name for folder in (self._loose, self._places) for path in folder.glob("vol-*")} - {
             *wanted
         }:
@@ -72,8 +68,20 @@ class Disks:
             if folder.name not in leaving:
                 names = {p[1]: volume for volume, p in wanted.items() if p is not None and p[0] == folder.name}
                 self._try(folder.name, _link, folder, names)
-                if folder.name not in known and folder.name not in map(self._host, wanted):
-                    shutil.rmtree(folder, ignore_errors=True)
+                self._forget(folder, {*known, *map(self._host, wanted)})
+
+    def _begin(self, wanted: Mapping[str, Place | None]) -> None:
+        """Believe what is wanted where no places were kept yet: in a new cloud, or after a version that kept none."""
+        if not self._places.is_dir():
+            self._places.mkdir(parents=True)
+            for volume, place in wanted.items():
+                if place is not None:
+                    self._note(volume, place[0])
+
+    @staticmethod
+    def _forget(folder: Path, stay: Container[str]) -> None:
+        if folder.name not in stay:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _try(self, name: str, work: Callable[..., None], *about: Any) -> None:
         try:
