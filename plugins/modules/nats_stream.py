@@ -165,6 +165,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, NatsError
+from ansible_collections.boring.fleet.plugins.module_utils.nats.sizes import size
 from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import (
     Config,
     Plan,
@@ -179,7 +180,6 @@ from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import (
     plan,
     plan_removal,
     shortage,
-    size,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import LOGIN_OPTIONS, Login
 

@@ -135,7 +135,7 @@ def test_a_server_that_does_not_find_back_starts_again(
     running = pids(everywhere, "nats-server")
     try:
         patience = {"__nats_meta_patience": 2, "__nats_lost_patience": 2}
-        result = change(entry="whole", __nats_monitor_url="http://127.0.0.1:8299", **patience)
+        result = change(entry="whole", __nats_their_url="http://127.0.0.1:8299", **patience)
     finally:
         for host in everywhere.values():
             host.check_output("systemctl stop forgetful; rm /tmp/monitor.py")

@@ -129,10 +129,13 @@ def connect(
 
 def _ready(redis: Answers) -> Answers:
     try:
-        redis("PING")
+        loads = fields(redis("INFO", "persistence")).get("loading") == "1"
     except RedisError:
         redis.close()
         raise
+    if loads:
+        redis.close()
+        raise RedisError("it still loads its data; see how large that is, and try again.")
     return redis
 
 

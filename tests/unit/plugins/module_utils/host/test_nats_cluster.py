@@ -75,6 +75,14 @@ def homes(group: Group) -> set[str]:
     return {cluster["leader"], *(one["name"] for one in cluster["replicas"])}
 
 
+def until_current(group: Group, replicas: int) -> None:
+    """As many replicas as before, beside the leader's. On a busy machine one is behind for moments while a client writes."""
+    end = time.monotonic() + 20
+    while (found := [one["current"] for one in stream(group)["cluster"]["replicas"]]) != [True] * replicas:
+        assert time.monotonic() < end, found
+        time.sleep(0.2)
+
+
 def members(group: Group) -> set[str]:
     node = next(node for node in group.nodes.values() if node.runs)
     there: Any = group
@@ -89,9 +97,7 @@ def test_all_three_are_replaced_one_by_one_under_load_and_nothing_is_lost(three:
             assert not old.runs
             old.node.leave()  # another step failed, and all of them run again
             assert not old.runs
-            found = stream(three)["cluster"]
-            assert all(one["current"] for one in found["replicas"]), "as many current replicas as before"
-            assert len(found["replicas"]) == 2
+            until_current(three, 2)
     assert homes(three) == {"i-04", "i-05", "i-06"}
     assert members(three) == {"i-04", "i-05", "i-06"}
     assert stream(three)["state"]["messages"] >= writer.acknowledged > 100

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.boring.fleet.plugins.module_utils.nats.client import Client, NatsError
+from ansible_collections.boring.fleet.plugins.module_utils.nats.sizes import size
 from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import (
     Actual,
     Stream,
@@ -26,7 +27,6 @@ from ansible_collections.boring.fleet.plugins.module_utils.nats.stream import (
     permit,
     plan,
     plan_removal,
-    size,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.tls.login import Login
 from tests.programs import nats_server

@@ -12,7 +12,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.redis.server import c
 
 
 class Server:
-    """Answers each attempt in turn: an error when asked to connect, text when asked to PING, the last one to all that follow."""
+    """Answers each attempt in turn: an error when asked to connect, text when asked for INFO, the last one to all that follow."""
 
     def __init__(self, *answers: RedisError | str) -> None:
         self.answers = list(answers)
@@ -28,9 +28,7 @@ class Server:
 
         class Connection:
             def __call__(self, *words: str) -> str:
-                assert words == ("PING",)
-                if answer != "PONG":
-                    raise RedisError(f"it refused PING: {answer}")
+                assert words == ("INFO", "persistence")
                 return answer
 
             def close(self) -> None:
@@ -45,6 +43,7 @@ class Server:
         return connect(self.make, patience, lambda: self.now, self.sleep)
 
 
+LOADING, READY = "# Persistence\r\nloading:1\r\n", "# Persistence\r\nloading:0\r\n"
 SILENT = ConnectionLostError("127.0.0.1:6379: no answer in time")
 WRONG = RedisError("127.0.0.1:6379 refused AUTH: WRONGPASS invalid username-password pair or user is disabled.")
 
@@ -52,18 +51,18 @@ WRONG = RedisError("127.0.0.1:6379 refused AUTH: WRONGPASS invalid username-pass
 def test_one_that_is_silent_or_loads_its_data_is_waited_for() -> None:
     server = Server(
         SILENT,
-        "LOADING Redis is loading the dataset in memory",
+        LOADING,
         RedisError("-ERR max number of clients reached"),
-        "PONG",
+        READY,
     )
-    assert server.connect(60)("PING") == "PONG"
+    assert server.connect(60)("INFO", "persistence") == READY
     assert (server.now, server.open) == (3.0, 1)
 
 
-@pytest.mark.parametrize("answer", [SILENT, "LOADING"])
+@pytest.mark.parametrize("answer", [SILENT, LOADING])
 def test_the_patience_ends(answer: RedisError | str) -> None:
     server = Server(answer)
-    with pytest.raises(RedisError, match=r"no answer in time|LOADING"):
+    with pytest.raises(RedisError, match=r"no answer in time|it still loads its data"):
         server.connect(60)
     assert (server.now, server.open) == (60.0, 0)
 
