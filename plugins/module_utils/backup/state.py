@@ -19,8 +19,8 @@ _LATE: float = 2  # times the interval
 class State:
     """Of one source, as the last run found it. Times are unix seconds, 0 for never; `trouble` is a sentence or "".
 
-    `every`: seconds between two backups. `since`: from when on there should be backups. `good`: the newest whole one in the target, whoever made it. `empty`: the service holds
-    nothing, so that none is taken.
+    `every`: seconds between two backups. `since`: from when on there should be backups. `good`: the newest whole one in the target, whoever
+    made it. `empty`: the service holds nothing, so that none is taken.
     """
 
     source: str
