@@ -137,9 +137,10 @@ def _source(source: Source, work: Work, before: State) -> State:
         return dataclasses.replace(now, empty=True, since=now.looked)
     except LeftToReplicasError as exc:
         say(f"{source.name}: {exc}")
-    except _TROUBLES as exc:
-        say(f"{source.name} is not backed up: {exc}")
-        return dataclasses.replace(now, trouble=str(exc))
+    except (*_TROUBLES, OSError) as exc:
+        why = f"{exc.filename or 'the host'}: {exc.strerror or exc}" if isinstance(exc, OSError) else str(exc)
+        say(f"{source.name} is not backed up: {why}")
+        return dataclasses.replace(now, trouble=why)
     return now
 
 

@@ -432,3 +432,17 @@ def test_a_clock_that_was_ahead_does_not_end_the_backups(redis: Redis, world: Wo
     ), said
     assert "the next one is not due" in backup("run")[1]
     assert backup("list")[1].count("bytes, on") == 2
+
+
+def test_one_source_that_fails_is_not_the_others_fault(redis: Redis, world: World) -> None:
+    client = redis.client()
+    client("SET", "key", "value")
+    client.close()
+    backup = world.program(
+        "p", {"name": "bus", "kind": "nats", "port": 1, "user": "backup", "tls": False}, redis.source()
+    )
+    (world.folder / "target" / "bus").write_text("a file where a folder belongs")
+    code, said = backup("run")
+    assert (code, "bus is not backed up: " in said, "store/" in said and "is whole: data" in said) == (1, True, True), (
+        said
+    )
