@@ -112,7 +112,7 @@ def test_an_engine_with_a_gpu_that_drains_gets_no_more(stack: Stack) -> None:
     api, _ = stack.api(GPU_PIXELS=0), stack.engine()
     other = tiny(stack)
     assert drawn_by(api, preview(api, 64)[1])[0] == "tiny"
-    assert request(other.port, "POST", "/drain")[0] == 200
+    assert request(other.port, "POST", "/drain")[0] in (200, 503)  # 503: it is just closing that job
     eventually(lambda: other.process is not None and other.process.poll() is not None)
     assert drawn_by(api, preview(api, 65)[1])[0] == "ours"
     ours = stack.engine(CLASS="gpu")

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..formats import EXACT_OUTPUTS, FORMATS, LENGTHS, MASSES, PROPERTIES, Format, Option
+from ..progress import MESHED, PROGRESS, READ
 from . import exact as exact_shapes
 from . import gltf, obj, off, ply, preview, stl, threemf
 from .measure import Statistics, compare, statistics
@@ -33,7 +34,6 @@ _READERS: Mapping[str, Callable[[bytes], Scene]] = {
     "gltf": gltf.read_gltf,
     "3mf": threemf.read,
 }
-READ, MESHED = 0.3, 0.6  # the shares of a job, roughly
 _LARGEST = 1e30  # mm; beyond, squares of coordinates are not numbers of 64 bits any more
 
 
@@ -45,26 +45,17 @@ class Result:
     statistics: dict[str, Any] = field(default_factory=dict)
 
 
-def convert(
-    source: Path,
-    src_format: str,
-    target: Path,
-    output_format: str,
-    options: Mapping[str, Option],
-    *,
-    progress: Callable[[float], object] = lambda share: None,
-) -> Result:
+def convert(source: Path, src_format: str, target: Path, output_format: str, options: Mapping[str, Option]) -> Result:
     """Write to `target` what `output_format` names: a format, a property (as JSON) or a picture (png).
 
-    `options` are those of formats.options. InputError, status 422, says in one sentence what is wrong with the file. `progress` is
-    called with the share that is done, from 0 to 1: after reading, and after triangles were made and looked at.
+    `options` are those of formats.options. InputError, status 422, says in one sentence what is wrong with the file.
     """
     form = FORMATS[src_format]
     guessed = _unit_warnings(form, output_format, options)
     turn = _turn(form, str(options["up"]))
     if form.exact:
         shape = exact_shapes.read(source, src_format, _scale(form, options))
-        progress(READ)
+        PROGRESS.get()(READ)
         if output_format in EXACT_OUTPUTS or output_format in PROPERTIES:
             found = exact_shapes.measures(shape.turned(turn))
             if output_format in PROPERTIES:
@@ -76,11 +67,11 @@ def convert(
         exact_shapes.check_box(shape, scene)
     else:
         scene = _read(source.read_bytes(), form, _scale(form, options))
-        progress(READ)
+        PROGRESS.get()(READ)
     scene = scene.transformed(turn).warned(*guessed)
     found = statistics(scene)
     _refuse_empty(found, scene, form)
-    progress(MESHED)
+    PROGRESS.get()(MESHED)
     if found.volume is not None and found.volume < 0:
         scene = scene.warned("The surface is turned inside out: its volume counts as negative.")
     if output_format in FORMATS:

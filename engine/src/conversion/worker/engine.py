@@ -154,10 +154,9 @@ class Engine:
 
     async def _convert(self, job: Job, directory: Path, source: Path) -> Outcome | None:
         """The outcome, or None when the operation was cancelled meanwhile, which ends the job's process."""
-        shares: list[float] = []
-        converting = asyncio.create_task(self._pool.convert(job.operation, directory, source, shares.append))
+        converting = asyncio.create_task(self._pool.convert(job.operation, directory, source))
         unwanted = asyncio.create_task(job.unwanted())
-        telling = asyncio.create_task(self._tell_progress(job, shares))
+        telling = asyncio.create_task(self._tell_progress(job))
         try:
             await asyncio.wait({converting, unwanted}, return_when=asyncio.FIRST_COMPLETED)
             return await converting if converting.done() else None
@@ -166,14 +165,13 @@ class Engine:
                 task.cancel()
             await asyncio.wait({converting, unwanted, telling})
 
-    @staticmethod
-    async def _tell_progress(job: Job, shares: list[float]) -> None:
+    async def _tell_progress(self, job: Job) -> None:
         """Keep the record up to date, of jobs that take more than a moment."""
         told = 0.0
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
-            if shares and shares[-1] > told:
-                told = shares[-1]
+            if (share := self._pool.progress(job.operation.id)) > told:
+                told = share
                 with contextlib.suppress(UnavailableError):
                     await job.progress(told)
 

@@ -11,7 +11,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class Pool:
         self._pids: dict[str, int] = {}
         self._ended: dict[str, asyncio.Future[End]] = {}
         self._unwanted: set[str] = set()
-        self._progress: dict[str, Callable[[float], None]] = {}
+        self._progress: dict[str, float] = {}  # by operation
         self._count = 0
 
     async def start(self) -> None:
@@ -141,24 +141,18 @@ class Pool:
         """Jobs that run now."""
         return len(self._ended)
 
-    async def convert(
-        self,
-        operation: Operation,
-        directory: Path,
-        source: Path,
-        progress: Callable[[float], None] = lambda share: None,
-    ) -> Outcome:
-        """Convert `source` in `directory`, which the job may write to. `progress` is called with the share that is done.
+    def progress(self, operation_id: str) -> float:
+        """The share of a job that is done, as its process says."""
+        return self._progress.get(operation_id, 0.0)
 
-        Never raises for what a job does.
-        """
+    async def convert(self, operation: Operation, directory: Path, source: Path) -> Outcome:
+        """Convert `source` in `directory`, which the job may write to. Never raises for what a job does."""
         await self.start()
         self._count += 1
         job = f"{operation.id}-{self._count}"
         target = directory / operation.output_name
         ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._ended[job] = ended
-        self._progress[job] = progress
         try:
             self._send(
                 {
@@ -191,7 +185,7 @@ class Pool:
                 await asyncio.wait({ended}, timeout=5)
             self._ended.pop(job, None)
             self._pids.pop(job, None)
-            self._progress.pop(job, None)
+            self._progress.pop(operation.id, None)
             self._unwanted.discard(job)
 
     def _writes_too_much(self, directory: Path) -> bool:
@@ -264,8 +258,8 @@ class Pool:
                 if job not in self._ended or job in self._unwanted:  # given up before it was seen to start
                     self._kill(job)
             elif "progress" in words:
-                if job in self._progress:
-                    self._progress[job](words["progress"])
+                if job in self._ended:
+                    self._progress[job.rpartition("-")[0]] = words["progress"]
             elif (waiting := self._ended.get(job)) and not waiting.done():
                 waiting.set_result(
                     End(

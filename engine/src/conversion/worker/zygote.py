@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..progress import PROGRESS
 from . import cgroup, sandbox
 
 OUTCOME_MAX = 1 << 20
@@ -60,6 +61,7 @@ def run_job(job: dict[str, Any], outcome: int, group: Path | None) -> None:
     except OSError as exc:  # our fault, not the file's: it was not opened yet
         os.write(outcome, json.dumps({"refused": f"no sandbox: {exc}"}).encode())
         return
+    PROGRESS.set(lambda share: os.write(outcome, b"%.2f\n" % share))
     try:
         result = convert(
             Path(job["source"]),
@@ -67,7 +69,6 @@ def run_job(job: dict[str, Any], outcome: int, group: Path | None) -> None:
             Path(job["target"]),
             job["output_format"],
             job["options"],
-            progress=lambda share: os.write(outcome, b"%.2f\n" % share),
         )
         said: dict[str, Any] = {"warnings": result.warnings, "statistics": result.statistics}
     except InputError as exc:
