@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -118,7 +117,9 @@ def test_rolls_are_read_from_what_the_role_left(tmp_path: Path, monkeypatch: pyt
     ends = [{"event": "begin"}, {"event": "finish", "result": roll(2, 2, 20)}]
     file = tmp_path / "quickstart-engine.eu-central-1.events.jsonl"
     file.write_text("".join(f"{json.dumps(line)}\n" for line in ends))
-    assert quickstart.rolls() == {"engine": roll(2, 2, 20)}
+    nothing = {"event": "finish", "result": roll(0, 1, 2)}
+    (tmp_path / "quickstart-cache.eu-central-1.events.jsonl").write_text(f"{json.dumps(nothing)}\n")
+    assert quickstart.rolls() == {"engine": roll(2, 2, 20)}, "a group with nothing to do is none that was rolled"
 
 
 def test_it_prints_what_people_look_for(proof: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,13 +131,14 @@ def test_it_prints_what_people_look_for(proof: dict[str, Any], capsys: pytest.Ca
     assert "make quickstart-down" in out
     (line,) = [line for line in out.splitlines() if line.startswith("try it ")]
     command = shlex.split(line.removeprefix("try it"))
-    assert command[:3] == ["curl", "--cacert", str(quickstart.TLS / "ca.pem")]
+    assert command[:3] == ["curl", "--cacert", str(quickstart.AUTHORITY)]
     assert command[-1] == "https://172.31.250.1/file/conversion/step/stl"
 
 
 @pytest.fixture
-def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(quickstart, "TLS", tmp_path / "tls")
+    monkeypatch.setattr(quickstart, "AUTHORITY", tmp_path / "ca.pem")
     return tmp_path / "tls"
 
 
@@ -147,13 +149,14 @@ def test_the_certificate_is_made_anew_only_for_another_address_or_before_it_ends
     assert not quickstart.certify(["quickstart"])
     assert quickstart.certify(["quickstart", "172.31.250.1"])
     assert not quickstart.certify(["quickstart", "172.31.250.1"])
-    certificate, authority = ((tls / name).read_text() for name in ("certificate.pem", "ca.pem"))
+    certificate, authority = (tls / "certificate.pem").read_text(), quickstart.AUTHORITY.read_text()
     assert certificates.names_of(certificate) == ("172.31.250.1", "quickstart")
     now = quickstart.time.time()
     assert certificates.state_of(certificate, authority, now) == "valid"
     signed = x509.load_pem_x509_certificate(certificate.encode())
     assert signed.subject != signed.issuer, "clients take it for one that signed itself"
     assert (tls / "key.pem").stat().st_mode & 0o777 == 0o600
+    assert quickstart.AUTHORITY.stat().st_mode & 0o777 == 0o644
     assert "PRIVATE KEY" not in authority + certificate
     monkeypatch.setattr(quickstart.time, "time", lambda: now + 61 * 86400)
     assert quickstart.certify(["quickstart", "172.31.250.1"])
