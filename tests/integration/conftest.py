@@ -19,6 +19,7 @@ import boto3
 import pytest
 
 from localcloud.settings import Settings, settings_of
+from tests.unit.plugins.module_utils.host.authority import Authority, pem
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME, PORT, SUBNET = "integration", 4599, "172.29.0.0/16"
@@ -42,7 +43,7 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
 
 @dataclass
 class Fleet:
-    """One deployed fleet: its cloud, its state directory, and the playbooks over it."""
+    """The conversion product on its cloud, by the fleet files of quickstart: its state directory, and the playbooks over it."""
 
     cloud: Settings
     state: Path
@@ -52,12 +53,10 @@ class Fleet:
         return {
             "fleet_name": NAME,
             "fleet_state_dir": str(self.state),
-            "fleet_region": "eu-central-1",
-            "fleet_reach_hosts": True,
             "fleet_image_variables": {"ssh_interface": "private_ip"},
-            "fleet_deregistration_delay": 5,
-            "host_secrets_metadata": INSIDE,
             "host_secrets_endpoint": INSIDE,
+            "quickstart_tls": str(self.state / "tls"),
+            "quickstart_version": "1.0.0",
         }
 
     @property
@@ -71,10 +70,19 @@ class Fleet:
         }
 
     def _argv(self, playbook: str, *arguments: str, **settings: Any) -> list[str]:
+        files = [ROOT / "playbooks/vars/conversion.yml", ROOT / "playbooks/vars/quickstart.yml"]
         return [
             str(Path(sys.executable).parent / "ansible-playbook"), f"boring.fleet.{playbook}",
-            "-e", json.dumps(self.settings | settings), *arguments,
+            *(part for path in files for part in ("-e", f"@{path}")), "-e", json.dumps(self.settings | settings), *arguments,
         ]  # fmt: skip
+
+    def certify(self, *addresses: str) -> None:
+        """Another certificate of the load balancer, of an authority of its own in ca.pem."""
+        authority, tls = Authority(), self.state / "tls"
+        certificate, key = authority.sign([NAME], addresses=addresses)
+        tls.mkdir(exist_ok=True)
+        for name, text in (("ca.pem", pem(authority.certificate)), ("certificate.pem", certificate), ("key.pem", key)):
+            (tls / name).write_text(text)
 
     def play(
         self, playbook: str, *arguments: str, seconds: int = 900, **settings: Any
@@ -106,8 +114,14 @@ class Fleet:
         return dict(found["AutoScalingGroups"][0])
 
     @property
-    def deployed(self) -> dict[str, Any]:
-        return dict(json.loads((self.state / "deployed.json").read_text()))
+    def host(self) -> str:
+        """Where the load balancer is."""
+        return str(json.loads((self.state / "deployed.json").read_text())["addresses"]["public"])
+
+    @property
+    def reached(self) -> list[str]:
+        """Options of a client."""
+        return ["--url", f"https://{self.host}", "--cacert", str(self.state / "tls" / "ca.pem")]
 
 
 @dataclass
@@ -122,7 +136,7 @@ class Load:
         self.stop = self.summary.with_suffix(".stop")
         self.process = subprocess.Popen(
             [
-                sys.executable, "-m", "conversion.client", "load", "--url", self.fleet.deployed["address"],
+                sys.executable, "-m", "conversion.client", "load", *self.fleet.reached,
                 "--until", str(self.stop), "--seconds", "900", "--concurrency", "2",
                 "--out", str(self.samples), "--summary", str(self.summary),
             ],

@@ -2,7 +2,7 @@
 """A client of the API, with the standard library alone.
 
     python -m conversion.client convert bracket.step --to stl --url http://127.0.0.1:8080 --out converted
-    python -m conversion.client load --url http://127.0.0.1:8080 --seconds 60 --out samples.jsonl
+    python -m conversion.client load --url https://api.example.org --cacert ca.pem --seconds 60 --out samples.jsonl
 
 The key, where the API wants one, is in the environment: CONVERSION_KEY. A refusal for now (429) is asked again when it says.
 `load` converts without pause and checks every result. It writes one JSON line a request (time: unix seconds of its start, ok,
@@ -20,6 +20,7 @@ import itertools
 import json
 import os
 import signal
+import ssl
 import sys
 import threading
 import time
@@ -55,13 +56,24 @@ class Converted:
 
 
 class Client:
-    """Speaks to one API. `timeout` is for a whole conversion, in seconds; `key` is by default that of the environment."""
+    """Speaks to one API. `timeout` is for a whole conversion, in seconds; `key` is by default that of the environment.
 
-    def __init__(self, url: str, timeout: float = 60.0, pause: float = 0.2, key: str | None = None) -> None:
+    `trust` checks the certificate of an https address; by default it is one of this machine's authorities that must have signed it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 60.0,
+        pause: float = 0.2,
+        key: str | None = None,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ClientError(f"{url} is not an address: write it as http://host:port.")
         self._url: SplitResult = parts
+        self._trust = (trust or ssl.create_default_context()) if parts.scheme == "https" else None
         self._timeout = timeout
         self._pause = pause
         self._retry_after = pause
@@ -119,8 +131,12 @@ class Client:
         return status, answer
 
     def _ask(self, method: str, path: str, data: bytes | None, until: float) -> tuple[int, bytes]:
-        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
-        connection = kind(str(self._url.hostname), self._url.port, timeout=max(0.1, until - time.monotonic()))
+        host, port, seconds = str(self._url.hostname), self._url.port, max(0.1, until - time.monotonic())
+        connection = (
+            http.client.HTTPSConnection(host, port, timeout=seconds, context=self._trust)
+            if self._trust
+            else http.client.HTTPConnection(host, port, timeout=seconds)
+        )
         try:
             connection.request(method, self._url.path.rstrip("/") + path, data, self._headers)
             response = connection.getresponse()
@@ -243,6 +259,18 @@ class Load:
         }
 
 
+def client(arguments: argparse.Namespace) -> Client:
+    """The client that the command line says. ClientError for authorities that cannot be read."""
+    trust = None
+    if arguments.cacert:
+        try:
+            trust = ssl.create_default_context(cafile=arguments.cacert)
+        except OSError as exc:  # ssl's own error is one
+            reason = "it holds no certificate in PEM" if isinstance(exc, ssl.SSLError) else exc.strerror
+            raise ClientError(f"{arguments.cacert} cannot be used: {reason}") from exc
+    return Client(arguments.url, arguments.timeout, trust=trust)
+
+
 def convert(arguments: argparse.Namespace) -> int:
     """Convert one file."""
     source: Path = arguments.file
@@ -253,7 +281,7 @@ def convert(arguments: argparse.Namespace) -> int:
     except OSError as exc:
         raise ClientError(f"{source} cannot be read: {exc.strerror}") from exc
     options = dict(item.partition("=")[::2] for item in arguments.option)
-    got = Client(arguments.url, arguments.timeout).convert(data, src_format, arguments.to, options)
+    got = client(arguments).convert(data, src_format, arguments.to, options)
     target: Path = arguments.out / f"{source.stem}.{arguments.to}"
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
@@ -271,7 +299,7 @@ def load(arguments: argparse.Namespace) -> int:
     directory = arguments.samples or Path(__file__).resolve().parents[2] / "samples"
     out = arguments.out.open("w", encoding="utf-8") if arguments.out else None
     try:
-        job = Load(Client(arguments.url, arguments.timeout), samples(directory), out)
+        job = Load(client(arguments), samples(directory), out)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: job.stop())
         job.run(
@@ -310,6 +338,7 @@ def main() -> int:
     many.add_argument("--samples", type=Path, metavar="DIRECTORY", help="default: engine/samples of the checkout")
     for command, run in ((one, convert), (many, load)):
         command.add_argument("--url", required=True, help="the API, as in http://127.0.0.1:8080")
+        command.add_argument("--cacert", type=Path, metavar="FILE", help="authorities that certificates are checked by")
         command.add_argument("--timeout", type=float, default=60.0, help="seconds for one conversion (default 60)")
         command.set_defaults(run=run)
     arguments = parser.parse_args()

@@ -21,6 +21,8 @@ from ansible_collections.boring.fleet.plugins.module_utils.fleet.seen import KIN
 WANTED_FILE: Final = "/etc/host-secrets/wanted.json"
 # Of a service that serves HTTPS itself.
 CERTIFICATE_FILE, KEY_FILE = "/etc/fleet/certificate.pem", "/etc/fleet/key.pem"
+# Which certificate a host took when it booted: with another one its group is due for a roll.
+CERTIFICATE_DIGEST: Final = "/etc/fleet/certificate.digest"
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html
 MOST: Final = 16384
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html: data volumes are /dev/sdf to /dev/sdp.
@@ -41,11 +43,16 @@ class HostSecrets:
 
 
 def files(
-    group: Mapping[str, Any], secrets: HostSecrets, certificate: Mapping[str, Any] | None, authority: str
+    group: Mapping[str, Any],
+    secrets: HostSecrets,
+    certificate: Mapping[str, Any] | None,
+    authority: str,
+    digest: str = "",
 ) -> list[dict[str, Any]]:
     """The files of a host of the group, as cloud-init's `write_files` takes them.
 
-    `certificate` is that of the service itself, if it serves HTTPS; `authority` the PEM of the fleet's.
+    `certificate` is that of the service itself, if it serves TLS, and `digest` what tells it from the one before; `authority` the PEM of
+    the fleet's.
     """
     template = group["template"]
     found = [dict(file) for file in template["files"]]
@@ -58,6 +65,8 @@ def files(
             _secret(CERTIFICATE_FILE, parameter=certificate["certificate"]),
             _secret(KEY_FILE, parameter=certificate["key"]),
         ]
+    if certificate and digest:
+        found.append(_file(CERTIFICATE_DIGEST, f"{digest}\n"))
     if template["authority"] and AUTHORITY not in there:
         found.append(_file(AUTHORITY, authority))
     if wanted and WANTED_FILE not in there:

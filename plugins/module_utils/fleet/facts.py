@@ -31,12 +31,13 @@ BALANCER_SETTINGS = {
 class Beside:
     """What belongs to the wanted side and is in no list.
 
-    `images` are ids by family, `files` digests of the certificates that come from files, `ids` those of security groups by name, `authority`
-    the PEM of the fleet's own.
+    `images` are ids by family, `files` digests of the certificates that come from files, `signed` of those of hosts, `ids` those of security
+    groups by name, `authority` the PEM of the fleet's own.
     """
 
     images: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    signed: Mapping[str, str] = field(default_factory=dict)
     ids: Mapping[str, str] = field(default_factory=dict)
     authority: str = ""
     secrets: HostSecrets = field(default_factory=HostSecrets)
@@ -45,7 +46,9 @@ class Beside:
         """Launch template data of a group; a name stands where there is no id yet."""
         template = group["template"]
         mine = [one for one in lists["certificates"] if one["kind"] == "signed" and one["host"] == group["for"]]
-        text = boot.user_data(boot.files(group, self.secrets, mine[0] if mine else None, self.authority))
+        own = mine[0] if mine else None
+        written = boot.files(group, self.secrets, own, self.authority, self.signed.get(own["name"], "") if own else "")
+        text = boot.user_data(written)
         security = self.ids.get(template["security_group"], template["security_group"])
         image = self.images.get(template["image_family"], TO_BE_BUILT)
         return boot.template_data(group, text, image=image, security_group=security)

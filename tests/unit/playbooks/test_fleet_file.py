@@ -139,3 +139,10 @@ def test_what_cannot_be_is_said(desk: Desk) -> None:
         "fleet_services.web.roles[0]: there is no role acme.shop.wbe with tasks/install.yml: install its collection first"
         in said
     )
+
+
+@pytest.mark.parametrize("playbook", ["deploy", "destroy"])
+def test_without_a_file_there_is_nothing_to_guess(desk: Desk, playbook: str) -> None:
+    said = desk.play(playbook)
+    assert "Give the file of the fleet" in said
+    assert not said.endswith("ended with 0") and "changed=0" in said

@@ -26,11 +26,9 @@ SECRETS: Final[dict[str, set[str]]] = {
         "redis_admin_password", "redis_exporter_password", "redis_replica_password", "redis_sentinel_password", "redis_settings",
         "redis_users",
     },
-    "service_group": {"service_group_write_files"},
-    "service_host": {"service_host_write_files"},
     "tailscale": set(),
     "twingate_connector": set(),
-    "playbooks": {"fleet_secrets", "nats_users", "redis_users", "restore_identity", "restore_password", "rotate_old"},
+    "playbooks": {"nats_users", "redis_users", "restore_identity", "restore_password", "rotate_old"},
 }  # fmt: skip
 # Variables that name a file or directory whose content is secret
 FILES: Final[dict[str, set[str]]] = {
@@ -55,9 +53,6 @@ PLAIN: Final[dict[str, set[str]]] = {
         "__redis_is_in", "__redis_loaded", "__redis_own_text", "__redis_refusals", "__redis_seen", "__redis_sentinel_acl_fault", "__redis_sentinel_acl_written",
         "__redis_set", "redis_master", "__redis_starts_it",
     },
-    # what EC2 tells of an instance or a template is not its user data
-    "service_group": {"__service_group_template"},
-    "service_host": {"__service_host_launched", "service_host_result"},
     "tailscale": {"__tailscale_needs_key"},
     "playbooks": {"__restore_host", "__restore_ready", "__restore_said", "__rotate_hers", "nats_unused_user"},
 }  # fmt: skip

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The user_data entry points of redis and nats, run for real by ansible-playbook; they touch no host.
+"""The user_data entry points of roles, most of them of redis and nats, run for real by ansible-playbook; they touch no host.
 
 What they render is what configure writes, so this is also the test of the templates and of what preflight refuses.
 """
@@ -406,3 +406,15 @@ def test_nats_refuses(user_data: Callable[..., Files], variables: dict[str, Any]
     with pytest.raises(RefusedError) as refusal:
         user_data("nats", **({"nats_users": [nats_user()]} | variables))
     assert sentence in " ".join(str(refusal.value).split())
+
+
+def test_a_password_comes_by_one_way(user_data: Callable[..., Files]) -> None:
+    given = {
+        "conversion_engine_nats_url": "nats://10.0.0.5:4222", "conversion_engine_nats_user": "conversion",
+        "conversion_engine_nats_password": "the-password-of-nats", "conversion_engine_host_secrets": True,
+    }  # fmt: skip
+    with pytest.raises(
+        RefusedError, match="the host fetches its passwords; leave conversion_engine_nats_password"
+    ) as found:
+        user_data("conversion_engine", **given)
+    assert "the-password-of-nats" not in str(found.value)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -327,7 +328,7 @@ class NatsJobs:
             stream=f"KV_{OPERATIONS}",
             pre=f"$KV.{OPERATIONS}.",
             js=self.js,
-            direct=True,
+            direct=False,  # of the leader: another node may not have yet what was acknowledged
         )
 
     async def patiently(self, what: str, call: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
@@ -552,11 +553,14 @@ class NatsJobs:
             yield piece
 
     async def _piece(self, subject: str) -> bytes:
-        try:
-            message = await self.patiently("give the file", lambda: self.js.get_last_msg(BLOBS, subject, direct=True))
-        except NotFoundError as exc:
-            raise InputError("The file is no longer kept: send the source file again.", 404) from exc
-        return message.data or b""
+        # Any node gives it, but one that is behind has not got it yet; the leader has.
+        for direct in (True, False):
+            with contextlib.suppress(NotFoundError):
+                message = await self.patiently(
+                    "give the file", functools.partial(self.js.get_last_msg, BLOBS, subject, direct=direct)
+                )
+                return message.data or b""
+        raise InputError("The file is no longer kept: send the source file again.", 404)
 
     async def drop_file(self, operation_id: str, key: str) -> None:
         """Delete a stored file; what cannot be deleted now expires by itself."""

@@ -26,12 +26,14 @@ from ansible_collections.boring.fleet.plugins.module_utils.fleet.cloud.secrets i
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.cloud.security import SecurityMaker
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.facts import (
     AUTHORITY,
+    VALID,
     Beside,
     balancer_parts,
     certificate_of,
     numbers,
     resources,
     seen_resources,
+    signed_state,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.lists import lists
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.mistakes import FleetError, Mistake
@@ -52,6 +54,7 @@ _STEPS: Final = (
     ("certificate", "parameter", "target group", "listener"),
     ("launch template", "group"),
 )
+_TO_BE_SIGNED: Final = "to be signed"
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,19 @@ class Deployment:
     def _beside(self) -> Beside:
         ids = {name: group.id for name, group in self._seen.security.items()}
         there = self._seen.parameters.get(self._model["authority"]["certificate"])
-        digests = {name: certificates.digest(pair.certificate) for name, pair in self._files.items()}
-        return Beside(self._seen.images, digests, ids, there.value if there else "", self._options.secrets)
+        files = {name: certificates.digest(pair.certificate) for name, pair in self._files.items()}
+        hosts = [one for one in self._model["certificates"] if one["kind"] == "signed" and one["host"]]
+        signed = {one["name"]: self._signed(one) for one in hosts}
+        authority = there.value if there else ""
+        return Beside(self._seen.images, files, signed, ids, authority, self._options.secrets)
+
+    def _signed(self, wanted: Mapping[str, Any]) -> str:
+        """Which certificate hosts take from now on: a digest of what there is, as long as that is good."""
+        authority = self._model["authority"]["certificate"]
+        names_there, state = signed_state(self._seen, wanted, authority, self._calls.clock())
+        if state != VALID or names_there != tuple(sorted(wanted["dns_names"])):
+            return _TO_BE_SIGNED
+        return certificates.digest(self._seen.parameters[wanted["certificate"]].value)
 
     def _read_files(self) -> dict[str, Pair]:
         found, mistakes = {}, []

@@ -225,9 +225,20 @@ class TestChanging:
         aws.deploy(variables())
         before = value(aws, "data/cache/certificate")
         aws.now = today
-        found = aws.deploy(variables())
+        planned, found = aws.deploy(variables(), check=True), aws.deploy(variables())
+        assert lines(planned) == lines(found)
         assert "~ certificate data/cache: state ends in 29 days -> valid" in lines(found)
         assert value(aws, "data/cache/certificate") != before
+        # Hosts take theirs when they boot, so that those of before are replaced; what only a load balancer has needs no roll.
+        due = "~ file /etc/fleet/certificate.digest"
+        assert [line for line in lines(found) if line.startswith("~ launch template")] == [
+            f"~ launch template shop-cache: {due}",
+            f"~ launch template shop-thumbs: {due}",
+        ]
+        assert [line for line in lines(found) if line.startswith("roll ")] == [
+            f"roll shop-cache: {due}",
+            f"roll shop-thumbs: {due}",
+        ]
         assert not aws.deploy(variables()).changed
 
     def test_a_verifier_follows_its_password(self, aws: Account) -> None:
