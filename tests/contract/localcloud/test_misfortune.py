@@ -103,7 +103,8 @@ def test_a_full_disk(calm: Stricken, hosts: tuple[str, str, str]) -> None:
     host = hosts[0]
     calm.sh(host, "mkdir -p /srv/data && echo kept > /srv/data/old")
     calm.arm("disk", instance=host, path="/srv/data")
-    until(lambda: "No space left" in calm.sh(host, "dd if=/dev/zero of=/srv/data/new bs=4k count=100 2>&1"), 30)
+    # each time another file: one that was there before the fault has room of its own
+    until(lambda: "No space left" in calm.sh(host, "dd if=/dev/zero of=/srv/data/$$ bs=4k count=100 2>&1"), 30)
     assert calm.sh(host, "cat /srv/data/old; touch /tmp/elsewhere && echo fine") == "kept\nfine"
     calm.clear()
     until(lambda: calm.sh(host, "echo more > /srv/data/new && cat /srv/data/new") == "more", 30)
