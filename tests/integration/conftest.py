@@ -19,7 +19,7 @@ import boto3
 import pytest
 
 from localcloud.settings import Settings, settings_of
-from tests.unit.plugins.module_utils.host.authority import Authority, pem
+from tests.unit.plugins.module_utils.host.authority import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME, PORT, SUBNET = "integration", 4599, "172.29.0.0/16"
@@ -79,9 +79,9 @@ class Fleet:
     def certify(self, *addresses: str) -> None:
         """Another certificate of the load balancer, of an authority of its own in ca.pem."""
         authority, tls = Authority(), self.state / "tls"
-        certificate, key = authority.sign([NAME], addresses=addresses)
+        certificate, key = authority.sign([NAME, *addresses])
         tls.mkdir(exist_ok=True)
-        for name, text in (("ca.pem", pem(authority.certificate)), ("certificate.pem", certificate), ("key.pem", key)):
+        for name, text in (("ca.pem", authority.certificate), ("certificate.pem", certificate), ("key.pem", key)):
             (tls / name).write_text(text)
 
     def play(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conversion import client
-from tests.unit.plugins.module_utils.host.authority import Authority, pem
+from tests.unit.plugins.module_utils.host.authority import Authority
 
 SAMPLE = Path(__file__).resolve().parents[3] / "engine" / "samples" / "bracket.step"
 
@@ -35,8 +35,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Its address; the authority is in ca.pem of the current directory."""
     monkeypatch.chdir(tmp_path)
     authority = Authority()
-    certificate, key = authority.sign(["api.example.org"], addresses=["127.0.0.1"])
-    for name, text in (("ca.pem", pem(authority.certificate)), ("cert.pem", certificate), ("key.pem", key)):
+    certificate, key = authority.sign(["api.example.org", "127.0.0.1"])
+    for name, text in (("ca.pem", authority.certificate), ("cert.pem", certificate), ("key.pem", key)):
         (tmp_path / name).write_text(text)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
