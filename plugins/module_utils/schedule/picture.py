@@ -74,14 +74,14 @@ def svg(plan: Plan, needs: Needs, group: str) -> str:
     for row, event in enumerate(plan.events):
         begin, end = window(event, needs)
         line = _TOP + _TALL + 30 + _ROW * row
-        bar = f'y="{line}" height="12" rx="3"'
+        shape = f'y="{line}" height="12" rx="3"'
         name = event.name if len(event.name) <= _LONGEST else event.name[: _LONGEST - 1] + "…"
         shown = f"{name}, load {event.load:g}: {instances(event.load, needs)} instances"
         at_right = x(end) > _WIDE - 430
         place = f'x="{x(begin) - 6}" text-anchor="end"' if at_right else f'x="{x(end) + 6}"'
         parts.append(
-            f'<rect class="lead" x="{x(begin)}" width="{max(1.0, x(end) - x(begin)):.1f}" {bar}/>'
-            f'<rect class="event" x="{x(event.start)}" width="{max(1.0, x(event.end) - x(event.start)):.1f}" {bar}/>'
+            f'<rect class="lead" x="{x(begin)}" width="{max(1.0, x(end) - x(begin)):.1f}" {shape}/>'
+            f'<rect class="event" x="{x(event.start)}" width="{max(1.0, x(event.end) - x(event.start)):.1f}" {shape}/>'
             f'<text {place} y="{line + 10}">{escape(shown)}</text>'
         )
     return "".join(parts) + "</svg>"

@@ -76,7 +76,7 @@ def plan(events: Sequence[Event], size: Size, needs: Needs, *, start: float, end
         if span[1] > start and span[0] < end:
             timed.append((span, event))
             end = max(end, span[1] + _MINUTE)
-    turns = sorted({start, *(turn for span, _ in timed for turn in span if start < turn < end)})
+    turns = sorted({start, *(turn for span, dummy in timed for turn in span if start < turn < end)})
     steps: list[Step] = []
     for at in turns:
         active = [event for span, event in timed if span[0] <= at < span[1]]
@@ -86,7 +86,7 @@ def plan(events: Sequence[Event], size: Size, needs: Needs, *, start: float, end
         elif (step.min, step.max) != (steps[-1].min, steps[-1].max):
             smaller = step.min < steps[-1].min
             steps.append(Step(at, step.min, step.max, max(step.min, size.desired) if smaller else None, step.why))
-    return Plan(start, end, size, tuple(event for _, event in timed), tuple(steps))
+    return Plan(start, end, size, tuple(event for dummy, event in timed), tuple(steps))
 
 
 def _step(at: float, active: list[Event], size: Size, needs: Needs) -> Step:
