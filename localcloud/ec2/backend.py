@@ -673,6 +673,10 @@ def install(world: World) -> HostBackend:
     """Put the fleet behind moto's EC2, for this whole process, and return the region's backend."""
     HostBackend.world = world
     ec2_backends.backend = HostBackend
+    account = ec2_backends[ACCOUNT]
+    account.backend = HostBackend
+    if not isinstance(account[world.region], HostBackend):  # made before, by whoever looked first
+        del account[world.region]
     world.fleet.observer = InstanceObserver(world)
     return backend_of(world.region)
 

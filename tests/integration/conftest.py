@@ -106,6 +106,11 @@ class Fleet:
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
         return done.stdout
 
+    def arm(self, **fault: Any) -> None:
+        """Have the cloud fail so."""
+        command = [sys.executable, "-m", "localcloud", "faults", "--name", NAME, json.dumps(fault)]
+        subprocess.run(command, cwd=ROOT, timeout=60, check=True, stdout=subprocess.DEVNULL)
+
     def client(self, service: str) -> Any:
         return boto3.client(service, **self.cloud.client)
 

@@ -34,12 +34,12 @@ class Behind:
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> NatsJobs:
     there = Behind({"blobs.1.out.0": b"solid", "$KV.conversion_operations.1": b"{}"})
-    monkeypatch.setattr(NatsJobs, "_js", property(lambda self: there))
+    monkeypatch.setattr(NatsJobs, "js", property(lambda self: there))
     return NatsJobs("nats://127.0.0.1:4222")
 
 
 def test_a_record_is_read_where_it_was_written(jobs: NatsJobs) -> None:
-    bucket: Any = jobs._bucket()
+    bucket: Any = jobs.bucket()
     assert asyncio.run(bucket.get("1")).value == b"{}"
 
 

@@ -305,7 +305,7 @@ class TestRemoving:
         aws.deploy(variables())
         before = aws.everything()
         less = variables(
-            thumbs=None, web={"uses": ["cache"]}, worker=None, admin={"roles": ["acme.shop.any"], "uses": ["cache"]}
+            thumbs=None, web={"uses": ["cache"]}, worker=None, staff={"roles": ["acme.shop.any"], "uses": ["cache"]}
         )
         kept = aws.deploy(less)
         assert "- group shop-worker" in lines(kept) and "stays until -e fleet_remove=true" in kept.text
