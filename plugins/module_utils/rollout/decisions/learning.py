@@ -107,11 +107,11 @@ def _lock(group: Group, journal: Journal, policy: Policy, now: float) -> Journal
     elif owner == journal.owner:
         lock = replace(lock, seen=True, lost_to="")
     elif owner:
-        if lock.seen or (now - journal.beat < policy.lag and owner != lock.taken_from):
+        if lock.seen or (policy.may_be_late(journal.beat, now) and owner != lock.taken_from):
             lock = replace(lock, lost_to=owner)
     elif now - journal.beat > policy.lock_timeout:
         lock = replace(lock, lost_to=_STALE)
-    elif lock.seen or now - journal.beat >= policy.lag:
+    elif lock.seen or not policy.may_be_late(journal.beat, now):
         # Another tool that knows no better deleted it: this process knows what it owns, and writes it anew.
         lock, unsaved = Lock(erased=lock.erased + 1), True
     if lock is memory.lock and unsaved == memory.writes.unsaved:

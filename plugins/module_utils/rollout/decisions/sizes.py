@@ -33,7 +33,7 @@ def actual(seen: Observation, memory: Memory, policy: Policy, now: float) -> tup
     if not capacity.written_at or (shown == capacity.written_to and seen.at > capacity.written_at):
         return shown, True
     low, high = capacity.written_range
-    late = now - capacity.written_at < policy.lag and low <= shown <= high and not _is_newer(seen.group, capacity)
+    late = policy.may_be_late(capacity.written_at, now) and low <= shown <= high and not _is_newer(seen.group, capacity)
     if seen.at <= capacity.written_at or late:
         return capacity.written_to, False
     return shown, True  # somebody else changed it
@@ -68,7 +68,7 @@ def reconcile(seen: Observation, journal: Journal, policy: Policy, now: float) -
         above = max([before[2] + before[3], *(change.before for change in news[-1:] if change.is_update)])
         found = _explain(seen.group, journal, news) or _cut_off(seen.group, journal, above=above)
         waited = now - (capacity.puzzled_since or now)
-        late = capacity.written_at and now - capacity.written_at < policy.lag
+        late = policy.may_be_late(capacity.written_at, now)
         if found is None and (waited < _PATIENCE * policy.poll_interval or late):
             return _with(journal, replace(capacity, puzzled_since=capacity.puzzled_since or now))
         journal = _accept(journal, found or (seen.group.desired, 0), news)
@@ -124,8 +124,7 @@ def _bounds(group: Group, journal: Journal, policy: Policy, now: float) -> Journ
     capacity = journal.memory.capacity
     if group.max == journal.max_size + journal.headroom:
         return journal
-    late = capacity.max_written_at and now - capacity.max_written_at < policy.lag
-    if late and group.max in capacity.max_shown:
+    if policy.may_be_late(capacity.max_written_at, now) and group.max in capacity.max_shown:
         return journal
     return replace(journal, max_size=group.max, headroom=0, headroom_before=0)
 

@@ -143,7 +143,7 @@ def over_budget(journal: Journal, policy: Policy, more: Iterable[Failure] = ()) 
 def _moved(s: Situation) -> str:
     """Whether somebody gave the group another template than the one that is being rolled out."""
     pointed = s.memory.writes.pointed_at
-    if not pointed or s.now - pointed < s.policy.lag or s.journal.target.template.same(s.group.template):
+    if not pointed or s.policy.may_be_late(pointed, s.now) or s.journal.target.template.same(s.group.template):
         return ""
     has = s.group.template.label if s.group.template else "a mixed instances policy without a launch template"
     return f"somebody gave the group {has} while {s.journal.target.template.label} was being rolled out"

@@ -66,8 +66,8 @@ def next_step(s: Situation) -> Step:
 
 def _pinned(s: Situation) -> bool:
     """Whether the group has the number that the roll wrote; what somebody else wrote since stays."""
-    pointed = s.memory.writes.pointed_at
-    return s.journal.target.template.same(s.group.template) or (pointed > 0 and s.now - pointed < s.policy.lag)
+    late = s.policy.may_be_late(s.memory.writes.pointed_at, s.now)
+    return s.journal.target.template.same(s.group.template) or late
 
 
 def take_back(s: Situation, *, by: int) -> Step:

@@ -209,7 +209,7 @@ class Session:
     def wrote(self, before: int, after: int, *, ended: str) -> None:
         """The desired capacity was changed by this roll: with the end of an instance, or as a number (``ended`` is empty)."""
         capacity, now = self.memory.capacity, self.clock()
-        late = capacity.written_at and now - capacity.written_at < self.policy.lag
+        late = self.policy.may_be_late(capacity.written_at, now)
         recent = capacity.written_range if late else (before, before)
         self.keep(
             capacity=replace(

@@ -105,6 +105,10 @@ class Policy:
         """For how many seconds descriptions may show what was before a write. At least 30, however often the roll looks."""
         return max(30.0, min(60.0, 12 * self.poll_interval))
 
+    def may_be_late(self, written_at: float, now: float) -> bool:
+        """Whether descriptions may still show what was before a write; ``written_at`` is 0 where there was none."""
+        return written_at > 0 and now - written_at < self.lag
+
     @property
     def held(self) -> bool:
         """Whether each batch is finished, surge and all, before the next one may begin."""
