@@ -132,10 +132,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError
 from ansible_collections.boring.fleet.plugins.module_utils.aws.session import ARGUMENT_SPEC, Aws, AwsOptions
-from ansible_collections.boring.fleet.plugins.module_utils.fleet.status.files import ReportError, write
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.status.files import write
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.status.judge import judge
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.status.lines import lines
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.status.look import Look
+from ansible_collections.boring.fleet.plugins.module_utils.output import OutputError
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.group import RolloutError
 
 
@@ -166,7 +167,7 @@ def main() -> None:
         )
         if not module.check_mode:
             write(found, module.atomic_move, page=given["page"], json_path=given["json"])
-    except (AwsError, RolloutError, ReportError) as exc:
+    except (AwsError, RolloutError, OutputError) as exc:
         module.fail_json(msg=str(exc))
     for one in found.certificates:
         if one.words:

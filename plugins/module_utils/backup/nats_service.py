@@ -67,7 +67,8 @@ class NatsService:
         unlimited = {**config, "max_age": 0}
         self._client.load(item.name, unlimited, state, rest, self._left())
         found = self._same(item, config)
-        said = f"stream {item.name}: {found['messages']} messages with {found['consumer_count']} consumers are back and as they were"
+        how = "not compared, as it changes by itself" if _fed(config) else "as they were"
+        said = f"stream {item.name}: {found['messages']} messages with {found['consumer_count']} consumers are back and {how}"
         if config.get("max_age") and self._keep_old:
             said += "; it has no max_age now"
         elif config.get("max_age"):

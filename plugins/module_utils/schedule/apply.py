@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.boring.fleet.plugins.module_utils import output
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.cloud.calls import Calls
 from ansible_collections.boring.fleet.plugins.module_utils.schedule.actions import Changes
 from ansible_collections.boring.fleet.plugins.module_utils.schedule.values import ScheduleError
@@ -112,14 +112,8 @@ def _reason(one: dict[str, Any]) -> str:
 
 
 def write_picture(path: str, text: str, move: Callable[[str, str], object]) -> None:
-    """Write beside its place, then move there, so that nobody reads half of one. Raises ScheduleError."""
+    """Raises ScheduleError."""
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=Path(path).parent, prefix=".schedule-", delete=False
-        ) as file:
-            file.write(text)
-    except OSError as exc:
-        raise ScheduleError(
-            f"picture: {path} cannot be written: {exc.strerror or exc}; name a directory that there is and that is writable"
-        ) from exc
-    move(file.name, path)
+        output.write("picture", path, text, move)
+    except output.OutputError as exc:
+        raise ScheduleError(str(exc)) from exc

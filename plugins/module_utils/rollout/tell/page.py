@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ansible_collections.boring.fleet.plugins.module_utils import output
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.tell.report import (
     Probe,
     render_picture,
@@ -33,13 +33,9 @@ class Page:
     def write(self, dest: str, move: Callable[[str, str], object], option: str = "dest") -> None:
         """Write beside ``dest`` and ``move`` there, so that nobody sees half a page. Raises RolloutError."""
         try:
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=Path(dest).parent, prefix=".report-", suffix=".html", delete=False
-            ) as file:
-                file.write(self.html)
-        except OSError as exc:
-            raise RolloutError(f"{option} {dest} cannot be written: {exc.strerror or exc}") from exc
-        move(file.name, dest)
+            output.write(option, dest, self.html, move)
+        except output.OutputError as exc:
+            raise RolloutError(str(exc)) from exc
 
 
 def draw(events: list[str], title: str, probes: str | None) -> tuple[dict[str, Page], list[str]]:
