@@ -32,6 +32,7 @@ _PRIVATE = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "1
 _HARDWARE = "06:6c"
 """What the hardware addresses of hosts begin with; their IPv4 address is the rest."""
 _SECONDS = 30
+_SET = "3"  # NET_ADDR_SET: an interface's address that somebody chose
 
 
 def hardware_address(address: str) -> str:
@@ -226,15 +227,27 @@ class Gate:
             self._held.discard(address)
 
     def _route(self) -> None:
-        """Answer on the bridge for every host. Podman makes the bridge with the first host, so it is set each time."""
+        """Answer on the bridge for every host. Podman makes the bridge with the first host, so it is done each time.
+
+        A bridge without an address of its own takes the lowest of its ports'. When that host is ended the address
+        changes, and all others send into the void until they ask for it again, some 30 s later. So it keeps the first one.
+        """
         name = self._fence.interface
-        try:
-            Path(f"/proc/sys/net/ipv4/conf/{name}/proxy_arp_pvlan").write_text("1")
-            Path(f"/proc/sys/net/ipv4/neigh/{name}/proxy_delay").write_text("0")
-        except FileNotFoundError:
-            pass  # the last host is gone, and the bridge with it
-        except OSError as error:
-            raise HostError(f"This machine cannot route between hosts ({error.filename}: {error.strerror}).") from None
+        with contextlib.suppress(FileNotFoundError):  # the last host is gone, and the bridge with it
+            try:
+                Path(f"/proc/sys/net/ipv4/conf/{name}/proxy_arp_pvlan").write_text("1")
+                Path(f"/proc/sys/net/ipv4/neigh/{name}/proxy_delay").write_text("0")
+                link = Path(f"/sys/class/net/{name}")
+                address = (link / "address").read_text().strip()
+                kept = (link / "addr_assign_type").read_text().strip() == _SET
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                raise HostError(
+                    f"This machine cannot route between hosts ({error.filename}: {error.strerror})."
+                ) from None
+            if not kept:
+                _ip("link", "set", "dev", name, "address", address, missing=True)
 
 
 def _nft(script: str) -> None:

@@ -16,7 +16,7 @@ description:
     has to be there. It makes an Auto Scaling group's scheduled actions what those events need, and draws a picture of it.
   - At the beginning the group's min is raised to what the load needs, and its max if that is less. At the end both go back, and the desired capacity with
     them. Of events at the same time the loads are added.
-  - Only actions whose names begin with O(prefix) are touched. Those that no event needs any more are deleted.
+  - Only actions whose names are O(prefix) and a moment, as in V(event-20261205T0800Z), are touched. Those that no event needs any more are deleted.
   - The group's min and max are brought to the calendar's at once, within some minutes, where they differ - when an event was written down too late,
     or was taken out while it lasted, or when a deploy set them back. So run it after a deploy, and every night for the days to come.
   - A calendar that cannot be understood as a whole is refused, with the place and the reason, and nothing is changed.

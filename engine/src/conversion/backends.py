@@ -14,8 +14,11 @@ from .settings import MIB, Settings
 _PR_SET_DUMPABLE = 4
 
 
-def nats_jobs(settings: Settings, name: str, gpu_works: Callable[[], bool] | None = None) -> NatsJobs:
-    """The queue on NATS. `gpu_works` makes it that of an engine with a GPU, and says whether that can take work now."""
+def nats_jobs(
+    settings: Settings, name: str, gpu_works: Callable[[], bool] | None = None, *, makes: bool = True
+) -> NatsJobs:
+    """The queue on NATS. `gpu_works` makes it that of an engine with a GPU, and says whether that can take work now. With `makes` its
+    streams are made, or changed to the settings; without they have to be there and stay as they are."""
     return NatsJobs(
         settings.nats_url,
         user=settings.nats_user,
@@ -29,6 +32,7 @@ def nats_jobs(settings: Settings, name: str, gpu_works: Callable[[], bool] | Non
         ack_wait=settings.ack_wait,
         accept_timeout=settings.accept_timeout,
         gpu_works=gpu_works,
+        makes=makes,
     )
 
 

@@ -35,7 +35,7 @@ async def connected(env_files: list[Path]) -> AsyncIterator[DeadLetters]:
         raise SettingsError(
             "CONVERSION_NATS_URL is not set: set it, or name the environment file of an engine with --env-file."
         )
-    jobs = backends.nats_jobs(settings, "conversion-dead")
+    jobs = backends.nats_jobs(settings, "conversion-dead", makes=False)
     await jobs.start()
     try:
         until = time.monotonic() + CONNECT_SECONDS

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -77,9 +78,10 @@ class Changes:
 def changes(
     plan: Plan, raw: Iterable[Mapping[str, Any]], group: Mapping[str, Any], *, prefix: str, set_desired: bool
 ) -> Changes:
-    """Compare. Actions whose names do not begin with `prefix` are others'. Raises ScheduleError when they leave no room."""
+    """Compare. Actions whose names are not `prefix` and a moment are others'. Raises ScheduleError when they leave no room."""
     known = [Action.read(one) for one in raw]
-    mine = {one.name: one for one in known if one.name.startswith(f"{prefix}-")}
+    name = re.compile(rf"{re.escape(prefix)}-(?:now|\d{{8}}T\d{{4}}Z)")
+    mine = {one.name: one for one in known if name.fullmatch(one.name)}
     others = [one for one in known if one.name not in mine]
     wanted = {one.name: one for one in (_action(step, prefix, set_desired=set_desired) for step in plan.steps[1:])}
     late = _now(plan, group, mine, prefix, set_desired=set_desired)

@@ -67,7 +67,7 @@ def _known(row: Mapping[Any, Any], keys: tuple[str, ...], where: str) -> None:
         if key not in keys:
             close = difflib.get_close_matches(str(key), keys, 1, 0.5)
             raise ScheduleError(
-                f"{where} has '{str(key)[:60]}', which is not known: {f'did you mean {close[0]}' if close else 'use ' + ', '.join(keys)}?"
+                f"{where} has '{str(key)[:60]}', which is not known: {f'did you mean {close[0]}?' if close else 'use ' + ', '.join(keys) + '.'}"
             )
 
 

@@ -9,9 +9,11 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from localcloud.hosts.podman import Podman
 from localcloud.settings import settings_of
 from tests.contract.localcloud.test_ec2 import Cloud, podman, pytestmark, traces
 
@@ -117,6 +119,23 @@ def test_hosts_reach_each_other(cloud: Cloud, host: str) -> None:
     other = cloud.up_host(cloud.base("debian-13"))
     assert reaches(cloud, host, cloud.instance(other)["PrivateIpAddress"], 22)
     cloud.client().terminate_instances(InstanceIds=[other])
+
+
+def test_the_gateway_s_hardware_address_stays_whatever_hosts_come_and_go(cloud: Cloud, host: str) -> None:
+    """A bridge takes the lowest of its ports' addresses: with the end of that host all the others lost their gateway for 30 s."""
+    bridge = Podman().bridge(f"lc-{cloud.name}")
+
+    def address() -> str:
+        return Path(f"/sys/class/net/{bridge}/address").read_text().strip()
+
+    before, lower = address(), f"l{os.getpid()}"
+    ip("link", "add", lower, "address", "02:00:00:00:00:01", "type", "dummy")
+    try:
+        ip("link", "set", lower, "master", bridge)
+        assert address() == before
+    finally:
+        ip("link", "delete", lower)
+    assert reaches(cloud, host, settings_of(cloud.directory, cloud.name).gateway, cloud.port)
 
 
 def test_a_network_that_up_names_is_open(cloud: Cloud, host: str) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 
 import nats
 from conversion_stack import PASSWORD, SAMPLES, Stack, eventually, post, request, result
@@ -60,3 +61,17 @@ def test_a_hit_can_be_had_as_long_as_its_record(stack: Stack) -> None:
 
     files, records = asyncio.run(ages())
     assert (files, records) == (125, 100)
+
+
+def test_a_hit_after_nats_was_emptied_is_stored_anew(stack: Stack) -> None:
+    api, engine = stack.api(), stack.engine()
+    part = (SAMPLES / "bracket.step").read_bytes()
+    first = post(api, "step/stl", part)[1]
+    assert post(api, "step/stl", part)[1]["cached"]  # there is a copy, and the API remembers it
+    stack.nats.stop()
+    shutil.rmtree(stack.directory / "nats")
+    stack.nats.start()
+    eventually(lambda: api.ready and engine.ready)
+    hit = post(api, "step/stl", part)[1]
+    assert hit["cached"]
+    assert request(api.port, "GET", f"/async/operations/{hit['id']}/output") == (200, result(first))

@@ -123,6 +123,28 @@ def test_an_engine_with_a_gpu_that_drains_gets_no_more(stack: Stack) -> None:
     assert preview(api, 67)[0] == 201
 
 
+def test_nobody_waits_for_an_engine_with_a_gpu_that_drains(stack: Stack) -> None:
+    """One that drains answers no more; if it only kept silent every job of the others would wait for it, two seconds each."""
+    api, hasty, ours = stack.api(), stack.api(WAIT=0, GPU_PIXELS=0), stack.engine(WORKERS=1)
+    other = stack.engine(CLASS="gpu", WORKERS=1, DRAIN=120)
+    zygote = other.children()[0]
+    os.kill(zygote, signal.SIGSTOP)  # its job lasts
+    try:
+        held = preview(hasty, 64)[1]["id"]
+        eventually(lambda: operation(hasty, held)["status"] == "in_progress")
+        assert request(other.port, "POST", "/drain")[0] == 503
+        time.sleep(3)  # longer than an answer is believed
+        began = time.monotonic()
+        for number in range(5):
+            assert request(api.port, "POST", "/file/conversion/stl/obj", BOX + bytes([number]), timeout=60)[0] == 201
+        seconds = time.monotonic() - began
+    finally:
+        os.kill(zygote, signal.SIGCONT)
+    eventually(lambda: operation(hasty, held)["status"] == "completed")
+    assert seconds < 5, "with 2 s for each job it would be about 9 s"
+    assert ours.ready
+
+
 def test_a_class_that_is_none_is_refused(stack: Stack) -> None:
     server = stack.service("worker", CLASS="quantum").start()
     assert server.process is not None

@@ -236,7 +236,7 @@ def test_same_content_is_one_conversion_and_each_owner_lets_go_alone(run: Run, s
             first, second, third = [
                 await (await client.post("/file/conversion/stl/obj", data=b"part")).json() for _ in range(3)
             ]
-            assert await jobs.waiting() == 1
+            assert await jobs.waiting() == {"cpu": 1}
             answer = await client.delete(f"/async/operations/{first['id']}")
             assert (await answer.json())["status"] == "cancelled"
             await client.delete(f"/async/operations/{third['id']}")
@@ -254,7 +254,7 @@ def test_same_content_is_one_conversion_and_each_owner_lets_go_alone(run: Run, s
             listed = (await (await client.get("/async/operations")).json())["items"]
             assert [one["id"] for one in listed] == [third["id"], second["id"]]
             again = await (await client.post("/file/conversion/stl/obj", data=b"part")).json()
-            assert await jobs.waiting() == 1, "what is over is not followed"
+            assert await jobs.waiting() == {"cpu": 1}, "what is over is not followed"
             assert again["id"] not in (first["id"], second["id"], third["id"])
 
     run(story())

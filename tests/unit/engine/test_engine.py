@@ -236,7 +236,7 @@ def test_drain_finishes_what_is_in_hand(run: Run, settings: Make) -> None:
         assert first is not None
         assert second is not None
         assert (first.status, second.status) == (Status.COMPLETED, Status.QUEUED)
-        assert await jobs.waiting() == 1
+        assert await jobs.waiting() == {"cpu": 1}
 
     run(story())
 

@@ -61,7 +61,7 @@ class Api:
             settings.uploads_per_address,
             Pace(settings.least_speed, settings.speed_seconds, settings.body_seconds),
         )
-        self._depth = (0.0, 0)
+        self._depth: tuple[float, Mapping[str, int]] = (0.0, {})
         self.active = 0
         self.draining = False
 
@@ -143,7 +143,7 @@ class Api:
         checked = formats.options(source, output, given)
         end = "refused"
         try:
-            await self._refuse_when_deep()
+            await self._refuse_when_deep(output)
             await self._quota.take(key)
             settings = self._settings
             largest = capacity.largest(source.name, settings.max_body, settings.job_memory, settings.job_seconds)
@@ -254,14 +254,16 @@ class Api:
     def _caller(self, request: web.Request) -> Key | None:
         return self._keys.owner(request.headers.get("Authorization"))
 
-    async def _refuse_when_deep(self) -> None:
-        """BusyError when as many jobs wait as may: asked of the queue once a second."""
+    async def _refuse_when_deep(self, output: formats.Format) -> None:
+        """BusyError when as many jobs wait as may: asked of the queues once a second. A picture may go to either queue."""
         asked, waiting = self._depth
         if time.monotonic() - asked >= DEPTH_SECONDS:
-            waiting = await self._jobs.waiting() or 0
+            waiting = await self._jobs.waiting() or {}
             self._depth = (time.monotonic(), waiting)
-        if waiting >= self._settings.max_queued:
-            raise BusyError(f"{waiting} files wait to be converted already: try again in half a minute.", 30)
+        queues = waiting if output is formats.PREVIEW else {"cpu"}
+        fewest = min((waiting.get(one, 0) for one in queues), default=0)
+        if fewest >= self._settings.max_queued:
+            raise BusyError(f"{fewest} files wait to be converted already: try again in half a minute.", 30)
 
     async def _known(self, operation: Operation) -> web.Response | None:
         """The answer when the cache has the result already."""

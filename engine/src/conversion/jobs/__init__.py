@@ -106,8 +106,8 @@ class Jobs(Protocol):
     async def take(self, timeout: float) -> Job | None:
         """The next job, or None when there was none for `timeout` seconds."""
 
-    async def waiting(self) -> int | None:
-        """Jobs that no engine has taken yet; None when unknown."""
+    async def waiting(self) -> dict[str, int] | None:
+        """How many jobs no engine has taken yet, by class: `cpu`, `gpu`; None when unknown."""
 
     async def lines(self) -> dict[str, Line] | None:
         """Who waits, by class: `cpu`, `gpu`; None when unknown."""

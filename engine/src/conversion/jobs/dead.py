@@ -86,10 +86,10 @@ class DeadLetters:
             kept = False
         await self._write(Letter(operation.id, why, self._jobs.clock(), attempts, kept, operation))
 
-    async def keep_message(self, number: int, data: bytes, why: str, attempts: int) -> None:
-        """A message of the queue that is no job."""
+    async def keep_message(self, name: str, data: bytes, why: str, attempts: int) -> None:
+        """A message that is no job. `name` is its queue and its number there, as in `gpu-17`."""
         raw = base64.b64encode(data[: PIECE // 2]).decode("ascii")
-        await self._write(Letter(f"message-{number}", why, self._jobs.clock(), attempts, source_kept=False, raw=raw))
+        await self._write(Letter(f"message-{name}", why, self._jobs.clock(), attempts, source_kept=False, raw=raw))
 
     async def all(self) -> list[Letter]:
         """All letters, the latest first."""

@@ -189,9 +189,9 @@ class MemoryJobs:
             return None
         return MemoryJob(self, operation, attempt)
 
-    async def waiting(self) -> int | None:
+    async def waiting(self) -> dict[str, int] | None:
         """Jobs in the queue."""
-        return self._queue.qsize()
+        return {"cpu": self._queue.qsize()}
 
     async def lines(self) -> dict[str, Line] | None:
         """One line for all."""

@@ -25,6 +25,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ from urllib.parse import urlsplit
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
@@ -133,6 +135,7 @@ class NatsJobs:
         ack_wait: float = 15,
         accept_timeout: float = 10,
         gpu_works: Callable[[], bool] | None = None,
+        makes: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._url = url
@@ -148,12 +151,15 @@ class NatsJobs:
         self._patience = accept_timeout
         self._gpu_works = gpu_works  # None: no engine, or one without a GPU
         self._gpu_seen = float("-inf")
+        self._makes = makes
         self.clock = clock
         self._client: Client | None = None
         self._listening: Client | None = None
+        self._offer: Subscription | None = None  # answers those who ask for an engine with a GPU
         self._supervisor: asyncio.Task[None] | None = None
         self._prepared = False
         self._reason = "not connected yet"
+        self._blobs_made: datetime | None = None
         self._shared: dict[str, float] = {}  # results from the cache, and when this process stored each
         self._waiters: dict[str, set[asyncio.Future[Operation]]] = {}
         self.dead = DeadLetters(self)
@@ -191,6 +197,7 @@ class NatsJobs:
                     if self._client.is_connected and not self._prepared:
                         await self._prepare()
                         log.info("connected to %s", self._url)
+                    await self._offer_gpu()
             except Exception as exc:
                 reason = _words(exc)
                 if reason != self._reason:
@@ -235,8 +242,15 @@ class NatsJobs:
         return client
 
     async def _prepare(self) -> None:
-        """Make or adjust what we need in JetStream. Every process does it: whoever comes first."""
+        """Make or adjust what we need in JetStream. Every process of the service does it: whoever comes first."""
         client = self._connected()
+        if not self._makes:
+            try:
+                await self.js.stream_info(DEAD)
+            except NotFoundError:
+                raise nats.errors.Error("it has no queue yet, an API or an engine makes it") from None
+            self._prepared = True
+            return
         common: dict[str, Any] = {
             "storage": StorageType.FILE,
             "max_age": self._retention,
@@ -254,7 +268,7 @@ class NatsJobs:
                     **common,
                 )
             )
-        await self._ensure_stream(
+        made = await self._ensure_stream(
             StreamConfig(
                 name=BLOBS,
                 subjects=[f"{BLOBS_SUBJECT}.>"],
@@ -264,6 +278,9 @@ class NatsJobs:
                 **{**common, "max_age": self._retention * (1 + RENEWED)},
             )
         )
+        if made != self._blobs_made:  # an emptied server, or another one: what was stored is not there
+            self._blobs_made = made
+            self._shared.clear()
         await self._ensure_stream(
             StreamConfig(
                 name=f"KV_{OPERATIONS}",
@@ -300,18 +317,18 @@ class NatsJobs:
             )
         if self._listening is not client:  # once a connection: the client itself renews it when it reconnects
             await client.subscribe(f"$KV.{OPERATIONS}.*", cb=self._on_record)
-            if self._gpu_works is not None:
-                await client.subscribe(GPU_HERE, cb=self._on_gpu_asked)
-            self._listening = client
+            self._listening, self._offer = client, None
         self._prepared = True
 
-    async def _ensure_stream(self, config: StreamConfig) -> None:
+    async def _ensure_stream(self, config: StreamConfig) -> datetime | None:
+        """Make a stream, or change it. Returns when it was made."""
         try:
-            await self.js.add_stream(config)
+            info = await self.js.add_stream(config)
         except APIError as exc:
             if exc.err_code != _STREAM_DIFFERS:
                 raise
-            await self.js.update_stream(config)
+            info = await self.js.update_stream(config)
+        return info.created
 
     @property
     def js(self) -> JetStreamContext:
@@ -471,18 +488,18 @@ class NatsJobs:
                 except (KeyNotFoundError, NotFoundError):
                     return
                 record = Operation.from_json(entry.value or b"{}")
+                if record.status is Status.FAILED:
+                    await self.dead.drop(operation.id)  # first: without its record nobody could ask again
                 try:
                     if record.followers:
                         await bucket.update(
                             operation.id, replace(record, left="forgotten").to_json(), last=entry.revision
                         )
                     else:
-                        await bucket.purge(operation.id)
-                        await bucket.purge(_listed(operation))
-                        await self._drop_claim(operation)
                         await self.drop_file(operation.id, operation.output_key or "none")
-                        if record.status is Status.FAILED:
-                            await self.dead.drop(operation.id)  # whose file it is wants it gone
+                        await self._drop_claim(operation)
+                        await bucket.purge(_listed(operation))
+                        await bucket.purge(operation.id)
                 except KeyWrongLastSequenceError:
                     continue
                 return
@@ -589,6 +606,16 @@ class NatsJobs:
         subject = GPU_JOBS_SUBJECT if operation.needs_gpu and await self._gpu_here() else JOBS_SUBJECT
         await self.patiently("take the job", lambda: self.js.publish(subject, data, timeout=3, headers=headers))
 
+    async def _offer_gpu(self) -> None:
+        """Answer for a GPU as long as it can take work. Who only kept silent would keep all who ask waiting."""
+        works = self._prepared and self._gpu_works is not None and self._gpu_works()
+        if works and self._offer is None:
+            self._offer = await self._connected().subscribe(GPU_HERE, cb=self._on_gpu_asked)
+        elif not works and self._offer is not None:
+            offer, self._offer = self._offer, None
+            if not offer._closed:
+                await offer.unsubscribe()
+
     async def _on_gpu_asked(self, msg: Msg) -> None:
         if self._gpu_works is not None and self._gpu_works():
             await msg.respond(b"")
@@ -639,9 +666,16 @@ class NatsJobs:
                 del self._shared[next(iter(self._shared))]
         await self._create(replace(operation, same_as=SHARED, output_key=key))
 
-    def output(self, operation: Operation) -> AsyncIterator[bytes]:
+    async def output(self, operation: Operation) -> AsyncIterator[bytes]:
         """The result in pieces."""
-        return self.pieces(operation.same_as or operation.id, operation.output_key, operation.output_bytes)
+        try:
+            async for piece in self.pieces(
+                operation.same_as or operation.id, operation.output_key, operation.output_bytes
+            ):
+                yield piece
+        except InputError:
+            self._shared.pop(operation.output_key, None)  # the next one who asks for the same stores it again
+            raise
 
     # the engine's side
 
@@ -684,17 +718,19 @@ class NatsJobs:
         """A message that nobody could work on must not come again and again."""
         place = msg.metadata
         log.error("message %d of the queue cannot be read and is kept as a dead letter: %s", place.sequence.stream, why)
-        await self.dead.keep_message(place.sequence.stream, msg.data, why, place.num_delivered or 1)
+        name = f"{'gpu' if place.stream == GPU_JOBS else 'cpu'}-{place.sequence.stream}"
+        await self.dead.keep_message(name, msg.data, why, place.num_delivered or 1)
         with contextlib.suppress(*_AWAY, nats.errors.Error):
             await msg.ack_sync(timeout=3)
 
-    async def waiting(self) -> int | None:
-        """Jobs not yet delivered."""
+    async def waiting(self) -> dict[str, int] | None:
+        """Jobs not yet delivered, by queue."""
         try:
             asked = [self.js.consumer_info(*one) for one in ((JOBS, ENGINES), (GPU_JOBS, GPU_ENGINES))]
-            return sum(int(info.num_pending or 0) for info in await asyncio.gather(*asked))
+            cpu, gpu = [int(info.num_pending or 0) for info in await asyncio.gather(*asked)]
         except (*_AWAY, APIError):
             return None
+        return {"cpu": cpu, "gpu": gpu}
 
     async def lines(self) -> dict[str, Line] | None:
         """Both queues. The oldest is the first that was not delivered yet."""
@@ -778,7 +814,11 @@ class NatsJob:
             await self._jobs.dead.keep(self.operation, why, self.attempt)
         except UnavailableError as exc:
             log.error("the file of job %s is not kept as a dead letter: %s", self.operation.id, exc)
-        await self.fail(error)
+        await self._jobs.change(self.operation.id, lambda old: old.failed(self._jobs.clock(), error))
+        record = await self._jobs.operation(self.operation.id)
+        if record is None or record.status is not Status.FAILED:
+            await self._jobs.dead.drop(self.operation.id)  # its owner ended it meanwhile and wants its file gone
+        await self._close()
 
     async def progress(self, share: float) -> None:
         """The record says it."""

@@ -123,6 +123,14 @@ def test_an_event_that_moves_grows_or_goes(cloud: SimulatedCloud) -> None:
     assert list(listed(cloud)) == ["nightly"]
 
 
+def test_a_longer_prefix_s_actions_are_others(cloud: SimulatedCloud) -> None:
+    other = go(cloud, [sale(cloud, 20, 21, 500)], prefix="event-b")["put"]
+    mine = go(cloud, [sale(cloud, 6, 9, 800)])
+    assert mine["deleted"] == []
+    assert go(cloud, [])["deleted"] == sorted(mine["put"])
+    assert sorted(listed(cloud)) == sorted(other)
+
+
 def test_an_event_that_comes_late_and_one_that_is_called_off_while_it_lasts(cloud: SimulatedCloud) -> None:
     events = [sale(cloud, -0.5, 5, 800)]
     late = go(cloud, events)
