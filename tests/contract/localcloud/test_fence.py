@@ -129,7 +129,7 @@ def test_the_gateway_s_hardware_address_stays_whatever_hosts_come_and_go(cloud: 
         return Path(f"/sys/class/net/{bridge}/address").read_text().strip()
 
     before, lower = address(), f"l{os.getpid()}"
-    ip("link", "add", lower, "address", "02:00:00:00:00:01", "type", "dummy")
+    ip("link", "add", lower, "address", "02:00:00:00:00:01", "type", "veth")
     try:
         ip("link", "set", lower, "master", bridge)
         assert address() == before
