@@ -83,21 +83,24 @@ def wanted(told: Told, address: str, verifiers: Mapping[str, str], passwords: Pa
 
 
 def files(found: Desired) -> dict[str, str]:
-    """What the server reads, and the Sentinel of a set, by path. Clients come through the load balancer and ask no Sentinel."""
+    """What the server reads, and the Sentinel of a set, by path. Clients come through the load balancer and ask no Sentinel; its responder does."""
     texts = {CONFIG: desired.config_text(found, _BY), ACL: _lines(desired.users(found))}
     if found.sentinel:
         texts[SENTINEL_CONFIG] = desired.sentinel_config_text(found, _BY)
-        texts[SENTINEL_ACL] = _lines(desired.sentinel_users(replace(found, users=())))
+        asking = [user for user in found.users if user["name"] == "responder"]
+        texts[SENTINEL_ACL] = _lines(desired.sentinel_users(replace(found, users=asking)))
     return texts
 
 
-def responder(told: Told, passwords: Passwords, own: str) -> str:
-    """responder.json: how the small program that answers the load balancer comes in. `own` is the name of this node."""
+def responder(told: Told, passwords: Passwords, own: str, address: str) -> str:
+    """responder.json: how the small program that answers the load balancer comes in. `own` is the name of this node, `address` what the
+    Sentinel beside it calls it."""
     return json.dumps(
         {
             "password": passwords.responder,
             "name": own,
             "ca": "" if told.plaintext else f"{TLS}/ca.pem",
+            "sentinel": address if told.nodes > 1 else "",
             "replicas": MIN_REPLICAS if told.nodes > 1 and told.purpose == "store" else 0,
         }
     )

@@ -31,6 +31,7 @@ RESPONDER_UNIT: Final = "redis-responder.service"
 _START: Final = 600.0  # seconds: a large file is loaded
 _HAND_OVER: Final = 120.0
 _FORGET: Final = 30.0  # seconds for the others to notice that a node has left
+_SURE: Final = 10.0  # seconds: Sentinels correct a replica that they know within eight
 _KNOWN: Final = 20.0  # seconds for a Sentinel to know all others again
 _INNER: Final = ("admin", "replica", "sentinel")
 _KINDS: Final = ("REPLICAS", "SENTINELS")
@@ -64,6 +65,8 @@ class RedisNode:
         for unit in [UNIT, *([SENTINEL_UNIT] if self.told.nodes > 1 else [])]:
             machines.unit(self.machine, "start", unit, _START)
         self._until_in_step(found, wanted.admin_password)
+        if self.told.nodes > 1:
+            self._until_known(found, wanted.admin_password)
         self.machine.write(redis_config.JOINED, f"{self.me}\n", "redis", "redis", 0o640)
         if self.told.target_group:
             machines.unit(self.machine, "restart", RESPONDER_UNIT, 30)
@@ -87,7 +90,10 @@ class RedisNode:
         )
         verifiers = {user.name: values[user.verifier] for user in told.users}
         wanted = redis_config.wanted(told, found.me.address, verifiers, passwords)
-        texts = {**redis_config.files(wanted), redis_config.RESPONDER: redis_config.responder(told, passwords, own)}
+        texts = {
+            **redis_config.files(wanted),
+            redis_config.RESPONDER: redis_config.responder(told, passwords, own, found.me.address),
+        }
         for path, text in texts.items():
             changed = self.machine.write(path, text, "root", "redis", 0o640) or changed
         if changed:
@@ -153,17 +159,20 @@ class RedisNode:
 
     def _must_be_master(self, found: peers.Peers, address: str, admin: str) -> None:
         """A node that copies from one that just died would never hear of the next master."""
-        node = next((one for one in found.others if one.address == address), None)
-        role = ""
-        if node is not None:
-            try:
-                role = fields(self._ask(node, redis_config.PORT, admin, "INFO", "replication")).get("role", "")
-            except RedisError:
-                role = ""
-        if role != "master":
+        if not self._is_master(found, address, admin):
             raise HostError(
                 f"the Sentinels name {address} as the master, and it is none now: waiting until they fail over"
             )
+
+    def _is_master(self, found: peers.Peers, address: str, admin: str) -> bool:
+        """Whether another node that has this address answers that it is a master."""
+        node = next((one for one in found.others if one.address == address), None)
+        if node is None:
+            return False
+        try:
+            return fields(self._ask(node, redis_config.PORT, admin, "INFO", "replication")).get("role") == "master"
+        except RedisError:
+            return False
 
     def _believed(self, node: Instance, admin: str) -> str:
         """What the Sentinel of another node takes for the master, "" when it does not answer."""
@@ -183,6 +192,28 @@ class RedisNode:
             if self.clock() >= deadline:
                 raise HostError(f"Redis is not in step: {why}")
             self.sleep(1)
+
+    def _until_known(self, found: peers.Peers, admin: str) -> None:
+        """A replica that the Sentinels do not know yet would go on following a master that they replaced, and let it take writes."""
+        if fields(self._ask(found.me, redis_config.PORT, admin, "INFO", "replication")).get("role") == "master":
+            return
+        deadline = self.clock() + self.patience
+        while who := self._strangers(found, admin):
+            if self.clock() >= deadline:
+                raise HostError(f"the Sentinel of {who[0]} does not know this replica yet: it asks every ten seconds")
+            self.sleep(1)
+
+    def _strangers(self, found: peers.Peers, admin: str) -> list[str]:
+        """Nodes whose Sentinel answers, and does not know this one."""
+        strangers = []
+        for node in _joined(found.others):
+            try:
+                known = self._known(node, admin)
+            except RedisError:
+                continue
+            if known.get(("REPLICAS", found.me.address)) is not False:
+                strangers.append(node.id)
+        return strangers
 
     def _behind(self, node: Instance, admin: str) -> str:
         try:
@@ -295,24 +326,55 @@ class RedisNode:
         found = peers.look(self.aws, self.told, self.me)
         admin = self._admin()
         try:
-            if fields(self._ask(found.me, redis_config.PORT, admin, "INFO", "replication")).get("role") == "master":
+            if stray := self._stray(found, admin):
+                self.sleep(_SURE)
+                if stray == self._stray(found, admin):
+                    self._follow(found, admin, stray)
+            elif fields(self._ask(found.me, redis_config.PORT, admin, "INFO", "replication")).get("role") == "master":
                 self._forget(found.nodes, admin)
             elif found.me == next(iter(_joined(found.nodes)), None):
                 self._fail_over(found, admin)
         except RedisError as exc:
             raise HostError(str(exc)) from exc
 
+    def _stray(self, found: peers.Peers, admin: str) -> str:
+        """The address of the master where this node neither is that nor follows it; "" where all is well, or nothing is sure.
+
+        Sentinels correct only those that they know as replicas.
+        """
+        joined = _joined(found.nodes)
+        said = Counter(one for one in (self._believed(node, admin) for node in joined) if one)
+        address, votes = said.most_common(1)[0] if said else ("", 0)
+        if 2 * votes <= len(joined) or address == found.me.address:
+            return ""
+        info = fields(self._ask(found.me, redis_config.PORT, admin, "INFO", "replication"))
+        if info.get("role") == "slave" and info.get("master_host") == address:
+            return ""
+        return address if self._is_master(found, address, admin) else ""
+
+    def _follow(self, found: peers.Peers, admin: str, master: str) -> None:
+        for words in (
+            ("REPLICAOF", master, str(redis_config.PORT)),
+            ("CONFIG", "REWRITE"),
+            ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"),
+        ):
+            self._ask(found.me, redis_config.PORT, admin, *words)
+        self.say(f"this node follows {master} now, which the Sentinels name as the master: it was not part of that set")
+
     def _forget(self, nodes: Sequence[Instance], admin: str) -> None:
         """Let the Sentinels forget who is none of `nodes` and down: one after the other, each when that before it knows all others again.
 
-        One whose master is away must forget nobody. Raises RedisError.
+        One whose master is away must forget nobody. A Sentinel forgets all replicas and learns of them from the master: one that does not
+        follow that now, such as the master before it, would be left to itself. Raises RedisError.
         """
         here = {one.address for one in nodes}
         for node in _joined(nodes):
             known = self._known(node, admin)
             gone = {address for (dummy, address), down in known.items() if down and address not in here}
             master = self._seen(node, admin)
-            if not gone or master.get("flags") != "master" or master.get("ip") not in here:
+            follow = {address for (what, address), down in known.items() if what == "REPLICAS" and not down}
+            lost = {one.address for one in _joined(nodes)} - follow - {master.get("ip")}
+            if not gone or lost or master.get("flags") != "master" or master.get("ip") not in here:
                 continue
             self._ask(node, redis_config.SENTINEL, admin, "SENTINEL", "RESET", redis_config.NAME)
             stay = {each for each, down in known.items() if not down}

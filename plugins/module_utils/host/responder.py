@@ -20,10 +20,13 @@ _SECONDS: Final = 3.0
 PATH: Final = "/master"
 
 
-def judge(info: Mapping[str, str], replicas: int) -> str:
-    """Why this node takes no writes, by INFO replication; "" when it does."""
+def judge(info: Mapping[str, str], replicas: int, named: str = "", own: str = "") -> str:
+    """Why this node takes no writes, by INFO replication; "" when it does. `named` is the master's address by the Sentinel beside it, ""
+    where that does not say, `own` this node's."""
     if info.get("role") != "master":
         return f"a replica of {info.get('master_host') or 'nobody'}"
+    if named not in ("", own):
+        return f"no master any more: the Sentinel names {named}"
     good = int(info.get("min_slaves_good_slaves") or info.get("connected_slaves") or 0)
     return f"a master with {good} of {replicas} replicas" if good < replicas else ""
 
@@ -31,16 +34,29 @@ def judge(info: Mapping[str, str], replicas: int) -> str:
 def asking(told: Mapping[str, Any]) -> Callable[[], str]:
     """A function that asks Redis on this host, by what responder.json says."""
     login = Login("responder", str(told["password"]), tls=bool(told["ca"]), ca=str(told["ca"]), name=str(told["name"]))
+    own = str(told.get("sentinel", ""))  # a file of before has none
+
+    def say(port: int, *words: str) -> Any:
+        client = Client("127.0.0.1", port, login, timeout=_SECONDS)
+        try:
+            return client(*words)
+        finally:
+            client.close()
+
+    def named() -> str:
+        try:
+            found = say(redis_config.SENTINEL, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", redis_config.NAME)
+        except RedisError:
+            return ""  # that Redis takes writes does not hang on it
+        return str(found[0]) if found else ""
 
     def ask() -> str:
         try:
-            client = Client("127.0.0.1", redis_config.PORT, login, timeout=_SECONDS)
-            try:
-                return judge(fields(client("INFO", "replication")), int(told["replicas"]))
-            finally:
-                client.close()
+            info = fields(say(redis_config.PORT, "INFO", "replication"))
         except RedisError as exc:
             return str(exc).partition(";")[0]
+        known = named() if own and info.get("role") == "master" else ""
+        return judge(info, int(told["replicas"]), known, own)
 
     return ask
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -57,9 +58,11 @@ class World:
         self.now, self.master_flags, self.master_ip = 0.0, "master", "10.0.0.2"
         self.sentinels: dict[int, str] = {}
         self.gone = dict.fromkeys(range(1, 10), "10.0.0.9")  # whom each Sentinel still counts
+        self.replicas = [1, 3]  # that follow the master
         self.slow = False  # a Sentinel that forgets takes a while to know the others again
         self.unit = "active"
         self.loading = 0
+        self.follows = "x"  # the master of all replicas
         self.ran: list[str] = []
         self.openssl = (0, "")
         self.sent: list[tuple[str, ...]] = []
@@ -74,7 +77,8 @@ class World:
                 self.sent.append((node.id, *words))
                 if words[0] == "INFO":
                     return (
-                        f"role:{self.roles[number]}\r\nmaster_link_status:up\r\nmaster_sync_in_progress:0\r\nmaster_host:x\r\n"
+                        f"role:{self.roles[number]}\r\nmaster_link_status:up\r\nmaster_sync_in_progress:0\r\n"
+                        f"master_host:{self.follows}\r\n"
                         f"loading:{int(self.loading == number)}\r\n"
                     )
                 if words[1] == "GET-MASTER-ADDR-BY-NAME":
@@ -88,7 +92,7 @@ class World:
                     self.slow = True
                 if words[1] == "REPLICAS":
                     down = self.gone.get(number)
-                    known = [] if self.slow else [["ip", "10.0.0.1", "flags", "slave"]]
+                    known = [] if self.slow else [["ip", f"10.0.0.{one}", "flags", "slave"] for one in self.replicas]
                     return known + ([["ip", down, "flags", "s_down,slave,disconnected"]] if down else [])
                 return []
 
@@ -220,6 +224,63 @@ def test_the_master_lets_one_sentinel_after_the_other_forget() -> None:
         assert [world.sent[place][0] for place in resets] == (["i-1", "i-2", "i-3"] if me == 2 else [])
         for place in resets:  # the next one's turn is when it knows the others again
             assert [words[0] for words in world.sent[place + 1 : place + 5]] == [world.sent[place][0]] * 4
+
+
+def test_nobody_is_forgotten_while_a_node_does_not_follow_the_master() -> None:
+    """A master that was failed over, and is back: Sentinels would forget it, and nobody make it a replica."""
+    world = World(2, ["InService"] * 3, {1: "x", 2: "x", 3: "x"}, {1: "slave", 2: "master", 3: "slave"})
+    world.node.told = replace(TOLD, plaintext=True)
+    world.replicas = [1]
+    world.node.keep()
+    assert not any(words[2] == "RESET" for words in world.sent)
+
+
+ALL = {1: "10.0.0.2", 2: "10.0.0.2", 3: "10.0.0.2"}
+FOLLOW = ("i-1", "REPLICAOF", "10.0.0.2", "6379")
+
+
+@pytest.mark.parametrize(
+    ("says", "roles", "follows", "steps_down"),
+    [
+        (ALL, {1: "master", 2: "master", 3: "slave"}, "10.0.0.2", True),  # a second master
+        (ALL, {1: "slave", 2: "master", 3: "slave"}, "10.0.0.9", True),  # the replica of one that is none any more
+        (ALL, {1: "slave", 2: "master", 3: "slave"}, "10.0.0.2", False),
+        (ALL, {1: "master", 2: "slave", 3: "slave"}, "10.0.0.1", False),  # being promoted: they do not say it yet
+        ({1: "10.0.0.1", 2: "10.0.0.2"}, {1: "master", 2: "master", 3: "slave"}, "", False),  # no majority
+        ({2: "10.0.0.2"}, {1: "master", 2: "master", 3: "slave"}, "", False),
+        (dict.fromkeys(ALL, "10.0.0.1"), {1: "master", 2: "master", 3: "slave"}, "", False),
+        (dict.fromkeys(ALL, "10.0.0.8"), {1: "master", 2: "slave", 3: "slave"}, "", False),  # gone
+    ],
+)
+def test_who_is_not_part_of_the_set_follows_the_master_that_most_sentinels_name(
+    says: dict[int, str], roles: dict[int, str], follows: str, steps_down: bool
+) -> None:
+    world = World(1, SERVING, says, roles)
+    world.node.told = replace(TOLD, plaintext=True)
+    world.follows, world.gone = follows, {}
+    with suppress(HostError):  # Sentinels that do not answer
+        world.node.keep()
+    assert (FOLLOW in world.sent) == steps_down
+    assert (("i-1", "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") in world.sent) == steps_down
+
+
+def test_what_is_over_in_some_seconds_is_left_to_the_sentinels() -> None:
+    world = World(1, SERVING, ALL, {1: "master", 2: "master", 3: "slave"})
+    world.node.told = replace(TOLD, plaintext=True)
+    world.node.sleep = lambda _: world.roles.update({1: "slave"}) or setattr(world, "follows", "10.0.0.2")  # type: ignore[func-returns-value]
+    world.node.keep()
+    assert FOLLOW not in world.sent
+
+
+def test_a_replica_that_no_sentinel_knows_is_not_in_service() -> None:
+    world = World(3, ["InService", "InService", "Pending:Wait"], ALL, {1: "slave", 2: "master", 3: "slave"})
+    found = peers.look(world, TOLD, "i-3")  # type: ignore[arg-type]
+    world.node._until_known(found, "password")
+    world.replicas = [1]
+    with pytest.raises(HostError, match="the Sentinel of i-1 does not know this replica yet"):
+        world.node._until_known(found, "password")
+    world.says = {}  # none answers: nothing more can be known
+    world.node._until_known(found, "password")
 
 
 def test_a_sentinel_that_knows_the_others_no_more_is_the_last_that_forgets() -> None:
@@ -359,3 +420,10 @@ def test_a_set_in_the_clear_has_sentinels_in_the_clear() -> None:
 )
 def test_only_the_master_that_takes_writes_serves(info: dict[str, str], replicas: int, why: str) -> None:
     assert responder.judge(info, replicas) == why
+
+
+def test_a_master_that_its_sentinel_does_not_name_serves_no_more() -> None:
+    info = {"role": "master", "min_slaves_good_slaves": "1"}
+    assert responder.judge(info, 1, "10.0.0.2", "10.0.0.1") == "no master any more: the Sentinel names 10.0.0.2"
+    assert responder.judge(info, 1, "10.0.0.1", "10.0.0.1") == ""
+    assert responder.judge(info, 1, "", "10.0.0.1") == ""
