@@ -65,7 +65,6 @@ def group(tmp_path: Path) -> Iterator[Group]:
 def three(group: Group) -> Group:
     group.enter(*[group.launch() for _ in range(3)])
     assert group.masters() == ["i-01"], "the oldest of a new set"
-    time.sleep(12)  # a Sentinel asks for new replicas every ten seconds
     return group
 
 
