@@ -545,7 +545,10 @@ class Balancer:
             group = used.get(arn)
             for item in list(items):
                 key = (backend_name(arn), item.server)
-                commands += self._move(group, item, status.get(key), now)
+                if group is None:
+                    self._rest(arn, item)
+                else:
+                    commands += self._move(group, item, status.get(key), now)
                 if item.phase is Phase.DRAINING and (now >= item.until or group is None):
                     items.remove(item)
                 elif group is not None:
@@ -556,19 +559,26 @@ class Balancer:
         for command in commands:
             self._run(command)
 
-    def _move(
-        self, group: TargetGroup | None, item: Registration, status: ServerStatus | None, now: float
-    ) -> list[str]:
+    def _rest(self, arn: str, item: Registration) -> None:
+        """A target of a group that no load balancer uses."""
+        if item.phase is not Phase.DRAINING:
+            item.phase, item.health = Phase.INITIAL, health.NOT_IN_USE
+            if self._terminated(arn, item):
+                self._drain(item, 0)
+
+    def _terminated(self, arn: str, item: Registration) -> bool:
+        if not item.target.startswith("i-"):
+            return False
+        found = self._instances.find(arn.split(":")[3], item.target)
+        return found is None or found.state == "terminated"
+
+    def _move(self, group: TargetGroup, item: Registration, status: ServerStatus | None, now: float) -> list[str]:
         """Take one target a step further; the commands that HAProxy needs for it."""
-        if group is None:
-            if item.phase is not Phase.DRAINING:
-                item.phase, item.health = Phase.INITIAL, health.NOT_IN_USE
-            return []
         if item.phase is Phase.DRAINING:
             return _leave(status) if status and now < item.until else []
         outside = self._outside(group, item)
         if outside is not None:
-            if outside.description == health.invalid_state("terminated").description:
+            if self._terminated(group.arn, item):
                 self._drain(item, deregistration_delay(self._group(group.arn)))
             else:
                 item.phase, item.health = Phase.INITIAL, outside

@@ -355,6 +355,18 @@ def test_instances(world: World) -> None:
     assert "i-1" not in world.states(group)
 
 
+def test_a_terminated_instance_leaves_a_group_that_no_load_balancer_uses(world: World) -> None:
+    zone = world.subnets[0].availability_zone
+    world.machines.known = {f"i-{n}": Instance(f"172.31.0.{n}", "running", zone, world.vpc) for n in (1, 2)}
+    group = world.group(TargetType="instance")
+    world.elb.register(group, "i-1")
+    world.elb.register(group, "i-2")
+    assert world.states(group) == {"i-1": "unused", "i-2": "unused"}
+    world.machines.known["i-1"] = Instance("172.31.0.1", "terminated", zone, world.vpc)
+    world.elb.tick()
+    assert world.states(group) == {"i-2": "unused"}
+
+
 def test_a_target_fault_makes_the_next_instance_sick_for_good(world: World) -> None:
     zone = world.subnets[0].availability_zone
     world.machines.known = {f"i-{n}": Instance(f"172.31.0.{n}", "running", zone, world.vpc) for n in (1, 2)}
