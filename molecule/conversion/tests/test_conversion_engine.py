@@ -53,6 +53,10 @@ def test_converts(api: str, part: str, to: str, tmp_path: Path) -> None:
     assert "triangles" in done.stdout
 
 
+def test_dead_letters_are_looked_at_with_the_engine_s_settings(host: Host, api: str) -> None:
+    assert host.check_output("conversion-dead list") == "There are no dead letters."
+
+
 def test_works_without_its_cache(host: Host, api: str, tmp_path: Path) -> None:
     host.check_output("systemctl stop redis-server")
     try:
