@@ -81,6 +81,9 @@ class Metrics:
         )
         self.workers = Gauge("conversion_workers", "Jobs that an engine works on at a time", registry=self.registry)
         self.busy = Gauge("conversion_workers_busy", "Jobs that it works on now", registry=self.registry)
+        self.share = Gauge(
+            "conversion_workers_busy_ratio", "The share of them that is busy, 0 to 1", registry=self.registry
+        )
         self.dead = Gauge("conversion_dead_letters", "Jobs that were given up and are kept", registry=self.registry)
         self.ready = Gauge("conversion_ready", "1 when ready for work", registry=self.registry)
         self.isolation = Gauge(

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from operator import itemgetter
 from typing import Any, Final
 
-from ansible_collections.boring.fleet.plugins.module_utils.fleet import balancers, environment, names
+from ansible_collections.boring.fleet.plugins.module_utils.fleet import balancers, environment, names, scaling
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import Data, Fleet
 
 # What users of NATS and Redis may do: all that clients need, nothing that administers the server.
@@ -190,6 +190,15 @@ def roles(fleet: Fleet, account: str) -> list[dict[str, Any]]:
                     },
                 },
             ]
+        if service is not None and service.scale and service.scale.own:
+            statements.append(
+                {
+                    "Effect": "Allow",
+                    "Action": ["cloudwatch:PutMetricData"],
+                    "Resource": ["*"],  # metrics are no resources: a namespace is what they can be told apart by
+                    "Condition": {"StringEquals": {"cloudwatch:namespace": scaling.NAMESPACE}},
+                }
+            )
         trust = {
             "Effect": "Allow",
             "Principal": {"Service": f"ec2.amazonaws.com{'.cn' if partition == 'aws-cn' else ''}"},

@@ -73,7 +73,7 @@ def target_groups(fleet: Fleet) -> list[dict[str, Any]]:
             service = fleet.services[name]
             found.append(
                 {
-                    "name": _target(fleet, name, part),
+                    "name": target(fleet, name, part),
                     "for": name,
                     "balancer": part,
                     "protocol": "HTTPS" if service.tls else "HTTP",
@@ -93,7 +93,7 @@ def target_groups(fleet: Fleet) -> list[dict[str, Any]]:
             health = {"protocol": "HTTP", "port": kind.master[0], "path": kind.master[1]}
         found.append(
             {
-                "name": _target(fleet, name, DATA),
+                "name": target(fleet, name, DATA),
                 "for": name,
                 "balancer": DATA,
                 "protocol": "TCP",
@@ -112,7 +112,8 @@ def only_master(fleet: Fleet, data: str) -> bool:
     return fleet.data[data].nodes > 1 and bool(KINDS[fleet.data[data].kind].master[0])
 
 
-def _target(fleet: Fleet, name: str, part: str) -> str:
+def target(fleet: Fleet, name: str, part: str) -> str:
+    """The name of the target group of a service or data service behind a load balancer."""
     # A target group belongs to one load balancer, so that one that is exposed and used has two.
     return names.target_group(fleet.name, name, INTERNAL if part == INTERNAL else "")
 
@@ -166,7 +167,7 @@ def _public(fleet: Fleet, kept: Mapping[str, int]) -> list[dict[str, Any]]:
 
 def _rules(fleet: Fleet, service: Service, expose: Expose) -> list[dict[str, Any]]:
     """A rule a host and path: AWS takes at most five values in a rule, and its number stays when another host is added."""
-    forward = {"type": "forward", "target_group": _target(fleet, service.name, PUBLIC)}
+    forward = {"type": "forward", "target_group": target(fleet, service.name, PUBLIC)}
     return [
         {
             "for": service.name,
@@ -211,7 +212,7 @@ def _inside(fleet: Fleet, kept: Mapping[str, int]) -> list[dict[str, Any]]:
             "protocol": "HTTPS",
             "tls_policy": TLS_POLICY,
             "certificates": [f"balancers/{INTERNAL}"],
-            "default": {"type": "forward", "target_group": _target(fleet, name, INTERNAL)},
+            "default": {"type": "forward", "target_group": target(fleet, name, INTERNAL)},
             "rules": [],
             "for": name,
         }
@@ -227,7 +228,7 @@ def _data(fleet: Fleet, kept: Mapping[str, int]) -> list[dict[str, Any]]:
             "protocol": "TCP",
             "tls_policy": "",
             "certificates": [],
-            "default": {"type": "forward", "target_group": _target(fleet, name, DATA)},
+            "default": {"type": "forward", "target_group": target(fleet, name, DATA)},
             "rules": [],
             "for": name,
         }

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.boring.fleet.plugins.module_utils.fleet import boot, certificates, names
+from ansible_collections.boring.fleet.plugins.module_utils.fleet import boot, certificates, names, scaling
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.boot import HostSecrets, digest
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.plan import KINDS, SETTINGS, Fact, Facts
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.seen import SERVICE, Balancer, Rule, Seen
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.seen import SETTINGS as SETTINGS_TAG
-from ansible_collections.boring.fleet.plugins.module_utils.fleet.seen import Balancer, Rule, Seen
 
 AUTHORITY = "authority"
 VALID = "valid"
@@ -89,6 +89,7 @@ def resources(
         found["group"][one["name"]] = {
             "min": one["size"]["min"],
             "max": one["size"]["max"],
+            "scale": scaling.words(one["scale"]),
             "target_group": tuple(sorted(one["target_groups"])),
             "health_check": one["health_check"],
             "hook": tuple(sorted(_hook(**hook) for hook in one["lifecycle_hooks"])),
@@ -161,10 +162,13 @@ def seen_resources(
                 **boot.facts(template.data, fleet.security),
                 SETTINGS: digest(template.data),
             }
+    scales = {one["name"]: one["scale"] for one in lists.get("groups", ()) if one["scale"]}
     for name, one in seen.groups.items():
+        resource = scaling.label(seen, scales[name]) if name in scales else ""
         sizes: dict[str, Fact] = {} if one.rolling else {"min": one.min, "max": one.max}
         found["group"][name] = {
             **sizes,
+            "scale": scaling.seen_words(one.scale, seen.fleet, one.tags.get(SERVICE, ""), resource),
             "target_group": tuple(sorted(fleet.targets.get(arn, arn) for arn in one.targets)),
             "health_check": one.health_check,
             "hook": tuple(

@@ -17,6 +17,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.fleet import (
     host,
     images,
     names,
+    scaling,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import Fleet, Machine
 
@@ -56,6 +57,7 @@ def groups(
                 "for": name,
                 "kind": "data" if name in fleet.data else "service",
                 "size": size,
+                "scale": scaling.wanted(fleet, fleet.services[name]) if name in fleet.services else None,
                 "target_groups": behind,
                 "health_check": "ELB" if behind else "EC2",
                 "lifecycle_hooks": _hooks() if hooks else [],

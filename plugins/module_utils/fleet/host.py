@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ansible_collections.boring.fleet.plugins.module_utils.fleet import access, balancers, names
-from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import Fleet
+from ansible_collections.boring.fleet.plugins.module_utils.fleet import access, balancers, names, scaling
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import Fleet, Scale, Service
 
 PATH: Final = "/etc/fleet/host.json"
 ENTER, LEAVE = "enter", "leave"
@@ -38,12 +38,19 @@ def text(fleet: Fleet, name: str, endpoint: str) -> str:
 
 def _service(fleet: Fleet, name: str) -> Mapping[str, Any]:
     service = fleet.services[name]
-    return {
+    found = {
         "kind": "service",
         "port": service.port,
         "health": service.health,
         "tls": service.tls,
     }
+    return {**found, "follows": _follows(service, service.scale)} if service.scale and service.scale.own else found
+
+
+def _follows(service: Service, scale: Scale) -> Mapping[str, Any]:
+    """The metric that the host reads and puts. Only the service's own port has its TLS."""
+    tls = service.tls and scale.port == service.port
+    return {"metric": scale.metric, "namespace": scaling.NAMESPACE, "port": scale.port, "tls": tls}
 
 
 def _data(fleet: Fleet, name: str) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.fleet.shapes import (
     Keys,
     ListOf,
     MapOf,
+    Number,
     Shape,
     Text,
     Whole,
@@ -145,6 +146,27 @@ SIZE: Final = Keys(
     "`size`",
 )
 
+SCALE: Final = Keys(
+    {
+        "metric": Key(
+            Checked(values.metric, "cpu"),
+            "What is followed: `cpu`, the percentage at which the hosts' processors are busy; `requests`, a minute and host, from the load balancer; "
+            "or the name of a metric that the service itself serves at `/metrics`, as Prometheus text.",
+            REQUIRED,
+        ),
+        "target": Key(
+            Number(1_000_000_000),
+            "Where it is held, as the average of the hosts: above it hosts are added, well below it they are taken away.",
+            REQUIRED,
+        ),
+        "warmup": Key(Whole(0, 3600), "Seconds for which a new host is given time to take its share of the load.", 180),
+        "port": Key(
+            _PORT, "Port of `/metrics` on the host, for a metric of the service's own. Default: the service's `port`."
+        ),
+    },
+    "`scale`",
+)
+
 CONTAINER: Final = Keys(
     {
         "image": Key(
@@ -259,6 +281,7 @@ SERVICE: Final = Keys(
             "Version that is released, in quotes. It is in the image, in `/etc/fleet-release` and in tags.",
         ),
         "size": Key(SIZE, "How many hosts.", {}),
+        "scale": Key(SCALE, "What decides how many, between `min` and `max`. Without it nothing does."),
         "port": Key(_PORT, "Where it serves. Without it, it serves nobody."),
         "health": Key(Checked(values.health, "/"), "Path that answers 200 when a host is ready. Default: `/`."),
         "tls": Key(Flag(), "It serves HTTPS itself, with a certificate of the fleet's authority.", False),
@@ -329,4 +352,4 @@ FILE: Final = Keys(
     "The file",
 )
 
-TABLES: Final = (FILE, NETWORK, MACHINE, CLOCKS, DATA, SERVICE, SIZE, CONTAINER, EXPOSE, CERTIFICATE, FILE_ENTRY)
+TABLES: Final = (FILE, NETWORK, MACHINE, CLOCKS, DATA, SERVICE, SIZE, SCALE, CONTAINER, EXPOSE, CERTIFICATE, FILE_ENTRY)

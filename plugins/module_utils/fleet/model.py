@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from ansible_collections.boring.fleet.plugins.module_utils.fleet.values import Egress
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.values import CPU, REQUESTS, Egress
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,21 @@ class Size:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What its group follows. `metric` is cpu, requests or one of the service's own, which is at `port` of the host then, else 0."""
+
+    metric: str
+    target: float
+    warmup: int
+    port: int
+
+    @property
+    def own(self) -> bool:
+        """Whether its hosts put the metric themselves."""
+        return self.metric not in (CPU, REQUESTS)
+
+
+@dataclass(frozen=True)
 class Container:
     """`command` is empty and `user` is "" for the image's own; `port` is 0 without one."""
 
@@ -138,6 +153,7 @@ class Service:
     inputs: tuple[str, ...]
     version: str
     size: Size
+    scale: Scale | None
     port: int
     health: str
     tls: bool

@@ -114,7 +114,8 @@ def _first(kind: str, facts: Facts) -> tuple[str, ...]:
     if kind == "security group":
         return tuple(f"open to {rule}" for rule in facts["ingress"]) if isinstance(facts["ingress"], tuple) else ()
     if kind == "group":
-        return (f"{facts['min']} to {facts['max']} hosts",)
+        follows = (f"scale {facts['scale']}",) if facts.get("scale") else ()
+        return (f"{facts['min']} to {facts['max']} hosts", *follows)
     return ()
 
 

@@ -20,9 +20,11 @@ from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import (
     Fleet,
     Machine,
     Network,
+    Scale,
     Service,
     Size,
 )
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.values import CPU, REQUESTS
 
 # How like a variable's name another one must be: fleet_servces and fleet_regoin are, fleet_images is not.
 _NEAR: Final = 0.9
@@ -168,6 +170,7 @@ def _service(name: str, raw: Mapping[str, Any], usual: str) -> Service:
         inputs=tuple(raw["inputs"]),
         version=raw["version"] or "",
         size=Size(least, most, desired),
+        scale=_scale(raw["scale"], port) if raw["scale"] else None,
         port=port,
         health=raw["health"] or "/",
         tls=raw["tls"],
@@ -190,6 +193,11 @@ def _all(given: list[Any] | None) -> tuple[Any, ...] | None:
 
 def _container(raw: Mapping[str, Any], port: int) -> Container:
     return Container(raw["image"], tuple(raw["command"] or ()), raw["user"] or "", raw["port"] or port)
+
+
+def _scale(raw: Mapping[str, Any], port: int) -> Scale:
+    own = raw["metric"] not in (CPU, REQUESTS)
+    return Scale(raw["metric"], raw["target"], raw["warmup"], (raw["port"] or port) if own else 0)
 
 
 def _expose(raw: Mapping[str, Any]) -> Expose:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.boring.fleet.plugins.module_utils.fleet import access, environment, keys, values
+from ansible_collections.boring.fleet.plugins.module_utils.fleet import access, environment, keys, scaling, values
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.mistakes import Report, shown, suggestion
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.model import Data, Fleet, Machine, Service
 from ansible_collections.boring.fleet.plugins.module_utils.rollout.drive.options import ARGUMENTS, parse_policy
@@ -209,6 +209,7 @@ def _service(fleet: Fleet, service: Service, raw: Mapping[str, Any], report: Rep
         )
         _say(report, at, both)
     _size(service, raw["size"], at, report)
+    scaling.check(fleet, service, raw["scale"] or {}, at, report)
     _port(service, raw, at, report)
     for key in ("role_variables", "role_files"):
         if service.container and getattr(service, key):

@@ -132,7 +132,8 @@ class Hook:
 
 @dataclass(frozen=True)
 class Group:
-    """An Auto Scaling group. `targets` are ARNs; `instances` the template version of each host; `in_service` how many hosts are."""
+    """An Auto Scaling group. `targets` are ARNs; `instances` the template version of each host; `in_service` how many hosts are;
+    `scale` the policy that the fleet makes, as AWS describes it."""
 
     min: int
     max: int
@@ -146,6 +147,7 @@ class Group:
     in_service: int
     rolling: bool
     deleting: bool
+    scale: Mapping[str, Any] | None = None
 
 
 @dataclass

@@ -122,6 +122,32 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class Number:
+    """A number above 0, with a fraction or without. Text of digits is one too: that is what the command line gives."""
+
+    most: float
+    name: str = "float"
+
+    def read(self, given: Any, path: str, report: Report) -> float:
+        number = given
+        if isinstance(given, str) and re.fullmatch(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?", given.strip()):
+            number = float(given)
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
+            report.add(path, f"must be a number, not {shown(given)}")
+        elif number <= 0:
+            report.add(path, f"{shown(given)} must be more than 0")
+        elif number > self.most:
+            report.add(path, f"{shown(given)} is more than {self.most:.0f}")
+        else:
+            return float(number)
+        return 1.0
+
+    def schema(self) -> dict[str, Any]:
+        digits = {"type": "string", "pattern": r"^ *[+]?[0-9]{1,18}(?:\.[0-9]{1,18})? *$"}
+        return {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": self.most}, digits, TEMPLATE]}
+
+
+@dataclass(frozen=True)
 class Flag:
     """True or false, also in the words that YAML and the command line have for them."""
 

@@ -245,6 +245,28 @@ def certificate(given: Any) -> str:
     return text
 
 
+CPU, REQUESTS = "cpu", "requests"
+"""What AWS itself measures of a group; any other metric is the service's own."""
+_AWS_WORDS = {"ASGAverageCPUUtilization": CPU, "ALBRequestCountPerTarget": REQUESTS}
+
+
+def metric(given: Any) -> str:
+    """What a group follows: cpu, requests, or the name of a metric of the service's own."""
+    text = _text(given, "be cpu, requests or the name of a metric that the service serves")
+    plain = _AWS_WORDS.get(text) or (text.lower() if text.lower() in (CPU, REQUESTS) else text)
+    if plain != text:
+        raise ValueError(f"{text} is called {plain} here")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,199}", text):
+        raise ValueError(
+            f"{shown(text)} must be cpu, requests or the name of a metric that the service serves: letters, digits and underscores"
+        )
+    if text.endswith("_total"):
+        raise ValueError(
+            f"{text} is a counter by its name, and only grows: take a metric that falls when hosts are added"
+        )
+    return text
+
+
 def permissions(given: Any) -> str:
     """A file's mode, in quotes: 0644 without them is the number 420."""
     if not isinstance(given, str) or not re.fullmatch(r"0?[0-7]{3,4}", given):

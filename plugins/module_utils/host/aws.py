@@ -25,7 +25,12 @@ _SECONDS: Final = 10.0  # for one request
 _SESSION: Final = 21_600  # seconds, the longest that AWS gives
 _AT_ONCE: Final = 10  # parameters in one request, SSM's own limit
 _ENOUGH: Final = 16 << 20
-_VERSIONS: Final = {"autoscaling": "2011-01-01", "ec2": "2016-11-15", "elasticloadbalancing": "2015-12-01"}
+_VERSIONS: Final = {
+    "autoscaling": "2011-01-01",
+    "ec2": "2016-11-15",
+    "elasticloadbalancing": "2015-12-01",
+    "monitoring": "2010-08-01",
+}
 _SKEWED: Final = (
     "RequestExpired",
     "RequestTimeTooSkewed",
@@ -232,6 +237,17 @@ class Aws:
         """Have its group replace it, however young it is."""
         asked = {"InstanceId": instance, "HealthStatus": "Unhealthy", "ShouldRespectGracePeriod": "false"}
         self._query("autoscaling", "SetInstanceHealth", asked)
+
+    def put_metric(self, namespace: str, metric: str, dimensions: Mapping[str, str], value: float) -> None:
+        """A value of now in CloudWatch."""
+        datum = "MetricData.member.1"
+        asked = {"Namespace": namespace, f"{datum}.MetricName": metric, f"{datum}.Value": repr(value)}
+        for number, (name, each) in enumerate(sorted(dimensions.items()), 1):
+            asked |= {
+                f"{datum}.Dimensions.member.{number}.Name": name,
+                f"{datum}.Dimensions.member.{number}.Value": each,
+            }
+        self._query("monitoring", "PutMetricData", asked)
 
     def tag(self, instance: str, name: str, value: str) -> None:
         """A tag of the instance."""

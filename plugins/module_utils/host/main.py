@@ -27,6 +27,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.host.aws import (
     http_request,
 )
 from ansible_collections.boring.fleet.plugins.module_utils.host.lifecycle import NEVER, Lifecycle
+from ansible_collections.boring.fleet.plugins.module_utils.host.metric import Publisher
 from ansible_collections.boring.fleet.plugins.module_utils.host.nats_node import NatsNode, health
 from ansible_collections.boring.fleet.plugins.module_utils.host.redis_node import RedisNode
 from ansible_collections.boring.fleet.plugins.module_utils.host.service_node import ServiceNode
@@ -41,6 +42,7 @@ STATE: Final = Path("/var/lib/host-lifecycle/state.json")
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _STEP_SECONDS: Final = 3000.0  # an own step gives up before; this is for those of others
 _SECONDS: Final = 10.0
+_ENOUGH: Final = 16 << 20  # bytes of an answer
 _USAGE: Final = "usage: host-lifecycle run | step enter|leave|keep | respond"
 
 
@@ -125,7 +127,8 @@ def _node(told: Told, me: str, aws: Aws) -> Node:
             return redis.Client("127.0.0.1" if node.id == me else node.address, port, login)
 
         return RedisNode(told, me, aws, machine, reach, time.monotonic, time.sleep, say)
-    return ServiceNode(told, _asking(told), time.monotonic, time.sleep, say)
+    publish = Publisher(_get, aws.put_metric)
+    return ServiceNode(told, _asking(told), time.monotonic, time.sleep, say, publish)
 
 
 def _login(told: Told, user: str, password: str, folder: str, name: str) -> Login:
@@ -135,23 +138,30 @@ def _login(told: Told, user: str, password: str, folder: str, name: str) -> Logi
 
 
 def _asking(told: Told) -> Callable[[str, str], int]:
-    def ask(method: str, path: str) -> int:
-        # on loopback there is nobody in between, and the certificate is for another name
-        context = ssl._create_unverified_context() if told.tls else None  # noqa: S323
-        connection = (
-            http.client.HTTPSConnection("127.0.0.1", told.port, timeout=_SECONDS, context=context)
-            if told.tls
-            else http.client.HTTPConnection("127.0.0.1", told.port, timeout=_SECONDS)
-        )
-        try:
-            connection.request(method, path, headers={"Content-Length": "0"} if method == "POST" else {})
-            return connection.getresponse().status
-        except (OSError, http.client.HTTPException):
-            return 0
-        finally:
-            connection.close()
+    return lambda method, path: _here(method, path, told.port, told.tls)[0]
 
-    return ask
+
+def _get(path: str, port: int, tls: bool) -> tuple[int, str]:
+    return _here("GET", path, port, tls)
+
+
+def _here(method: str, path: str, port: int, tls: bool) -> tuple[int, str]:
+    """Status and text of a service of this host; 0 without an answer."""
+    # on loopback there is nobody in between, and the certificate is for another name
+    context = ssl._create_unverified_context() if tls else None  # noqa: S323
+    connection = (
+        http.client.HTTPSConnection("127.0.0.1", port, timeout=_SECONDS, context=context)
+        if tls
+        else http.client.HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
+    )
+    try:
+        connection.request(method, path, headers={"Content-Length": "0"} if method == "POST" else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read(_ENOUGH).decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return 0, ""
+    finally:
+        connection.close()
 
 
 if __name__ == "__main__":

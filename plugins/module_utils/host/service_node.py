@@ -18,13 +18,14 @@ _GOING: Final = 503
 
 @dataclass
 class ServiceNode:
-    """`ask` takes a method and a path on this host's service and gives the status, 0 without an answer."""
+    """`ask` takes a method and a path on this host's service and gives the status, 0 without an answer. `publish` puts what its group follows."""
 
     told: Told
     ask: Callable[[str, str], int]
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     say: Callable[[str], None]
+    publish: Callable[[Told], None] = lambda _: None
 
     def enter(self) -> None:
         """Wait until it is ready. Raises HostError."""
@@ -53,7 +54,8 @@ class ServiceNode:
             )
 
     def keep(self) -> None:
-        """Nothing: the group's health check looks after it."""
+        """Say how busy it is, if its group follows that. A host that comes or goes says nothing. The group's health check does the rest."""
+        self.publish(self.told)
 
     def _where(self, path: str) -> str:
         return f"{self.told.service} at port {self.told.port}, {path},"

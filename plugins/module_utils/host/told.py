@@ -31,6 +31,16 @@ class User:
 
 
 @dataclass(frozen=True)
+class Follows:
+    """What the group of a service follows: a metric that the service serves at /metrics of a port of this host."""
+
+    metric: str
+    namespace: str  # in CloudWatch
+    port: int
+    tls: bool
+
+
+@dataclass(frozen=True)
 class Told:
     """The file. `kind` is nats, redis or service; `endpoint` is "" on AWS; what a kind does not have is empty or 0."""
 
@@ -54,6 +64,7 @@ class Told:
     limits: Mapping[str, Any] = field(hash=False)
     parameters: Mapping[str, str] = field(hash=False)  # authority, certificate, key, and inner users by their name
     users: tuple[User, ...] = ()
+    follows: Follows | None = None  # pylint: disable=unsupported-binary-operation
 
     @property
     def kept(self) -> bool:
@@ -92,7 +103,14 @@ def read(text: str) -> Told:
                 User(str(one["name"]), str(one["verifier"]), dict(one.get("rights") or {}))
                 for one in raw.get("users") or ()
             ),
+            follows=_follows(raw.get("follows")),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
         reason = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)
         raise HostError(f"{PATH} is not as deploy writes it ({reason}): deploy the fleet again", never=True) from exc
+
+
+def _follows(raw: Mapping[str, Any] | None) -> Follows | None:  # pylint: disable=unsupported-binary-operation
+    if not raw:
+        return None
+    return Follows(str(raw["metric"]), str(raw["namespace"]), int(raw["port"]), bool(raw.get("tls")))

@@ -40,6 +40,7 @@ class Engine:
         self.active = 0
         metrics.workers.set(settings.workers)
         metrics.busy.set_function(lambda: self.active)
+        metrics.share.set_function(lambda: self.active / settings.workers)
 
     async def run(self) -> None:
         """Returns when drained; cancel it to give all jobs in hand back."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import AwsError
+from ansible_collections.boring.fleet.plugins.module_utils.fleet import scaling
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.boot import digest
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.cloud.calls import Calls, tag_list
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.cloud.observe import Observer
@@ -106,6 +107,7 @@ class GroupMaker:
             _NOT_YET,
             _NOT_YET_SECONDS,
         )  # fmt: skip
+        self._follow(name, wanted, tags)
         if size["desired"]:
             self._made.append(name)
         self._seen.groups[name] = Group(
@@ -154,6 +156,27 @@ class GroupMaker:
             )
         if any(now.tags.get(key) != value for key, value in tags.items()):
             self._calls.write("autoscaling", "CreateOrUpdateTags", doing, Tags=_tags(name, tags))
+        resource = scaling.label(self._seen, wanted["scale"]) if wanted["scale"] else ""
+        if scaling.seen_words(now.scale, tags[FLEET], tags[SERVICE], resource) != scaling.words(wanted["scale"]):
+            self._follow(name, wanted, tags)
+
+    def _follow(self, name: str, wanted: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Bring its scaling policy to what is wanted: one, or none."""
+        scale = wanted["scale"]
+        if scale:
+            about = scaling.policy(tags[FLEET], tags[SERVICE], scale, scaling.label(self._seen, scale))
+            doing = f"say what the group {name} follows"
+            self._calls.write(
+                "autoscaling", "PutScalingPolicy", doing, AutoScalingGroupName=name, PolicyName=scaling.POLICY, **about
+            )
+        elif name in self._seen.groups and self._seen.groups[name].scale is not None:
+            self._calls.write(
+                "autoscaling",
+                "DeletePolicy",
+                f"let the group {name} follow nothing",
+                AutoScalingGroupName=name,
+                PolicyName=scaling.POLICY,
+            )
 
     def remove(self, name: str) -> None:
         """Remove it with its hosts. `gone` waits for them."""

@@ -15,6 +15,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.aws.errors import Aws
 from ansible_collections.boring.fleet.plugins.module_utils.fleet import names
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.cloud.calls import Calls, some, tags_of
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.mistakes import FleetError, Mistake
+from ansible_collections.boring.fleet.plugins.module_utils.fleet.scaling import POLICY as POLICY_OF_GROUP
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.seen import (
     CERTIFICATE,
     DIGEST,
@@ -387,9 +388,27 @@ class Observer:
             Filters=[self._ours],
             MaxRecords=100,
         )
-        return {one["AutoScalingGroupName"]: self._group(one) for one in listed}
+        policies = self._policies() if listed else {}
+        return {one["AutoScalingGroupName"]: self._group(one, policies) for one in listed}
 
-    def _group(self, one: Mapping[str, Any]) -> Group:
+    def _policies(self) -> dict[str, Any]:
+        """By the names of groups. AWS lists those of the whole region at once, and of several groups only so."""
+        try:
+            listed = self._calls.every(
+                "autoscaling",
+                "DescribePolicies",
+                "ScalingPolicies",
+                "look at the scaling policies",
+                PolicyTypes=["TargetTrackingScaling"],
+                MaxRecords=100,
+            )
+        except AwsError as exc:
+            if not exc.not_offered:
+                raise
+            return {}  # an endpoint without policies has none
+        return {one["AutoScalingGroupName"]: one for one in listed if one["PolicyName"] == POLICY_OF_GROUP}
+
+    def _group(self, one: Mapping[str, Any], policies: Mapping[str, Any]) -> Group:
         name, tags = one["AutoScalingGroupName"], tags_of(one.get("Tags"))
         answer = self._calls.read(
             "autoscaling", "DescribeLifecycleHooks", f"read the hooks of the group {name}", AutoScalingGroupName=name
@@ -411,6 +430,7 @@ class Observer:
             ),
             bool(tags.get(_ROLLING)),
             bool(one.get("Status")),
+            policies.get(name),
         )
 
     def in_service(self, group_names: Sequence[str]) -> dict[str, tuple[int, int]]:

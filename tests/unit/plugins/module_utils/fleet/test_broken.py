@@ -89,7 +89,7 @@ BROKEN: list[tuple[str, Any, str, str]] = [
     ("fleet_services.web", "registry.example.org/web:1", "fleet_services.web", "must be a mapping, not text"),
     ("fleet_services.web", None, "fleet_services.web", "must be a mapping, not nothing"),
     ("fleet_services.web.prot", 8000, "fleet_services.web.prot", "there is no such key; did you mean port?"),
-    ("fleet_services.web.replicas", 3, "fleet_services.web.replicas", "there is no such key; there are container, egress, environment, expose, files, health, inputs, isolated, machine, port, role_files, role_variables, roles, roll, secrets, size, tls, uses, version"),
+    ("fleet_services.web.replicas", 3, "fleet_services.web.replicas", "there is no such key; there are container, egress, environment, expose, files, health, inputs, isolated, machine, port, role_files, role_variables, roles, roll, scale, secrets, size, tls, uses, version"),
     ("fleet_services.web.roles", ["acme.shop.web"], "fleet_services.web", "has both roles and a container: leave one of them out"),
     ("fleet_services.thumbs.roles", GONE, "fleet_services.thumbs", "has neither roles nor a container: give one of them"),
     ("fleet_services.thumbs.roles", ["thumbs"], "fleet_services.thumbs.roles[0]", "thumbs must be the full name of a role such as acme.shop.web"),
@@ -117,6 +117,24 @@ BROKEN: list[tuple[str, Any, str, str]] = [
     ("fleet_services.web.size.desired", 1, "fleet_services.web.size.desired", "1 is less than min 2"),
     ("fleet_services.web.size.min", -1, "fleet_services.web.size.min", "-1 is less than 0"),
     ("fleet_services.web.size.max", 10**30, "fleet_services.web.size.max", "a number of some 30 digits is more than 5000"),
+    ("fleet_services.web.scale", 60, "fleet_services.web.scale", "must be a mapping, not a number"),
+    ("fleet_services.web.scale", {"metric": "cpu"}, "fleet_services.web.scale.target", "is missing: where it is held, as the average of the hosts: above it hosts are added, well below it they are taken away"),
+    ("fleet_services.web.scale", {"metric": "cpu", "taget": 60}, "fleet_services.web.scale.taget", "there is no such key; did you mean target?"),
+    ("fleet_services.web.scale", {"metric": "cpu", "target": 0}, "fleet_services.web.scale.target", "0 must be more than 0"),
+    ("fleet_services.web.scale", {"metric": "cpu", "target": NAN}, "fleet_services.web.scale.target", "must be a number, not nan"),
+    ("fleet_services.web.scale", {"metric": "cpu", "target": True}, "fleet_services.web.scale.target", "must be a number, not true"),
+    ("fleet_services.web.scale", {"metric": "requests", "target": 1e12}, "fleet_services.web.scale.target", "1000000000000.0 is more than 1000000000"),
+    ("fleet_services.web.scale", {"metric": "cpu", "target": 101.5}, "fleet_services.web.scale.target", "101.5 is more than 100 percent of a processor"),
+    ("fleet_services.web.scale", {"metric": "CPU", "target": 60}, "fleet_services.web.scale.metric", "CPU is called cpu here"),
+    ("fleet_services.web.scale", {"metric": "ALBRequestCountPerTarget", "target": 60}, "fleet_services.web.scale.metric", "ALBRequestCountPerTarget is called requests here"),
+    ("fleet_services.web.scale", {"metric": "queue depth", "target": 60}, "fleet_services.web.scale.metric", "queue depth must be cpu, requests or the name of a metric that the service serves: letters, digits and underscores"),
+    ("fleet_services.web.scale", {"metric": "jobs_total", "target": 60}, "fleet_services.web.scale.metric", "jobs_total is a counter by its name, and only grows: take a metric that falls when hosts are added"),
+    ("fleet_services.web.scale", {"metric": 5, "target": 60}, "fleet_services.web.scale.metric", "must be cpu, requests or the name of a metric that the service serves, not a number: put it in quotes"),
+    ("fleet_services.web.scale", {"metric": "cpu", "target": 60, "port": 9100}, "fleet_services.web.scale.port", "is for a metric of the service's own, and AWS measures cpu: leave it out"),
+    ("fleet_services.web.scale", {"metric": "cpu", "target": 60, "warmup": -1}, "fleet_services.web.scale.warmup", "-1 is less than 0"),
+    ("fleet_services.sandbox.scale", {"metric": "requests", "target": 60}, "fleet_services.sandbox.scale.metric", "requests are counted by a load balancer, and there is none in front of it: expose it, or name it in the uses of another service"),
+    ("fleet_services.sandbox.scale", {"metric": "busy", "target": 60}, "fleet_services.sandbox.scale.metric", "an isolated service has no way to tell AWS its busy: take cpu or requests"),
+    ("fleet_data.bus.scale", {"metric": "cpu", "target": 60}, "fleet_data.bus.scale", "there is no such key; there are disk, kind, limits, machine, may_lose_data, nodes, plaintext, purpose"),
     ("fleet_services.web.size.min", True, "fleet_services.web.size.min", "must be a whole number, not true"),
     ("fleet_services.web.size.max", 2.5, "fleet_services.web.size.max", "must be a whole number, not 2.5"),
     ("fleet_services.web.size.max", NAN, "fleet_services.web.size.max", "must be a whole number, not nan"),
@@ -205,6 +223,40 @@ def test_the_fleet_that_they_begin_from_is_taken() -> None:
 @pytest.mark.parametrize(("where", "value", "path", "words"), BROKEN)
 def test_each_has_its_sentence(where: str, value: Any, path: str, words: str) -> None:
     assert mistakes(changed(where, value)) == [(path, words)]
+
+
+SCALE = {"metric": "busy", "target": 1}
+
+
+@pytest.mark.parametrize(
+    ("service", "path", "words"),
+    [
+        ({"size": {"min": 2, "max": 2}, "port": 80, "scale": SCALE}, "scale", "min and max are both 2, which leaves nothing to decide: make max more than min, or leave scale out"),
+        ({"port": 80, "scale": {"metric": "cpu", "target": 60}}, "scale", "min and max are both 1, which leaves nothing to decide: make max more than min, or leave scale out"),
+        ({"size": {"min": 0, "max": 2}, "port": 80, "scale": SCALE}, "size.min", "0 leaves no host to measure, from which the group would never grow again: give 1 or more, or leave scale out"),
+        ({"size": {"max": 2}, "scale": SCALE}, "scale.metric", "busy is the service's own, and there is no port at which its /metrics is: give scale a port"),
+        ({"size": {"max": 2}, "port": 80, "egress": ["10.0.0.0/8:5432"], "scale": SCALE}, "egress", "has no port 443, on which hosts tell AWS their busy: add it"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_followed(service: dict[str, Any], path: str, words: str) -> None:
+    assert mistakes(small(web=service)) == [(f"fleet_services.web.{path}", words)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scale": {**SCALE, "port": 9100}},
+        {"scale": SCALE, "port": 80},
+        {"scale": {"metric": "cpu", "target": "60.5"}, "isolated": True},
+    ],
+)
+def test_what_can_be_followed(change: dict[str, Any]) -> None:
+    assert read_fleet(small(web={"size": {"max": 2}, **change})).services["web"].scale
+
+
+def test_what_is_wrong_with_the_size_is_said_once() -> None:
+    given = small(web={"size": {"min": 3, "max": 2}, "port": 80, "scale": SCALE})
+    assert mistakes(given) == [("fleet_services.web.size.max", "2 is less than min 3")]
 
 
 def test_all_mistakes_come_at_once_and_in_order() -> None:
