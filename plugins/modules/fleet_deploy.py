@@ -17,7 +17,7 @@ description:
   - Looks first, by the fleet's tag and in batches, plans, and does just what the plan says. A second run changes nothing. A run that was killed is
     finished by the next one.
   - Hosts that run are never touched. What is new is a version of a launch template, which C(boring.fleet.roll) brings to them. How many hosts
-    a group has is decided once, when it is made.
+    a group has is decided once, when it is made, and from then on by what its C(scale) follows and by people.
   - What has a name that the fleet needs and not its tag is somebody else's, and refused before anything is made.
 extends_documentation_fragment: [boring.fleet.aws]
 attributes:

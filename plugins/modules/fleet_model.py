@@ -172,7 +172,9 @@ fleet:
       type: list
       elements: dict
     groups:
-      description: Auto Scaling groups in C(order), each with its C(template), C(lifecycle_hooks) and the options of its C(roll).
+      description:
+        - Auto Scaling groups in C(order), each with its C(template), C(lifecycle_hooks), the options of its C(roll), and what it follows to grow and
+          shrink by itself (C(scale)), or null.
       type: list
       elements: dict
     rolls:

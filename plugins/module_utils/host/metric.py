@@ -15,8 +15,8 @@ from ansible_collections.boring.fleet.plugins.module_utils.host.told import Host
 
 PATH: Final = "/metrics"
 # A line of the text: name, labels, value, perhaps a time and more. A label's value may hold braces, blanks and quotes behind a backslash.
-_LABELS: Final = r'(?:\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\})?'
-_VALUE: Final = r"[ \t]*(?P<value>[^ \t#]+)"
+_LABELS: Final = r'[ \t]*\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\}[ \t]*'
+_VALUE: Final = rf"(?:{_LABELS}|[ \t]+)([^\s#]+)"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Publisher:
 
 def found(text: str, name: str) -> float | None:  # pylint: disable=unsupported-binary-operation
     """The value of a metric, the sum where it has several by label; None when there is none that is a finite number."""
-    values = re.findall(rf"^{re.escape(name)}{_LABELS}{_VALUE}", text, re.MULTILINE)
+    values = re.findall(rf"^{re.escape(name)}{_VALUE}", text, re.MULTILINE)
     numbers = [number for number in map(_number, values) if math.isfinite(number)]
     return sum(numbers) if numbers and len(numbers) == len(values) else None
 

@@ -42,6 +42,7 @@ def test_depth_age_and_busy_workers(stack: Stack) -> None:
         made = [post(api, "obj/stl", BOX + b"# again %d\n" % number)[1]["id"] for number in range(5)]
         eventually(lambda: metric(engine, "conversion_workers_busy") == 2)
         assert metric(engine, "conversion_workers") == 2
+        assert metric(engine, "conversion_workers_busy_ratio") == 1
         eventually(lambda: metric(engine, depth) == metric(api, depth) == 3)
         assert metric(api, oldest) > 0
     finally:

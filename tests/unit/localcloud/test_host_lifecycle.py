@@ -10,11 +10,15 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
+
+from ansible_collections.boring.fleet.plugins.module_utils.fleet import scaling
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.lists import lists
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.reader import read_fleet
 from ansible_collections.boring.fleet.plugins.module_utils.host import told
-from ansible_collections.boring.fleet.plugins.module_utils.host.aws import Answer, Aws, Http, Metadata
+from ansible_collections.boring.fleet.plugins.module_utils.host.aws import Answer, Aws, Http, Metadata, RefusedError
 from ansible_collections.boring.fleet.plugins.module_utils.host.lifecycle import Lifecycle, Result
+from ansible_collections.boring.fleet.plugins.module_utils.host.metric import Publisher
 from tests.unit.localcloud.test_inside import WithInside, cloud  # noqa: F401 - the fixture
 from tests.unit.localcloud.test_server import until
 
@@ -129,3 +133,33 @@ def test_a_host_completes_its_hooks_and_tags_itself_and_may_do_all_that_it_must(
     assert [folder for folder in ran if folder != "keep.d"] == ["enter.d", "leave.d"]
     assert "completed the lifecycle action leave with CONTINUE" in said
     assert not [line for line in said if "refused" in line], said
+
+
+def test_a_host_puts_the_metric_that_its_group_follows_and_no_other(cloud: WithInside) -> None:  # noqa: F811
+    settings = cloud.cloud.settings
+    url = f"http://{settings.gateway}:{settings.port}"
+    scale = {"metric": "busy", "target": 0.7}
+    web = {**FLEET["fleet_services"]["web"], "scale": scale, "size": {"max": 3}}  # type: ignore[index]
+    found = lists(read_fleet({**FLEET, "fleet_services": {"web": web}}), account="123456789012", endpoint=url)
+    (group,) = [one for one in found["groups"] if one["for"] == "web"]
+    (role,) = [one for one in found["roles"] if one["for"] == "web"]
+    cloud.profile(role["policy"])
+    asg = cloud.group(group["name"])
+    there = speaking_from(cloud.member().address)
+    (file,) = [one["content"] for one in group["template"]["files"] if one["path"] == told.PATH]
+    read = told.read(file)
+    aws = Aws(there, Metadata(there, time.monotonic, url), read.region, read.endpoint, time.time)
+    about = scaling.policy("shop", "web", group["scale"], "")
+    asg.put_scaling_policy(AutoScalingGroupName=group["name"], PolicyName=scaling.POLICY, **about)
+    Publisher(lambda *_: (200, "busy 0.75\n"), aws.put_metric)(read)
+    watch = cloud.client("cloudwatch")
+    (alarm, dummy) = watch.describe_alarms()["MetricAlarms"]
+    (metric,) = watch.list_metrics()["Metrics"]
+    assert metric == {key: alarm[key] for key in ("Namespace", "MetricName", "Dimensions")}
+    now = time.time()
+    (point,) = watch.get_metric_statistics(
+        **metric, StartTime=now - 120, EndTime=now + 60, Period=60, Statistics=["Average"]
+    )["Datapoints"]
+    assert point["Average"] == 0.75
+    with pytest.raises(RefusedError, match="not authorized to perform: cloudwatch:PutMetricData"):
+        aws.put_metric("AWS/EC2", "CPUUtilization", {}, 1.0)

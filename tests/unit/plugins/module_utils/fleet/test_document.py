@@ -84,7 +84,7 @@ def test_the_contract_is_kept() -> None:
     """The keys that are promised, with their names."""
     assert set(keys.SERVICE.keys) >= {
         "machine", "roles", "container", "role_variables", "inputs", "version", "size", "port", "health", "expose", "uses", "environment", "secrets",
-        "files", "isolated", "egress", "roll", "tls",
+        "files", "isolated", "egress", "roll", "tls", "scale",
     }  # fmt: skip
     assert set(keys.DATA.keys) >= {
         "kind",

@@ -197,6 +197,11 @@ class Account:
                 )
                 for one in described
             ),
+            "policies": sorted(
+                (one["AutoScalingGroupName"], policy["PolicyName"], json.dumps(policy["TargetTrackingConfiguration"], sort_keys=True))
+                for one in described
+                for policy in groups.describe_policies(AutoScalingGroupName=one["AutoScalingGroupName"])["ScalingPolicies"]
+            ),
             "hooks": sorted(
                 (one["AutoScalingGroupName"], hook["LifecycleHookName"])
                 for one in described

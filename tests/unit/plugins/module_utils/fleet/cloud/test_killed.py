@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(900)  # a hundred kills, half a second each on 
 # Each third write, for its time; FLEET_KILLS=1 for each.
 STEP = int(os.environ.get("FLEET_KILLS", "3"))
 LOOKS = ("describe", "get", "list")
-BEFORE = variables(worker=None)
+BEFORE = variables(worker=None, web={"scale": {"metric": "requests", "target": 1000}})
 # Changes, one service less and one more.
 AFTER = variables(
     worker={"size": {"min": 0, "max": 1}}, thumbs=None,
