@@ -46,7 +46,7 @@ class Publisher:
         self.put(about.namespace, about.metric, {"Fleet": told.fleet, "Service": told.service}, value)
 
 
-def found(text: str, name: str) -> float | None:  # pylint: disable=unsupported-binary-operation
+def found(text: str, name: str) -> float | None:
     """The value of a metric, the sum where it has several by label; None when there is none that is a finite number."""
     values = re.findall(rf"^{re.escape(name)}{_VALUE}", text, re.MULTILINE)
     numbers = [number for number in map(_number, values) if math.isfinite(number)]

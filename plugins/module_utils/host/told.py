@@ -64,7 +64,7 @@ class Told:
     limits: Mapping[str, Any] = field(hash=False)
     parameters: Mapping[str, str] = field(hash=False)  # authority, certificate, key, and inner users by their name
     users: tuple[User, ...] = ()
-    follows: Follows | None = None  # pylint: disable=unsupported-binary-operation
+    follows: Follows | None = None
 
     @property
     def kept(self) -> bool:
@@ -110,7 +110,7 @@ def read(text: str) -> Told:
         raise HostError(f"{PATH} is not as deploy writes it ({reason}): deploy the fleet again", never=True) from exc
 
 
-def _follows(raw: Mapping[str, Any] | None) -> Follows | None:  # pylint: disable=unsupported-binary-operation
+def _follows(raw: Mapping[str, Any] | None) -> Follows | None:
     if not raw:
         return None
     return Follows(str(raw["metric"]), str(raw["namespace"]), int(raw["port"]), bool(raw.get("tls")))

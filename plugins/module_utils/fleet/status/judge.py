@@ -40,6 +40,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.rollout.values.journa
 )
 
 _DAY: Final = 86400.0
+_IN_SERVICE: Final = "in service: "  # what a host writes before that in its tag
 # Without them AWS replaces nothing that dies.
 _NEEDED: Final = ("Launch", "Terminate", "HealthCheck", "ReplaceUnhealthy", "AddToLoadBalancer")
 _NOTHING: Final = Machine()
@@ -121,6 +122,8 @@ def _status(
     )
     image = found.image or _common_image(hosts)
     problems = [*_problems(found, hosts, now)]
+    if found.scaling:
+        problems += _complaints(group.instances, seen.machines)
     if why := seen.silent.get(service):
         problems.append(why)
     if in_file is False:
@@ -213,6 +216,18 @@ def _problems(found: Found, hosts: tuple[Host, ...], now: float) -> Iterable[str
         succeeded = next((one.started for one in found.activities if one.status == "Successful"), 0.0)
         if failed and failed.started >= succeeded:
             yield f"the last activity that failed, {ago(now - failed.started)}: {wording.reason(failed)}"
+
+
+def _complaints(instances: Iterable[Instance], machines: Mapping[str, Machine]) -> Iterable[str]:
+    """What hosts in service cannot do from time to time: of a group that follows a metric, that may be to put it, and nothing else tells so."""
+    of: dict[str, list[str]] = {}
+    for instance in instances:
+        said = machines.get(instance.id, _NOTHING).tags.get(WAITS, "")
+        if instance.state == "InService" and said.startswith(_IN_SERVICE):
+            of.setdefault(said.removeprefix(_IN_SERVICE), []).append(instance.id)
+    for why, ids in of.items():
+        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+        yield f"{ids[0]}{more}, in service: {why}"
 
 
 def last_roll(group: Group, now: float, lock_timeout: float) -> Roll:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.fleet.lists import li
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.reader import read_fleet
 
 REGION = "eu-central-1"
+_ID = re.compile(r"/[0-9a-f]{16}\b")  # of a load balancer or target group
 _FAST = Config(retries={"total_max_attempts": 1}, parameter_validation=True)
 
 
@@ -198,7 +200,7 @@ class Account:
                 for one in described
             ),
             "policies": sorted(
-                (one["AutoScalingGroupName"], policy["PolicyName"], json.dumps(policy["TargetTrackingConfiguration"], sort_keys=True))
+                (one["AutoScalingGroupName"], policy["PolicyName"], _ID.sub("", json.dumps(policy["TargetTrackingConfiguration"], sort_keys=True)))
                 for one in described
                 for policy in groups.describe_policies(AutoScalingGroupName=one["AutoScalingGroupName"])["ScalingPolicies"]
             ),

@@ -83,6 +83,16 @@ def test_a_host_on_its_way_out_is_no_illness() -> None:
     assert (status.in_service, status.ill, status.hosts[2].why) == (2, False, "it is Terminating:Wait")
 
 
+@pytest.mark.parametrize(("scaling", "ill"), [(("busy at 0.7",), True), ((), False)])
+def test_a_group_that_does_not_hear_what_it_follows(scaling: tuple[str, ...], ill: bool) -> None:
+    said = {"boring:lifecycle": "in service: web at port 9100, /metrics, has no busy"}
+    machines = {f"i-web{number}": Machine("ami-2", NOW - 60, said) for number in (0, 2)}
+    machines["i-web1"] = Machine("ami-2", NOW - 60, {"boring:lifecycle": "in service"})
+    status = of("web", judged(found("web", 3, scaling=scaling), machines=machines))
+    words = "i-web0 and 1 more, in service: web at port 9100, /metrics, has no busy"
+    assert (status.problems, status.ill, status.in_service) == ((words,) if ill else (), ill, 3)
+
+
 def test_a_machine_that_may_lack_a_gpu() -> None:
     given = dict(model())
     given["groups"] = [
