@@ -49,7 +49,7 @@ def _service(fleet: Fleet, name: str) -> Mapping[str, Any]:
 
 def _follows(service: Service, scale: Scale) -> Mapping[str, Any]:
     """The metric that the host reads and puts. Only the service's own port has its TLS."""
-    tls = service.tls and scale.port == service.port
+    tls = service.tls and scale.port == service.listens
     return {"metric": scale.metric, "namespace": scaling.NAMESPACE, "port": scale.port, "tls": tls}
 
 

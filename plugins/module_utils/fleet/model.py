@@ -166,6 +166,11 @@ class Service:
     egress: tuple[Egress, ...] | None
     roll: Mapping[str, Any] = field(hash=False)
 
+    @property
+    def listens(self) -> int:
+        """Where its process listens on the host: only what comes from outside is sent on to a container's other port. 0 without one."""
+        return self.container.port if self.container else self.port
+
 
 @dataclass(frozen=True)
 class Fleet:

@@ -160,17 +160,18 @@ def _service(name: str, raw: Mapping[str, Any], usual: str) -> Service:
     least = raw["size"]["min"] if raw["size"]["min"] is not None else 1
     desired = raw["size"]["desired"] if raw["size"]["desired"] is not None else least
     most = raw["size"]["max"] if raw["size"]["max"] is not None else max(least, desired, 1)
+    container = _container(raw["container"], port) if raw["container"] else None
     return Service(
         name=name,
         machine=raw["machine"] or usual,
         roles=tuple(raw["roles"] or ()),
-        container=_container(raw["container"], port) if raw["container"] else None,
+        container=container,
         role_variables=raw["role_variables"],
         role_files=raw["role_files"],
         inputs=tuple(raw["inputs"]),
         version=raw["version"] or "",
         size=Size(least, most, desired),
-        scale=_scale(raw["scale"], port) if raw["scale"] else None,
+        scale=_scale(raw["scale"], container.port if container else port) if raw["scale"] else None,
         port=port,
         health=raw["health"] or "/",
         tls=raw["tls"],

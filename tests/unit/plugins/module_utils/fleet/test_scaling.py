@@ -68,6 +68,14 @@ def test_only_the_service_s_own_port_has_its_tls(port: int | None, tls: bool, th
     assert follows is not None and (follows.port, follows.tls) == (there, secure)
 
 
+def test_a_container_is_asked_where_it_listens() -> None:
+    given = shop()
+    given["fleet_services"]["web"]["container"]["port"] = 3000
+    given["fleet_services"]["web"] |= {"scale": {"metric": "busy", "target": 1}, "tls": True}
+    (group,) = [one for one in lists(read_fleet(given))["groups"] if one["for"] == "web"]
+    assert host(group).follows == told.Follows("busy", scaling.NAMESPACE, 3000, tls=True)
+
+
 def test_what_aws_measures_concerns_no_host() -> None:
     group, role = of(scale={"metric": "cpu", "target": 60})
     assert host(group).follows is None and not puts(role)
