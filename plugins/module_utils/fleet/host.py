@@ -40,7 +40,7 @@ def _service(fleet: Fleet, name: str) -> Mapping[str, Any]:
     service = fleet.services[name]
     found = {
         "kind": "service",
-        "port": service.port,
+        "port": service.listens,
         "health": service.health,
         "tls": service.tls,
     }

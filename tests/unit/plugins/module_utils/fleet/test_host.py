@@ -71,6 +71,14 @@ def test_a_host_may_tag_itself_and_nothing_else(found: dict[str, Any]) -> None:
     }
 
 
+def test_a_host_asks_its_container_where_it_listens() -> None:
+    # What is for the service's port is sent on only when it comes from outside.
+    given = shop()
+    assert told.read(text(lists(read_fleet(given)), "web")).port == 8000
+    given["fleet_services"]["web"]["container"]["port"] = 3000
+    assert told.read(text(lists(read_fleet(given)), "web")).port == 3000
+
+
 def test_an_isolated_host_gets_none(found: dict[str, Any]) -> None:
     assert text(found, "sandbox") == ""
 
