@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.boring.fleet.plugins.module_utils.fleet import scaling
 from ansible_collections.boring.fleet.plugins.module_utils.fleet.lists import lists
@@ -15,6 +18,7 @@ from ansible_collections.boring.fleet.plugins.module_utils.fleet.reader import r
 from ansible_collections.boring.fleet.plugins.module_utils.host import told
 from tests.unit.plugins.module_utils.fleet.fleets import shop, small
 
+ROOT = Path(__file__).resolve().parents[5]
 SIZE = {"min": 1, "max": 4}
 OWN = {"metric": "busy", "target": 0.7, "warmup": 60, "port": 9100}
 LABEL = "app/shop/50dc6c495c0c9188/targetgroup/shop-web/943f017f100becff"
@@ -33,6 +37,18 @@ def host(group: dict[str, Any]) -> told.Told:
 
 def puts(role: dict[str, Any]) -> list[dict[str, Any]]:
     return [one for one in role["policy"]["Statement"] if "cloudwatch:PutMetricData" in one["Action"]]
+
+
+def test_the_engine_follows_what_the_guide_says() -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "fleet.md").read_text(), re.DOTALL | re.MULTILINE)
+    (example,) = [block for block in blocks if "conversion_workers_busy_ratio" in block]
+    conversion = yaml.safe_load((ROOT / "playbooks" / "vars" / "conversion.yml").read_text())
+    found = lists(read_fleet({"fleet_region": "eu-central-1", **conversion, **yaml.safe_load(example)}))
+    (group,) = [one for one in found["groups"] if one["for"] == "engine"]
+    follows = host(group).follows
+    defaults = yaml.safe_load((ROOT / "roles" / "conversion_engine" / "defaults" / "main.yml").read_text())
+    assert follows is not None and follows.port == defaults["conversion_engine_listen_port"]
+    assert f'"{follows.metric}"' in (ROOT / "engine" / "src" / "conversion" / "service.py").read_text()
 
 
 def test_without_it_nothing_is_different() -> None:
