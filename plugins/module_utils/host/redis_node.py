@@ -167,12 +167,14 @@ class RedisNode:
     def _is_master(self, found: peers.Peers, address: str, admin: str) -> bool:
         """Whether another node that has this address answers that it is a master."""
         node = next((one for one in found.others if one.address == address), None)
-        if node is None:
-            return False
+        return node is not None and self._replication(node, admin).get("role") == "master"
+
+    def _replication(self, node: Instance, admin: str) -> dict[str, str]:
+        """Nothing where it does not answer."""
         try:
-            return fields(self._ask(node, redis_config.PORT, admin, "INFO", "replication")).get("role") == "master"
+            return fields(self._ask(node, redis_config.PORT, admin, "INFO", "replication"))
         except RedisError:
-            return False
+            return {}
 
     def _believed(self, node: Instance, admin: str) -> str:
         """What the Sentinel of another node takes for the master, "" when it does not answer."""
@@ -195,10 +197,14 @@ class RedisNode:
 
     def _until_known(self, found: peers.Peers, admin: str) -> None:
         """A replica that the Sentinels do not know yet would go on following a master that they replaced, and let it take writes."""
-        if fields(self._ask(found.me, redis_config.PORT, admin, "INFO", "replication")).get("role") == "master":
-            return
         deadline = self.clock() + self.patience
         while who := self._strangers(found, admin):
+            info = self._replication(found.me, admin)
+            named = {one for one in (self._believed(node, admin) for node in _joined(found.others)) if one}
+            if info.get("role") == "master":
+                return
+            if info and named and info.get("master_host") not in named:
+                raise HostError(f"it follows {info.get('master_host')}, and the Sentinels name {min(named)} by now")
             if self.clock() >= deadline:
                 raise HostError(f"the Sentinel of {who[0]} does not know this replica yet: it asks every ten seconds")
             self.sleep(1)

@@ -276,8 +276,11 @@ def test_a_replica_that_no_sentinel_knows_is_not_in_service() -> None:
     world = World(3, ["InService", "InService", "Pending:Wait"], ALL, {1: "slave", 2: "master", 3: "slave"})
     found = peers.look(world, TOLD, "i-3")  # type: ignore[arg-type]
     world.node._until_known(found, "password")
-    world.replicas = [1]
+    world.replicas, world.follows = [1], "10.0.0.2"
     with pytest.raises(HostError, match="the Sentinel of i-1 does not know this replica yet"):
+        world.node._until_known(found, "password")
+    world.follows = "10.0.0.1"  # they failed over meanwhile: it has to begin again, and need not wait for that
+    with pytest.raises(HostError, match=r"it follows 10\.0\.0\.1, and the Sentinels name 10\.0\.0\.2 by now"):
         world.node._until_known(found, "password")
     world.says = {}  # none answers: nothing more can be known
     world.node._until_known(found, "password")
