@@ -106,6 +106,7 @@ LIMITS: Final[dict[str, dict[str, tuple[str, Shape]]]] = {
     "nats": {
         "memory": ("nats_jetstream_max_memory", Checked(values.amount, "256MB")),
         "file": ("nats_jetstream_max_file", Checked(values.amount, "4GB")),
+        "sync": ("nats_sync_interval", Checked(values.interval, "10s")),
         "payload": ("nats_max_payload", Checked(values.amount, "1MB")),
         "connections": ("nats_max_connections", Whole(1, 1_000_000)),
         "accounts": ("nats_account_limits", MapOf(Anything(), r"[A-Za-z0-9_-]+", "be the name of an account")),
@@ -128,7 +129,7 @@ DATA: Final = Keys(
         ),
         "limits": Key(
             MapOf(Anything(), r".+", "be text"),
-            "What the role takes: `memory`, of NATS also `file`, `payload`, `connections` and `accounts`.",
+            "What the role takes: `memory`, of NATS also `file`, `sync`, `payload`, `connections` and `accounts`.",
             {},
         ),
         "may_lose_data": Key(Flag(), "Allows one node for something that is kept: it is lost with its host.", False),

@@ -205,6 +205,13 @@ def amount(given: Any) -> str:
     return given
 
 
+def interval(given: Any) -> str:
+    """How often NATS syncs its disks: 10s, 2m, always."""
+    if not isinstance(given, str) or not re.fullmatch(r"always|[1-9][0-9]{0,5}(ms|s|m|h)", given):
+        raise ValueError(f"must be a time such as 10s, or always, not {shown(given)}")
+    return given
+
+
 def host(given: Any) -> str:
     """A name that clients ask for; `*.` in front stands for every name below."""
     text = _text(given, "be a name such as shop.example.org").lower()

@@ -21,6 +21,7 @@ SYSTEM_USER, CLUSTER_USER = "system", "cluster"
 LIMITS = ("max_consumers", "max_file", "max_mem", "max_streams")
 # Clients are told at once, then closed one by one after this grace; it must be shorter than the lame duck itself.
 _LAME_DUCK_GRACE_SECONDS = 5
+_INTERVAL = re.compile(r"always|[1-9][0-9]{0,5}(ms|s|m|h)")
 _BCRYPT = re.compile(r"\$2[ab]\$\d\d\$[./A-Za-z0-9]{53}")
 _NKEY = re.compile(r"U[A-Z2-7]{55}")
 _WITH_PORT = re.compile(r"([^:]+|\[.*\]):[0-9]+")
@@ -58,6 +59,7 @@ class Desired:
     store_dir: str = "/var/lib/nats"
     jetstream_max_memory: str = "256MB"
     jetstream_max_file: str = "4GB"
+    sync_interval: str = ""
     lame_duck_seconds: int = 30
 
 
@@ -80,6 +82,10 @@ def refusals(wanted: Desired) -> list[str]:
         if character:
             found.append(f"{name} holds {character}, which no configuration file can hold; choose another value.")
     found += _refused_sizes(wanted)
+    if wanted.sync_interval and not _INTERVAL.fullmatch(wanted.sync_interval):
+        found.append(
+            "nats_sync_interval is neither always nor a time such as 10s: correct it, or leave it empty for 2m."
+        )
     for account in accounts(wanted):
         if '"' in account or "\\" in account:
             found.append(f"NATS account {account}: nats.conf has no way to write such a name; choose another one.")
@@ -216,6 +222,7 @@ def config_text(wanted: Desired, by: str = "Managed by Ansible (boring.fleet.nat
         f"  store_dir: {string(wanted.store_dir)}",
         f"  max_memory_store: {size(wanted.jetstream_max_memory)}",
         f"  max_file_store: {size(wanted.jetstream_max_file)}",
+        *([f"  sync_interval: {string(wanted.sync_interval)}"] if wanted.sync_interval else []),
         "}",
         "",
         "accounts {",

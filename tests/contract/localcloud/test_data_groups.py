@@ -15,6 +15,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -455,6 +457,24 @@ def test_redis_nodes_form_a_set_and_the_master_hands_over(shop: Shop) -> None:
         )
     assert store.missing(writer.acknowledged) == 0, shop.journals(group)
     assert registered(shop) == set(shop.members(group)), "who is gone is not behind the load balancer any more"
+    (master,) = store.masters()
+    others = {one for one in shop.members(group) if one != master}
+    assert says(shop, master) == "master"
+    assert {says(shop, one) for one in others} == {f"a replica of {shop.address(master)}"}
+    # one that is no part of the set any more, as after a failover that it did not see
+    (stray, _) = sorted(others)
+    store.admin(stray)("REPLICAOF", "NO", "ONE")
+    assert says(shop, stray) == f"no master any more: the Sentinel names {shop.address(master)}"
+    until(lambda: store.masters() == [master], REPLACED)
+
+
+def says(shop: Shop, instance: str) -> str:
+    """What a node answers the load balancer."""
+    try:
+        with urllib.request.urlopen(f"http://{shop.address(instance)}:6380/master", timeout=10) as answer:
+            return str(answer.read().decode().strip())
+    except urllib.error.HTTPError as refused:
+        return str(refused.read().decode().strip())
 
 
 def registered(shop: Shop) -> set[str]:

@@ -515,11 +515,11 @@ def test_nothing_secret_and_nothing_but_json() -> None:
 
 
 def test_limits_become_variables_of_the_role() -> None:
-    limits = {"memory": "1GB", "file": "10GB", "accounts": {"APP": {"max_streams": 3}}}
+    limits = {"memory": "1GB", "file": "10GB", "sync": "always", "accounts": {"APP": {"max_streams": 3}}}
     template = one(listed(changed("fleet_data.bus.limits", limits))["groups"], "bus")["template"]
     assert template["variables"] == {
         "kind": "nats", "nodes": 3, "purpose": "", "plaintext": False,
-        "nats_jetstream_max_memory": "1GB", "nats_jetstream_max_file": "10GB", "nats_account_limits": {"APP": {"max_streams": 3}},
+        "nats_jetstream_max_memory": "1GB", "nats_jetstream_max_file": "10GB", "nats_sync_interval": "always", "nats_account_limits": {"APP": {"max_streams": 3}},
     }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def with_user(**rights: Any) -> Told:
         with_user(permissions={"publish": {"allow": ["größe.>", 'quote".>', "back\\slash", "日本.*"]}, "subscribe": "x"}),
         with_user(account="Konto ä", permissions={"allow_responses": True, "publish": []}),
         replace(TOLD, limits={
-            "nats_jetstream_max_memory": "1GB", "nats_jetstream_max_file": "10GB", "nats_max_payload": "4MB", "nats_max_connections": 100,
+            "nats_jetstream_max_memory": "1GB", "nats_jetstream_max_file": "10GB", "nats_max_payload": "4MB", "nats_max_connections": 100, "nats_sync_interval": "10s",
             "nats_account_limits": {"APP": {"max_file": "2GB", "max_mem": "512MB", "max_streams": 10, "max_consumers": -1}},
         }),
     ],
@@ -60,6 +60,7 @@ def test_nats_server_takes_it(tmp_path: Path, told: Told, routes: list[str]) -> 
         (replace(TOLD, limits={"nats_account_limits": {"APP": {"max_flie": "2GB"}}}), "nats_account_limits APP has max_flie"),
         (replace(TOLD, limits={"nats_account_limits": {"APP": "2GB"}}), "configuration cannot be written"),
         (replace(TOLD, limits={"nats_account_limits": {"APP": {"max_file": "20GB"}}}), r"there is 3 x 4GB \(nats_jetstream_max_file\)"),
+        (replace(TOLD, limits={"nats_sync_interval": "often"}), "nats_sync_interval is neither always nor a time such as 10s"),
         (replace(TOLD, limits={"nats_max_paylaod": "1MB"}), "there is no max_paylaod"),
         (replace(TOLD, limits={"nats_max_connections": "many"}), "invalid literal"),
         (with_user(account='a"b'), "nats.conf has no way to write such a name"),
