@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_COLLECTIONS_PATH,ANSIBLE_HOME,PYTHON,QUICKSTART_BEGAN,ENGINE_VERSION,PROVE_ACCELERATOR,CI)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart quickstart-down test test-all check lock test-gpu-image lint unit contract integration molecule sanity \
+.PHONY: help setup quickstart quickstart-down test test-all check lock test-gpu-image lint unit sets contract integration molecule sanity \
         bench-rollout bench-data bench-engine bench-images bench-fleet bench-zero-trust image prove-rollout prove-images peer-tests collection \
         requirements clean
 
@@ -80,7 +80,7 @@ test-gpu-image: setup ## Compile and prove NVIDIA's driver in a host without a G
 	@$(AS_ROOT) $(BIN)/python -m localcloud base debian-13
 	@$(AS_ROOT) $(BIN)/molecule test -s nvidia_driver
 
-lint unit contract integration molecule sanity: setup ## One part of the checks
+lint unit sets contract integration molecule sanity: setup ## One part of the checks
 	@$(AS_ROOT) $(BIN)/python bin/check $@
 
 collection: setup ## Build the tarball that ansible-galaxy installs

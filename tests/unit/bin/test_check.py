@@ -56,6 +56,17 @@ def test_a_part_waits_for_what_it_needs_and_no_more_run_than_may(check: ModuleTy
     )
 
 
+def test_what_mostly_waits_runs_beside_the_others(check: ModuleType, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    def note(name: str, seconds: float) -> tuple[str, ...]:
+        return ("sh", "-c", f"echo +{name} >> {log}; sleep {seconds}; echo -{name} >> {log}")
+
+    work = check.Part(60, [note("work", 1), note("work", 0.1)], at_once=2)
+    check.run_all({"work": work, "waits": check.Part(60, [note("waits", 0.3)], waits=True)}, 1)
+    assert log.read_text().split()[2:] == ["-waits", "-work", "+work", "-work"]
+
+
 def test_every_failure_is_told_at_the_end_and_the_rest_still_runs(
     check: ModuleType, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
