@@ -147,7 +147,7 @@ def test_page_and_picture_are_written_once(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_a_directory_that_is_missing_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     result = act(monkeypatch, size=2, picture=str(tmp_path / "none" / "x.svg"))
     assert result["failed"]
-    assert result["msg"].startswith("picture ")
+    assert result["msg"].startswith(f"picture: {tmp_path}")
 
 
 def test_an_installed_collection_brings_its_own_local_cloud(tmp_path: Path) -> None:
